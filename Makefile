@@ -1,0 +1,68 @@
+# samner: every target sets up what it needs; `make` lists them.
+# Only Python 3.11 or newer (with pip and venv) and make have to be there. Another interpreter: make PYTHON=python3.12 ...
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+# The pinned torch, for instance torch==2.13.0: an index that offers a CPU build under that version gives that.
+TORCH := $(shell grep '^torch==' constraints.txt)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all lint format constraints clean
+.DELETE_ON_ERROR:
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  %-12s %s\n", $$1, $$2 }'
+
+demo: $(VENV)/.demo ## See it work: adapt the built-in pool to sample texts and extract entities
+	@$(BIN)/python examples/demo.py
+
+test: lint ## Run the checks and the quick tests
+	$(BIN)/python -m pytest
+
+test-all: lint ## Run the checks and all tests, the slow ones too
+	$(BIN)/python -m pytest -m "slow or not slow"
+
+lint: $(VENV)/.dev ## Check style, formatting, types and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev ## Format the code and fix what can be fixed by itself
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+constraints: ## Write constraints.txt anew from what is installed in .venv
+	@sed -n '/^#/p' constraints.txt > constraints.new
+	@$(BIN)/python -m pip freeze --all --exclude samner --exclude pip > constraints.frozen
+	@sed -e '/ @ /d' -e '/^-e /d' -e 's/+[A-Za-z0-9.]*$$//' constraints.frozen >> constraints.new
+	@rm constraints.frozen && mv constraints.new constraints.txt
+
+clean: ## Remove caches and built packages; .venv stays
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage htmlcov
+	find src tests examples scripts benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+# Environment: each stamp is one installation, made anew when pyproject.toml or constraints.txt change.
+
+$(VENV)/.base: constraints.txt
+	@if [ -x $(BIN)/python ]; then python=$(BIN)/python; else python="$(PYTHON)"; fi; \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "samner needs Python 3.11 or newer, and $$python is not (or is missing)." >&2; \
+		echo "Name another one: rm -rf $(VENV) && make PYTHON=python3.12 ..." >&2; exit 1; }
+	@echo "Creating $(VENV) and installing (a few minutes, once) ..."
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
+	@$(PIP) install --upgrade pip
+	@$(PIP) install -c constraints.txt $(TORCH)
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.base pyproject.toml constraints.txt
+	@echo "Installing samner into $(VENV) ..."
+	@$(PIP) install -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.base pyproject.toml constraints.txt
+	@echo "Installing samner and the development tools into $(VENV) ..."
+	@$(PIP) install -c constraints.txt -e ".[dev]"
+	@touch $@

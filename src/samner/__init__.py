@@ -1,0 +1,1 @@
+"""samner: select and merge per-domain NER experts into one recogniser for a domain nobody labelled."""

@@ -1,0 +1,78 @@
+"""What selection, merging and extraction know of a base model, whatever its family."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from torch import Tensor
+
+from samner.data.windows import Word
+from samner.types import Entity, EntityType
+
+BASE = "base"
+"""The name under which a backbone answers without any expert."""
+
+
+class Backbone(ABC):
+    """A base model that experts (LoRA adapters) and task models (merged task vectors) can be put on.
+
+    One copy of the base serves them all: each is registered under a name and ``predict`` is told which to ask.
+
+    Attributes:
+        family: The kind of base model, as ``base.json`` names it.
+        fingerprint: SHA-256 that two bases share only if adapters of one fit the other.
+        max_tokens: The most tokens, by the costs that ``words`` gives, that one text passed to ``predict`` may have.
+        threshold: The score from which an entity counts, unless the caller says otherwise.
+    """
+
+    family: ClassVar[str]
+    fingerprint: str
+    max_tokens: int
+    threshold: float
+
+    @abstractmethod
+    def words(self, texts: Sequence[str]) -> list[tuple[Word, ...]]:
+        """The words of each text with their spans and costs in tokens, for cutting long texts into windows."""
+
+    @abstractmethod
+    def module_shapes(self) -> dict[str, tuple[int, int]]:
+        """The modules that an adapter may touch, each with the (out, in) shape of its weight."""
+
+    @abstractmethod
+    def add_expert(self, name: str, folder: Path) -> None:
+        """Load a PEFT adapter folder under a name.
+
+        Raises:
+            ModelError: If the adapter cannot be read or does not fit this base.
+        """
+
+    @abstractmethod
+    def add_task_model(self, name: str, deltas: Mapping[str, Tensor]) -> None:
+        """Register base weights plus these dense task vectors (module name to out x in) under a name.
+
+        Raises:
+            ModelError: If a module is unknown or a shape does not fit.
+        """
+
+    @abstractmethod
+    def remove(self, name: str) -> None:
+        """Forget an expert or task model; unknown names are ignored."""
+
+    @abstractmethod
+    def predict(
+        self, texts: Sequence[str], types: Sequence[EntityType], models: Sequence[str], threshold: float
+    ) -> dict[str, list[list[Entity]]]:
+        """Ask several models about the same texts, in as few passes as the family allows.
+
+        Args:
+            texts: Each no longer than ``max_tokens``.
+            types: The entity types to look for.
+            models: Names given to ``add_expert`` or ``add_task_model``, or ``BASE``.
+            threshold: Entities of lower score are left out.
+
+        Returns:
+            Per model and text, all candidate entities; they may overlap.
+        """

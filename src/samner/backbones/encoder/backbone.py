@@ -1,0 +1,286 @@
+"""The encoder family behind the backbone interface."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from samner.backbones.base import BASE, Backbone
+from samner.backbones.encoder.decode import decode
+from samner.backbones.encoder.model import Heads, word_vectors
+from samner.backbones.encoder.words import Batch, Tokens, WordTokenizer, collate
+from samner.data.windows import Word
+from samner.embedding import MINILM, sentence_encoder, sentence_encoder_path
+from samner.errors import ModelError, SamnerError
+from samner.files import inside, read_json, sha256, write_json
+from samner.types import Entity, EntityType
+
+WEIGHTS = "base.safetensors"
+_BATCH_TOKENS = 4096
+
+
+class EncoderBackbone(Backbone):
+    """A sentence encoder, the trained layers that replace its own, and the heads.
+
+    Args:
+        reference: Where the sentence encoder comes from; see ``samner.embedding.sentence_encoder``.
+        device: A torch device name.
+    """
+
+    family: ClassVar[str] = "encoder"
+
+    def __init__(self, reference: str = MINILM, device: str = "cpu") -> None:
+        self.reference = reference
+        self.device = torch.device(device)
+        self._sentences = sentence_encoder(reference, device)
+        transformer = self._sentences[0]
+        self.encoder: Any = copy.deepcopy(transformer.auto_model).eval()
+        self.encoder.requires_grad_(False)
+        self.tokenizer = WordTokenizer(self._sentences.tokenizer)
+        self.heads = Heads(self.encoder.config.hidden_size).to(self.device).eval()
+        self.heads.requires_grad_(False)
+        limit = int(self._sentences.max_seq_length or self.encoder.config.max_position_embeddings)
+        self.max_tokens = limit - len(self.tokenizer.prefix) - len(self.tokenizer.suffix)
+        self.threshold = 0.5
+        self.types: dict[str, list[str]] = {}
+        self._vectors: dict[str, Tensor] = {}
+        self._peft: Any = None
+        self._experts: set[str] = set()
+        self._task_models: dict[str, dict[str, Tensor]] = {}
+        self._linears = {
+            name: module
+            for name, module in self.encoder.named_modules()
+            if isinstance(module, nn.Linear) and not name.startswith("pooler")
+        }
+        self.fingerprint = self._fingerprint()
+
+    # -- at rest ----------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def load(cls, folder: Path, device: str = "cpu") -> EncoderBackbone:
+        """Read a base that ``save`` wrote.
+
+        Raises:
+            ModelError: If the folder is incomplete or damaged, or the sentence encoder is not the one it was made on.
+        """
+        card = read_json(folder / "base.json")
+        try:
+            reference, encoder_sha = card["sentence_encoder"]["reference"], card["sentence_encoder"]["sha256"]
+            weights, threshold, types = card["weights"], float(card["threshold"]), dict(card["types"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(f"{folder / 'base.json'}: not the card of an encoder base ({error!r})") from error
+        backbone = cls(reference, device)
+        if encoder_sha != _encoder_sha(reference):
+            raise ModelError(f"{folder}: was made on another release of the sentence encoder {reference}")
+        path = inside(folder, weights["file"])
+        if not path.is_file():
+            raise ModelError(f"{path}: missing")
+        if sha256(path) != weights["sha256"]:
+            raise ModelError(f"{path}: damaged, its SHA-256 is not the one in base.json")
+        backbone._set(load_file(path, device=device))
+        backbone.threshold = threshold
+        backbone.types = types
+        backbone.fingerprint = backbone._fingerprint()
+        return backbone
+
+    def save(self, folder: Path, dtype: torch.dtype = torch.float32, card: Mapping[str, Any] | None = None) -> None:
+        """Write ``base.json`` and the tensors that differ from the sentence encoder's own.
+
+        Args:
+            folder: Made if missing.
+            dtype: Of the stored tensors; ``torch.float16`` halves the file.
+            card: More entries for ``base.json``, for instance data sets and licences.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        own = self._sentences[0].auto_model.state_dict()
+        tensors = {f"heads.{k}": v for k, v in self.heads.state_dict().items()}
+        for name, value in self.encoder.state_dict().items():
+            if value.is_floating_point() and not torch.equal(value, own[name]):
+                tensors[f"encoder.{name}"] = value
+        save_file({k: v.to(dtype).contiguous() for k, v in tensors.items()}, folder / WEIGHTS)
+        write_json(
+            folder / "base.json",
+            {
+                "format": 1,
+                "family": self.family,
+                "sentence_encoder": {"reference": self.reference, "sha256": _encoder_sha(self.reference)},
+                "weights": {"file": WEIGHTS, "sha256": sha256(folder / WEIGHTS)},
+                "threshold": self.threshold,
+                "types": self.types,
+                **(card or {}),
+            },
+        )
+
+    def _set(self, tensors: Mapping[str, Tensor]) -> None:
+        state = {k: v.float() for k, v in tensors.items()}
+        self.heads.load_state_dict({k.removeprefix("heads."): v for k, v in state.items() if k.startswith("heads.")})
+        encoder = {k.removeprefix("encoder."): v for k, v in state.items() if k.startswith("encoder.")}
+        result = self.encoder.load_state_dict(encoder, strict=False)
+        if result.unexpected_keys:
+            raise ModelError(f"{WEIGHTS} holds {result.unexpected_keys[0]!r}, which the sentence encoder lacks")
+
+    def _fingerprint(self) -> str:
+        """Digest of every number that decides what this base answers, as held in memory."""
+        digest = hashlib.sha256(f"{self.family} {_encoder_sha(self.reference)}".encode())
+        own = self._sentences[0].auto_model.state_dict()
+        for name, value in sorted(self.encoder.state_dict().items()):
+            if value.is_floating_point() and not torch.equal(value, own[name]):
+                digest.update(name.encode() + value.cpu().half().numpy().tobytes())
+        for name, value in sorted(self.heads.state_dict().items()):
+            digest.update(name.encode() + value.cpu().half().numpy().tobytes())
+        return digest.hexdigest()
+
+    # -- experts and task models --------------------------------------------------------------------------------------
+
+    def module_shapes(self) -> dict[str, tuple[int, int]]:
+        return {name: (module.out_features, module.in_features) for name, module in self._linears.items()}
+
+    def add_expert(self, name: str, folder: Path) -> None:
+        from peft import PeftModel
+
+        if name == BASE or name in self._experts or name in self._task_models:
+            raise SamnerError(f"the name {name!r} is taken on this base")
+        try:
+            if self._peft is None:
+                self._peft = PeftModel.from_pretrained(self.encoder, str(folder), adapter_name=name)
+            else:
+                self._peft.load_adapter(str(folder), adapter_name=name)
+        except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+            reason = str(error).splitlines()[0]
+            raise ModelError(f"{folder}: not an adapter that fits this base ({reason})") from error
+        self._peft.eval()
+        self._experts.add(name)
+
+    def add_task_model(self, name: str, deltas: Mapping[str, Tensor]) -> None:
+        if name == BASE or name in self._experts or name in self._task_models:
+            raise SamnerError(f"the name {name!r} is taken on this base")
+        shapes = self.module_shapes()
+        weights = {}
+        for module, delta in deltas.items():
+            if shapes.get(module) != tuple(delta.shape):
+                raise ModelError(f"task vector of {module!r} is {tuple(delta.shape)}, this base has {shapes.get(module)}")
+            weights[module] = self._linears[module].weight + delta.to(self.device, torch.float32)
+        self._task_models[name] = weights
+
+    def remove(self, name: str) -> None:
+        self._task_models.pop(name, None)
+        if name in self._experts:
+            self._peft.delete_adapter(name)
+            self._experts.discard(name)
+
+    # -- asking -------------------------------------------------------------------------------------------------------
+
+    def words(self, texts: Sequence[str]) -> list[tuple[Word, ...]]:
+        return [tokens.words for tokens in self.tokenizer(texts)]
+
+    def type_vectors(self, prompts: Sequence[str]) -> Tensor:
+        """L x H unit embeddings of type prompts by the untouched sentence encoder; cached."""
+        new = [p for p in dict.fromkeys(prompts) if p not in self._vectors]
+        if new:
+            vectors = self._sentences.encode(new, normalize_embeddings=True, show_progress_bar=False)
+            self._vectors.update(zip(new, torch.from_numpy(np.asarray(vectors)).to(self.device), strict=True))
+        return torch.stack([self._vectors[p] for p in prompts])
+
+    def predict(
+        self, texts: Sequence[str], types: Sequence[EntityType], models: Sequence[str], threshold: float
+    ) -> dict[str, list[list[Entity]]]:
+        tokens = self.tokenizer(texts)
+        vectors = self.type_vectors([t.prompt for t in types])
+        result: dict[str, list[list[Entity]]] = {model: [[] for _ in texts] for model in models}
+        for rows in _batches([t.cost for t in tokens], _BATCH_TOKENS):
+            group = [tokens[i] for i in rows]
+            for model, words in self._states(group, models):
+                self._decode(words, vectors, rows, tokens, types, threshold, result[model])
+        return result
+
+    def run(self, encoder: Any, texts: Sequence[str], types: Sequence[EntityType], threshold: float) -> list[list[Entity]]:
+        """Candidate entities by an encoder given as such, for instance one in training."""
+        tokens = self.tokenizer(texts)
+        vectors = self.type_vectors([t.prompt for t in types])
+        result: list[list[Entity]] = [[] for _ in texts]
+        with torch.no_grad():
+            for rows in _batches([t.cost for t in tokens], _BATCH_TOKENS):
+                words = word_vectors(encoder, collate([tokens[i] for i in rows], self.tokenizer).to(self.device))
+                self._decode(words, vectors, rows, tokens, types, threshold, result)
+        return result
+
+    def _decode(
+        self,
+        words: Tensor,
+        vectors: Tensor,
+        rows: Sequence[int],
+        tokens: Sequence[Tokens],
+        types: Sequence[EntityType],
+        threshold: float,
+        result: list[list[Entity]],
+    ) -> None:
+        probabilities = self.heads(words, vectors).sigmoid().cpu().numpy()
+        for row, i in enumerate(rows):
+            result[i] = decode(probabilities[row, : len(tokens[i].words)], tokens[i].words, types, threshold)
+
+    @torch.inference_mode()
+    def _states(self, tokens: Sequence[Tokens], models: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
+        """Word vectors of the texts by each model. The base and all experts share one mixed-adapter batch."""
+        batch = collate(tokens, self.tokenizer).to(self.device)
+        mixed = [model for model in models if model not in self._task_models]
+        if mixed and self._peft is None:
+            yield from ((model, word_vectors(self.encoder, batch)) for model in mixed)
+        elif mixed:
+            names = [("__base__" if model == BASE else model) for model in mixed for _ in tokens]
+            repeated = _repeat(batch, len(mixed))
+            words = word_vectors(self._peft, repeated, adapter_names=names)
+            yield from zip(mixed, words.split(len(tokens)), strict=True)
+        for model in models:
+            if model in self._task_models:
+                with self._plain():
+                    yield model, word_vectors(self._patched(model), batch)
+
+    def _plain(self) -> AbstractContextManager[Any]:
+        return nullcontext() if self._peft is None else self._peft.disable_adapter()
+
+    def _patched(self, model: str) -> Any:
+        suffix = ".weight" if self._peft is None else ".base_layer.weight"
+        weights = {module + suffix: weight for module, weight in self._task_models[model].items()}
+        return lambda **inputs: functional_call(self.encoder, weights, (), inputs)
+
+
+def _repeat(batch: Batch, times: int) -> Batch:
+    """The batch stacked ``times`` times, its word indices moved along."""
+    rows, width = batch.shape
+    spare = rows * width
+    word_ids = [torch.where(batch.word_ids == spare, times * spare, batch.word_ids + i * spare) for i in range(times)]
+    return Batch(
+        batch.input_ids.repeat(times, 1),
+        batch.attention_mask.repeat(times, 1),
+        torch.cat(word_ids),
+        (rows * times, width),
+        batch.word_mask.repeat(times, 1),
+    )
+
+
+def _batches(costs: Sequence[int], budget: int) -> list[list[int]]:
+    """Indices of texts with tokens, longest first, in batches of at most ``budget`` padded tokens."""
+    order = sorted((i for i, cost in enumerate(costs) if cost), key=lambda i: -costs[i])
+    batches: list[list[int]] = []
+    for i in order:
+        if not batches or (len(batches[-1]) + 1) * costs[batches[-1][0]] > budget:
+            batches.append([])
+        batches[-1].append(i)
+    return batches
+
+
+def _encoder_sha(reference: str) -> str:
+    path = Path(sentence_encoder_path(reference)) / "model.safetensors"
+    return sha256(path) if path.is_file() else f"hub:{reference}"

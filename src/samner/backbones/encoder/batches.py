@@ -1,0 +1,176 @@
+"""Training batches: which data set, which texts, which entity types, all a function of the seed and the step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from samner.backbones.encoder.model import ROLES
+from samner.backbones.encoder.words import Batch, Tokens, WordTokenizer, collate
+from samner.data.windows import windows
+from samner.types import Entity, EntityType, Example
+
+Paraphrases = Mapping[str, Sequence[str]]
+"""For a type's name, other ways to say it, one of which a training batch may use instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSet:
+    """Labelled texts of one data set: every occurrence of every one of its types is annotated.
+
+    Args:
+        name: For messages and for the card.
+        examples: The texts.
+        types: The types the data set annotates.
+    """
+
+    name: str
+    examples: Sequence[Example]
+    types: tuple[EntityType, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """A window of an example: its sub-tokens and, per entity, first word, last word and type."""
+
+    tokens: Tokens
+    spans: tuple[tuple[int, int, str], ...]
+
+
+class BatchPlan:
+    """The batches of a training run.
+
+    A batch holds texts of like length from one data set, so its types are known to be annotated; data sets are drawn
+    in proportion to the square root of their size. Batch ``step`` depends on nothing but the seed and ``step``, so a
+    resumed run sees what an uninterrupted one would have seen.
+
+    Args:
+        sets: The labelled data.
+        tokenizer: Of the backbone.
+        steps: Number of batches; none for ``epochs`` passes.
+        epochs: Passes over the data, where ``steps`` is none.
+        seed: Of every choice.
+        max_tokens: Longer texts are cut into windows of at most this many tokens.
+        batch_tokens: Padded tokens in a batch, about.
+        batch_texts: Texts in a batch, at most.
+        max_types: Own types asked for in a batch, at most; those that occur in it always are.
+        foreign_types: Types of other data sets asked for in a batch as negatives.
+        foreign: By data set, the foreign types to draw from.
+        paraphrases: Other ways to say a type's prompt.
+        paraphrase_rate: How often one of them is used.
+    """
+
+    def __init__(
+        self,
+        sets: Sequence[TrainingSet],
+        tokenizer: WordTokenizer,
+        *,
+        steps: int | None,
+        epochs: float,
+        seed: int,
+        max_tokens: int,
+        batch_tokens: int,
+        batch_texts: int,
+        max_types: int,
+        foreign_types: int,
+        foreign: Mapping[str, Sequence[str]],
+        paraphrases: Paraphrases,
+        paraphrase_rate: float,
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.seed = seed
+        self.max_types = max_types
+        self.foreign_types = foreign_types
+        self.foreign = foreign
+        self.paraphrases = paraphrases
+        self.paraphrase_rate = paraphrase_rate
+        self.sets = sets
+        self.pieces = [_pieces(s, tokenizer, max_tokens) for s in sets]
+        self._groups = [_groups(pieces, batch_tokens, batch_texts, seed + i) for i, pieces in enumerate(self.pieces)]
+        weights = np.sqrt([len(pieces) for pieces in self.pieces])
+        rng = np.random.default_rng([seed, 0])
+        self.steps = steps or math.ceil(epochs * sum(map(len, self._groups)))
+        self._choices = rng.choice(len(sets), size=self.steps, p=weights / weights.sum())
+        self._turn = np.zeros(self.steps, dtype=np.int64)
+        for index in range(len(sets)):
+            mine = self._choices == index
+            self._turn[mine] = np.arange(int(mine.sum()))
+
+    def __call__(self, step: int) -> tuple[Batch, list[str], torch.Tensor, str]:
+        """The batch of a step: texts, the L type prompts asked for, B x W x L x 3 targets, the data set's name."""
+        index = int(self._choices[step])
+        data = self.sets[index]
+        epoch, place = divmod(int(self._turn[step]), len(self._groups[index]))
+        order = np.random.default_rng([self.seed, 1, index, epoch]).permutation(len(self._groups[index]))
+        group = [self.pieces[index][i] for i in self._groups[index][order[place]]]
+        rng = np.random.default_rng([self.seed, 2, step])
+
+        present = sorted({label for piece in group for _, _, label in piece.spans})
+        absent = [t.name for t in data.types if t.name not in set(present)]
+        room = max(0, self.max_types - len(present))
+        if len(absent) > room:
+            absent = list(rng.choice(absent, size=room, replace=False))
+        own = [*present, *absent]
+        foreign = list(self.foreign[data.name])
+        if len(foreign) > self.foreign_types:
+            foreign = list(rng.choice(foreign, size=self.foreign_types, replace=False))
+        prompt_of = {t.name: t.prompt for t in data.types}
+        prompts = [self._say(prompt_of.get(name, name), rng) for name in [*own, *foreign]]
+
+        batch = collate([piece.tokens for piece in group], self.tokenizer)
+        targets = torch.zeros(*batch.shape, len(prompts), len(ROLES))
+        column = {name: i for i, name in enumerate(own)}
+        for row, piece in enumerate(group):
+            for first, last, label in piece.spans:
+                targets[row, first, column[label], 0] = 1
+                targets[row, last, column[label], 1] = 1
+                targets[row, first : last + 1, column[label], 2] = 1
+        return batch, prompts, targets, data.name
+
+    def _say(self, prompt: str, rng: np.random.Generator) -> str:
+        others = self.paraphrases.get(prompt)
+        if others and rng.random() < self.paraphrase_rate:
+            return str(rng.choice(list(others)))
+        return prompt
+
+
+def _pieces(data: TrainingSet, tokenizer: WordTokenizer, max_tokens: int) -> list[_Piece]:
+    names = {t.name for t in data.types}
+    pieces = []
+    for example, tokens in zip(data.examples, tokenizer([e.text for e in data.examples]), strict=True):
+        for window in windows(tokens.words, max_tokens, 0):
+            words = tokens.words[window.first : window.last]
+            part = Tokens(words, tokens.ids[window.first : window.last])
+            spans = (word_span(entity, part) for entity in example.entities if entity.label in names)
+            pieces.append(_Piece(part, tuple(span for span in spans if span is not None)))
+    return pieces
+
+
+def word_span(entity: Entity, tokens: Tokens) -> tuple[int, int, str] | None:
+    """First and last word of an entity; none if it is not wholly within these words.
+
+    An entity that begins or ends inside a word is widened to the whole word.
+    """
+    inside = [i for i, word in enumerate(tokens.words) if word.start < entity.end and entity.start < word.end]
+    if not inside or entity.start < tokens.words[0].start or entity.end > tokens.words[-1].end:
+        return None
+    return inside[0], inside[-1], entity.label
+
+
+def _groups(pieces: Sequence[_Piece], budget: int, most: int, seed: int) -> list[npt.NDArray[np.int64]]:
+    """Indices of pieces of like length in groups of at most ``most`` texts and about ``budget`` padded tokens."""
+    rng = np.random.default_rng([seed, 3])
+    cost = np.array([piece.tokens.cost for piece in pieces], dtype=np.float64)
+    order = np.argsort(cost * rng.uniform(0.9, 1.1, size=len(cost)), kind="stable")
+    groups, first = [], 0
+    for last in range(1, len(order) + 1):
+        full = last - first >= most
+        if last == len(order) or full or cost[order[first : last + 1]].max() * (last + 1 - first) > budget:
+            groups.append(order[first:last])
+            first = last
+    return groups

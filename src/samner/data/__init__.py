@@ -1,0 +1,16 @@
+"""Read and write labelled and unlabelled text: JSON Lines, CoNLL, plain text, Hugging Face datasets."""
+
+from __future__ import annotations
+
+from samner.data.hub import from_dataset, to_dataset
+from samner.data.readwrite import iter_examples, iter_texts, read_examples, read_texts, write_examples
+
+__all__ = [
+    "from_dataset",
+    "iter_examples",
+    "iter_texts",
+    "read_examples",
+    "read_texts",
+    "to_dataset",
+    "write_examples",
+]

@@ -1,0 +1,19 @@
+"""Errors a user can act on. The command line prints their message as one line and exits with 2."""
+
+from __future__ import annotations
+
+
+class SamnerError(Exception):
+    """Base of every error samner raises on purpose; its message names what is wrong and what would be right."""
+
+
+class DataError(SamnerError):
+    """Labelled or unlabelled text that cannot be read as it stands; names the file, the line and the reason."""
+
+
+class ModelError(SamnerError):
+    """A base model, adapter or saved task model that is missing, damaged or of another base."""
+
+
+class PoolError(SamnerError):
+    """A pool of experts that cannot be read or changed as asked."""

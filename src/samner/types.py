@@ -1,0 +1,93 @@
+"""The nouns everything else speaks: entity types, entities, examples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from samner.errors import SamnerError
+
+
+@dataclass(frozen=True, slots=True)
+class EntityType:
+    """A kind of entity to look for: a name, or a name with a description.
+
+    Args:
+        name: What the label is called in the output, for instance ``"disease"``.
+        description: What it means, for models that can use it. Empty when the name says enough.
+    """
+
+    name: str
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.name.strip():
+            raise SamnerError("an entity type needs a name that is not blank")
+
+    @property
+    def prompt(self) -> str:
+        """The text by which a model is told what the type is: name, then description if there is one."""
+        return f"{self.name}: {self.description}" if self.description else self.name
+
+
+LabelsLike: TypeAlias = Iterable["str | EntityType"] | Mapping[str, str]
+"""What callers may pass as labels: names, entity types, or a mapping from name to description."""
+
+
+def entity_types(labels: LabelsLike) -> tuple[EntityType, ...]:
+    """Normalise what a caller passed as labels; order is kept.
+
+    Raises:
+        SamnerError: If there are none, one is blank, a name occurs twice, or a bare string was passed.
+    """
+    if isinstance(labels, str):
+        raise SamnerError(f"labels must be a list of names, not the single string {labels!r}")
+    if isinstance(labels, Mapping):
+        types = tuple(EntityType(name, description or "") for name, description in labels.items())
+    else:
+        types = tuple(label if isinstance(label, EntityType) else EntityType(label) for label in labels)
+    if not types:
+        raise SamnerError("at least one label is needed, for instance labels=['person', 'organization']")
+    seen: set[str] = set()
+    for entity_type in types:
+        if entity_type.name in seen:
+            raise SamnerError(f"the label {entity_type.name!r} is given twice")
+        seen.add(entity_type.name)
+    return types
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """A labelled span of a text.
+
+    Args:
+        start: Offset of its first character, counted in Unicode code points as Python strings are.
+        end: Offset just past its last character (exclusive).
+        label: Name of its entity type.
+        score: Confidence in [0, 1]; 1 for gold.
+        found_by: Names of the task models that found it; empty for gold.
+    """
+
+    start: int
+    end: int
+    label: str
+    score: float = 1.0
+    found_by: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> tuple[int, int, str]:
+        """What makes two entities the same: start, end and label."""
+        return (self.start, self.end, self.label)
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A text and its entities. The entities may be gold or predicted, and may overlap."""
+
+    text: str
+    entities: tuple[Entity, ...] = field(default=())
+
+    def labels(self) -> set[str]:
+        """Names of the entity types that occur."""
+        return {entity.label for entity in self.entities}
