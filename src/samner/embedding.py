@@ -51,9 +51,7 @@ def sentence_encoder(reference: str = MINILM, device: str = "cpu") -> SentenceTr
     return model.eval()
 
 
-def embed_domain(
-    texts: Sequence[str], reference: str = MINILM, device: str = "cpu"
-) -> npt.NDArray[np.float32]:
+def embed_domain(texts: Sequence[str], reference: str = MINILM, device: str = "cpu") -> npt.NDArray[np.float32]:
     """The domain embedding: the mean of the L2-normalised sentence embeddings of the texts, itself normalised.
 
     Source: Ding, Wei and Fan (ACL 2025), who compare domains by the cosine of these means.

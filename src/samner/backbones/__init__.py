@@ -1,0 +1,8 @@
+"""Base models that can be trained, adapted and asked, one folder per family behind one interface."""
+
+from __future__ import annotations
+
+from samner.backbones.base import BASE, Backbone, TrainingData, TrainingSet
+from samner.backbones.families import load_backbone
+
+__all__ = ["BASE", "Backbone", "TrainingData", "TrainingSet", "load_backbone"]

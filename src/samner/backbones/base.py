@@ -3,17 +3,54 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from samner.data.windows import Word
-from samner.types import Entity, EntityType
+from samner.types import Entity, EntityType, Example
 
 BASE = "base"
 """The name under which a backbone answers without any expert."""
+
+
+Paraphrases = Mapping[str, Sequence[str]]
+"""For a type's prompt, other ways to say it, one of which a training batch may use instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSet:
+    """Labelled texts of one data set: every occurrence of every one of its types is annotated.
+
+    Args:
+        name: For messages and for the card.
+        examples: The texts.
+        types: The types the data set annotates.
+    """
+
+    name: str
+    examples: Sequence[Example]
+    types: tuple[EntityType, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """What a model learns from.
+
+    Args:
+        train: The data sets.
+        dev: Their dev splits, for early stopping; none means training runs its course.
+        foreign: Prompts of types of other data sets, to be asked for as negatives.
+        paraphrases: Other ways to say a type's prompt.
+    """
+
+    train: Sequence[TrainingSet]
+    dev: Sequence[TrainingSet] = ()
+    foreign: Sequence[str] = ()
+    paraphrases: Paraphrases = field(default_factory=dict)
 
 
 class Backbone(ABC):
@@ -58,6 +95,15 @@ class Backbone(ABC):
         """
 
     @abstractmethod
+    def task_vectors(self, name: str) -> Mapping[str, Tensor]:
+        """The dense task vectors that ``add_task_model`` was given under a name."""
+
+    @property
+    @abstractmethod
+    def models(self) -> Collection[str]:
+        """Names of all experts and task models registered."""
+
+    @abstractmethod
     def remove(self, name: str) -> None:
         """Forget an expert or task model; unknown names are ignored."""
 
@@ -76,3 +122,28 @@ class Backbone(ABC):
         Returns:
             Per model and text, all candidate entities; they may overlap.
         """
+
+    @abstractmethod
+    def train_expert(
+        self, data: TrainingData, out: Path, options: Mapping[str, Any], *, run: Path | None, resume: bool
+    ) -> dict[str, Any]:
+        """Train a LoRA adapter on all linear layers and save it as a PEFT folder; the base stays as it is.
+
+        Args:
+            data: What it learns from.
+            out: Folder for the adapter's files.
+            options: Settings by name; which there are is the family's (``recipe_options`` lists them).
+            run: Folder for checkpoints; none for no checkpoints.
+            resume: Go on from the checkpoint in ``run``, if there is one.
+
+        Returns:
+            A record of settings and outcome, as JSON values, for the expert's card.
+
+        Raises:
+            SamnerError: If an option is unknown or not valid, or the checkpoint is of another run.
+        """
+
+    @classmethod
+    @abstractmethod
+    def recipe_options(cls) -> dict[str, Any]:
+        """The options ``train_expert`` takes, with their defaults."""

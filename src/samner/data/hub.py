@@ -80,7 +80,8 @@ def write(examples: Iterable[Example], path: Path) -> None:
         dataset = to_dataset(examples)
     try:
         with atomic_folder(path) as folder:
-            dataset.save_to_disk(str(folder))
+            # left to itself it saves a dataset without rows in no shard, which load_from_disk cannot read
+            dataset.save_to_disk(str(folder), num_shards=1)
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
 

@@ -8,8 +8,9 @@ Example:
 
 from __future__ import annotations
 
+from samner.adapters import LoraAdapter, LoraFactors
+from samner.merging import dare, linear, ties  # noqa: F401 - each registers its methods
 from samner.merging.api import iter_merge, merge
-from samner.merging.methods import MergeMethod, merge_method, methods
-from samner.merging.task_vectors import LoraAdapter, LoraFactors
+from samner.merging.registry import MergeMethod, merge_method, methods
 
 __all__ = ["LoraAdapter", "LoraFactors", "MergeMethod", "iter_merge", "merge", "merge_method", "methods"]

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from torch import Tensor
 
+from samner.adapters import LoraAdapter
 from samner.errors import SamnerError
-from samner.merging.methods import is_number, make_method
+from samner.merging.registry import is_number, make_method
 from samner.merging.sparsify import Expert
-from samner.merging.task_vectors import LoraAdapter
 
 
 def merge(

@@ -5,23 +5,24 @@ Sums are in float64, so that opposite values cancel exactly and the order of sum
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 
 import torch
 from torch import Tensor
 
-from samner.merging.sparsify import Pass
+from samner.merging.sparsify import Expert, Pass
 
 
-def weighted_mean(matrices: Pass, total_weight: float, lam: float) -> Iterator[tuple[str, Tensor]]:
-    """Per module ``lam * sum_i(w_i x_i) / total_weight``; an expert without the module counts as zero."""
+def weighted_mean(experts: Sequence[Expert], matrices: Pass, lam: float) -> Iterator[tuple[str, Tensor]]:
+    """Per module ``lam * sum_i(w_i x_i) / sum_i(w_i)``; an expert without the module counts as zero."""
+    scale = lam / sum(weight for _, weight in experts)
     for module, contributions in matrices:
         delta, weight = next(contributions)
         total = delta.double().mul_(weight)
         for delta, weight in contributions:
             total.add_(delta, alpha=weight)
-        yield module, total.mul_(lam / total_weight).float()
+        yield module, total.mul_(scale).float()
 
 
 def elected_mean(start: Callable[[], Pass], lam: float) -> Iterator[tuple[str, Tensor]]:

@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-from samner.merging.task_vectors import LoraAdapter
+from samner.adapters import LoraAdapter
 
 Expert: TypeAlias = tuple[LoraAdapter, float]
 """An adapter and its weight, which is positive."""

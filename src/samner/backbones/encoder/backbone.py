@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import json
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,13 +18,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from samner.backbones.base import BASE, Backbone
+from samner.backbones.base import BASE, Backbone, TrainingData
 from samner.backbones.encoder.decode import decode
 from samner.backbones.encoder.model import Heads, word_vectors
 from samner.backbones.encoder.words import Batch, Tokens, WordTokenizer, collate
 from samner.data.windows import Word
 from samner.embedding import MINILM, sentence_encoder, sentence_encoder_path
-from samner.errors import ModelError, SamnerError
+from samner.errors import ModelError
 from samner.files import inside, read_json, sha256, write_json
 from samner.types import Entity, EntityType
 
@@ -57,7 +58,8 @@ class EncoderBackbone(Backbone):
         self.types: dict[str, list[str]] = {}
         self._vectors: dict[str, Tensor] = {}
         self._peft: Any = None
-        self._experts: set[str] = set()
+        self._counter = itertools.count()
+        self._experts: dict[str, str] = {}
         self._task_models: dict[str, dict[str, Tensor]] = {}
         self._linears = {
             name: module
@@ -150,35 +152,61 @@ class EncoderBackbone(Backbone):
     def add_expert(self, name: str, folder: Path) -> None:
         from peft import PeftModel
 
-        if name == BASE or name in self._experts or name in self._task_models:
-            raise SamnerError(f"the name {name!r} is taken on this base")
+        self._check_free(name)
+        adapter = f"expert{next(self._counter)}"  # PEFT allows no dots in a name
         try:
             if self._peft is None:
-                self._peft = PeftModel.from_pretrained(self.encoder, str(folder), adapter_name=name)
+                self._peft = PeftModel.from_pretrained(self.encoder, str(folder), adapter_name=adapter)
             else:
-                self._peft.load_adapter(str(folder), adapter_name=name)
+                self._peft.load_adapter(str(folder), adapter_name=adapter)
         except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
             reason = str(error).splitlines()[0]
             raise ModelError(f"{folder}: not an adapter that fits this base ({reason})") from error
         self._peft.eval()
-        self._experts.add(name)
+        self._experts[name] = adapter
 
     def add_task_model(self, name: str, deltas: Mapping[str, Tensor]) -> None:
-        if name == BASE or name in self._experts or name in self._task_models:
-            raise SamnerError(f"the name {name!r} is taken on this base")
+        self._check_free(name)
         shapes = self.module_shapes()
-        weights = {}
         for module, delta in deltas.items():
             if shapes.get(module) != tuple(delta.shape):
-                raise ModelError(f"task vector of {module!r} is {tuple(delta.shape)}, this base has {shapes.get(module)}")
-            weights[module] = self._linears[module].weight + delta.to(self.device, torch.float32)
-        self._task_models[name] = weights
+                have = shapes.get(module, "no such module")
+                raise ModelError(f"the task vector of {module!r} is {tuple(delta.shape)}, this base has {have}")
+        self._task_models[name] = {k: v.to(self.device, torch.float32) for k, v in deltas.items()}
+
+    def task_vectors(self, name: str) -> Mapping[str, Tensor]:
+        return self._task_models[name]
+
+    @property
+    def models(self) -> Collection[str]:
+        return self._experts.keys() | self._task_models.keys()
 
     def remove(self, name: str) -> None:
         self._task_models.pop(name, None)
         if name in self._experts:
-            self._peft.delete_adapter(name)
-            self._experts.discard(name)
+            self._peft.delete_adapter(self._experts.pop(name))
+
+    def _check_free(self, name: str) -> None:
+        if name == BASE or name in self.models:
+            raise ModelError(f"the name {name!r} is taken on this base")
+
+    @classmethod
+    def recipe_options(cls) -> dict[str, Any]:
+        from samner.backbones.encoder.recipe import Recipe
+
+        return asdict(Recipe())
+
+    def train_expert(
+        self, data: TrainingData, out: Path, options: Mapping[str, Any], *, run: Path | None, resume: bool
+    ) -> dict[str, Any]:
+        from samner.backbones.encoder.recipe import Recipe
+        from samner.backbones.encoder.train import train_expert
+
+        if self._peft is not None:
+            raise ModelError("an expert is trained on a base that holds no others: load the pool anew")
+        recipe = Recipe.of(options)
+        outcome = train_expert(self, data, recipe, out, run=run, resume=resume)
+        return {"recipe": asdict(recipe), "outcome": asdict(outcome)}
 
     # -- asking -------------------------------------------------------------------------------------------------------
 
@@ -205,7 +233,9 @@ class EncoderBackbone(Backbone):
                 self._decode(words, vectors, rows, tokens, types, threshold, result[model])
         return result
 
-    def run(self, encoder: Any, texts: Sequence[str], types: Sequence[EntityType], threshold: float) -> list[list[Entity]]:
+    def run(
+        self, encoder: Any, texts: Sequence[str], types: Sequence[EntityType], threshold: float
+    ) -> list[list[Entity]]:
         """Candidate entities by an encoder given as such, for instance one in training."""
         tokens = self.tokenizer(texts)
         vectors = self.type_vectors([t.prompt for t in types])
@@ -238,7 +268,7 @@ class EncoderBackbone(Backbone):
         if mixed and self._peft is None:
             yield from ((model, word_vectors(self.encoder, batch)) for model in mixed)
         elif mixed:
-            names = [("__base__" if model == BASE else model) for model in mixed for _ in tokens]
+            names = ["__base__" if model == BASE else self._experts[model] for model in mixed for _ in tokens]
             repeated = _repeat(batch, len(mixed))
             words = word_vectors(self._peft, repeated, adapter_names=names)
             yield from zip(mixed, words.split(len(tokens)), strict=True)
@@ -251,8 +281,10 @@ class EncoderBackbone(Backbone):
         return nullcontext() if self._peft is None else self._peft.disable_adapter()
 
     def _patched(self, model: str) -> Any:
+        """The encoder with a task model's weights in place of its own, without a copy of the rest."""
         suffix = ".weight" if self._peft is None else ".base_layer.weight"
-        weights = {module + suffix: weight for module, weight in self._task_models[model].items()}
+        deltas = self._task_models[model]
+        weights = {module + suffix: self._linears[module].weight + delta for module, delta in deltas.items()}
         return lambda **inputs: functional_call(self.encoder, weights, (), inputs)
 
 

@@ -10,28 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from samner.backbones.base import Paraphrases, TrainingSet
 from samner.backbones.encoder.model import ROLES
 from samner.backbones.encoder.words import Batch, Tokens, WordTokenizer, collate
 from samner.data.windows import windows
-from samner.types import Entity, EntityType, Example
-
-Paraphrases = Mapping[str, Sequence[str]]
-"""For a type's name, other ways to say it, one of which a training batch may use instead."""
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingSet:
-    """Labelled texts of one data set: every occurrence of every one of its types is annotated.
-
-    Args:
-        name: For messages and for the card.
-        examples: The texts.
-        types: The types the data set annotates.
-    """
-
-    name: str
-    examples: Sequence[Example]
-    types: tuple[EntityType, ...]
+from samner.types import Entity
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,10 +30,10 @@ def decode(
     """
     entities = []
     hit = probabilities >= threshold
-    for column in np.flatnonzero(hit[:, :, 0].any(axis=0)):
+    for column in np.flatnonzero(hit[:, :, 0].any(axis=0)).tolist():
         p = probabilities[:, column, :]
         inside, ends = hit[:, column, 2], hit[:, column, 1]
-        for start in np.flatnonzero(hit[:, column, 0] & inside):
+        for start in np.flatnonzero(hit[:, column, 0] & inside).tolist():
             total = 0.0
             for end in range(start, min(start + MAX_ENTITY_WORDS, len(words))):
                 if not inside[end]:

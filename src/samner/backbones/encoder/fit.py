@@ -18,7 +18,6 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits
 
 from samner.errors import ModelError, SamnerError
 from samner.files import atomic_file
@@ -116,14 +115,16 @@ def fit(
             progress = max(progress, state.seconds / (60 * schedule.max_minutes))
         if progress >= 1:
             break
-        rate = schedule.learning_rate * min(progress / max(schedule.warmup, 1e-9), (1 - progress) / (1 - schedule.warmup), 1)
+        rate = schedule.learning_rate * min(
+            progress / max(schedule.warmup, 1e-9), (1 - progress) / (1 - schedule.warmup), 1
+        )
         for group in optimizer.param_groups:
             group["lr"] = rate * group["factor"]
         loss = loss_at(state.step)
         value = float(loss.detach())
         if value != value or value in (float("inf"), float("-inf")):
             raise SamnerError(f"the loss is {value} at step {state.step}: lower the learning rate")
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(list(parameters.values()), schedule.clip)
         optimizer.step()
         optimizer.zero_grad()
@@ -144,8 +145,8 @@ def fit(
         state.save(checkpoint)
     if state.best:
         with torch.no_grad():
-            for name, value in state.best.items():
-                parameters[name].copy_(value)
+            for name, best in state.best.items():
+                parameters[name].copy_(best)
     return Outcome(state.step, state.seconds, state.best_score, state.best_step, state.history, state.stopped)
 
 

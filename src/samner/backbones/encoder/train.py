@@ -8,7 +8,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,68 +19,17 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from samner.backbones.base import TrainingData, TrainingSet
 from samner.backbones.encoder.backbone import EncoderBackbone
-from samner.backbones.encoder.batches import BatchPlan, Paraphrases, TrainingSet
+from samner.backbones.encoder.batches import BatchPlan
 from samner.backbones.encoder.fit import Outcome, Schedule, fit
 from samner.backbones.encoder.model import word_vectors
+from samner.backbones.encoder.recipe import Recipe
+from samner.data.windows import windows
 from samner.spans import flat
+from samner.types import Example
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """Settings of a training run; the defaults are those for an expert.
-
-    Args:
-        steps: Optimiser steps; none for ``epochs`` passes over the data.
-        epochs: Passes over the data, where ``steps`` is none.
-        learning_rate: Peak.
-        head_rate: Factor on it for the heads of a base.
-        rank: Of the LoRA adapter.
-        alpha: LoRA scale numerator.
-        dropout: LoRA dropout.
-        batch_tokens: Padded sub-tokens in a batch, about.
-        batch_texts: Texts in a batch, at most.
-        max_types: Own types asked for in a batch, at most.
-        foreign_types: Types of other data sets asked for in a batch as negatives.
-        foreign_similarity: A foreign type closer than this cosine to an own type is no safe negative.
-        paraphrase_rate: How often a type is asked for by another wording, where there is one.
-        dev_texts: Texts of each dev split that an evaluation uses, at most.
-        evaluations: Evaluations over the run.
-        patience: Evaluations without improvement after which training stops; 0 for never.
-        seed: Of everything random.
-        max_minutes: Time box.
-    """
-
-    steps: int | None = None
-    epochs: float = 10.0
-    learning_rate: float = 1e-3
-    head_rate: float = 1.0
-    rank: int = 16
-    alpha: int = 32
-    dropout: float = 0.05
-    batch_tokens: int = 512
-    batch_texts: int = 16
-    max_types: int = 24
-    foreign_types: int = 4
-    foreign_similarity: float = 0.5
-    paraphrase_rate: float = 0.0
-    dev_texts: int = 200
-    evaluations: int = 10
-    patience: int = 4
-    seed: int = 0
-    max_minutes: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingData:
-    """What a run learns from: the sets, their dev splits, foreign types and paraphrases."""
-
-    train: Sequence[TrainingSet]
-    dev: Sequence[TrainingSet] = ()
-    foreign: Sequence[str] = ()
-    paraphrases: Paraphrases = field(default_factory=dict)
 
 
 def train_base(
@@ -221,15 +170,29 @@ def _train(
 
 def dev_score(backbone: EncoderBackbone, encoder: nn.Module, data: TrainingSet, texts: int) -> float:
     """Strict span micro-F1 on the first ``texts`` examples of a dev split."""
-    examples = data.examples[:texts]
+    pieces = _pieces(backbone, data.examples[:texts])
     names = {t.name for t in data.types}
-    predicted = backbone.run(encoder, [e.text for e in examples], data.types, backbone.threshold)
+    predicted = backbone.run(encoder, [e.text for e in pieces], data.types, backbone.threshold)
     hits = found = gold = 0
-    for example, candidates in zip(examples, predicted, strict=True):
+    for example, candidates in zip(pieces, predicted, strict=True):
         mine = {e.key for e in flat(candidates)}
         theirs = {e.key for e in example.entities if e.label in names}
         hits, found, gold = hits + len(mine & theirs), found + len(mine), gold + len(theirs)
     return 2 * hits / max(found + gold, 1)
+
+
+def _pieces(backbone: EncoderBackbone, examples: Sequence[Example]) -> list[Example]:
+    """The examples, long ones cut into windows that the encoder can read."""
+    pieces = []
+    for example, words in zip(examples, backbone.words([e.text for e in examples]), strict=True):
+        for window in windows(words, backbone.max_tokens, 0):
+            entities = tuple(
+                replace(e, start=e.start - window.start, end=e.end - window.start)
+                for e in example.entities
+                if window.start <= e.start and e.end <= window.end
+            )
+            pieces.append(Example(example.text[window.start : window.end], entities))
+    return pieces
 
 
 def safe_negatives(
@@ -240,7 +203,9 @@ def safe_negatives(
     if not others:
         return []
     cosine = backbone.type_vectors(others) @ backbone.type_vectors([t.prompt for t in data.types]).T
-    return [name for name, closest in zip(others, cosine.max(dim=1).values.tolist(), strict=True) if closest < similarity]
+    return [
+        name for name, closest in zip(others, cosine.max(dim=1).values.tolist(), strict=True) if closest < similarity
+    ]
 
 
 def _identity(data: TrainingData, recipe: Recipe, parameters: Mapping[str, Tensor]) -> str:

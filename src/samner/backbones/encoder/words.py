@@ -16,7 +16,9 @@ from samner.data.windows import Word
 # Letters, digits and their combining marks together; every other visible character by itself, as BERT's
 # pre-tokeniser has it, so that an entity may begin or end at any punctuation mark. Han and kana have no blanks
 # between words: there each character is a word.
-_WORD = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}]|[\p{L}\p{N}\p{M}--[\p{Han}\p{Hiragana}\p{Katakana}]]+|\S", regex.V1)
+_WORD = regex.compile(
+    r"[\p{Han}\p{Hiragana}\p{Katakana}]|[\p{L}\p{N}\p{M}--[\p{Han}\p{Hiragana}\p{Katakana}]]+|\S", regex.V1
+)
 
 MAX_WORD_TOKENS = 16
 """Sub-tokens of a word beyond this many are not read: a long string of base64 must not crowd out its sentence."""

@@ -26,8 +26,8 @@ _TENSOR = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<factor>[AB])\
 
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
-# Any other setting that is switched on is refused, known or not: leaving out a part of an adapter would change the
-# model unnoticed.
+# Settings that are read here, or say only where the adapter came from, what it targets and how it was trained. Any
+# other that is switched on is refused, known or not: leaving out a part of an adapter changes the model unnoticed.
 _READ = {"alpha_pattern", "init_lora_weights", "lora_alpha", "peft_type", "r", "rank_pattern", "use_rslora"}
 _ORIGIN = {"auto_mapping", "base_model_name_or_path", "peft_version", "revision", "task_type"}
 _TARGETS = {"exclude_modules", "layers_pattern", "layers_to_transform", "target_modules"}

@@ -16,8 +16,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from samner.errors import ModelError
-from samner.merging import LoraAdapter, LoraFactors
-from samner.merging.task_vectors import _lookup, _pattern
+from samner.merging import LoraAdapter, LoraFactors, merge
+from samner.adapters import _lookup, _pattern
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*:UserWarning:peft")  # PEFT's advice on the odd cases made here
 
 
 class Tiny(nn.Module):
@@ -78,6 +80,19 @@ def test_deltas_are_those_of_peft(tmp_path: Path, config: dict[str, Any], dtype:
         exact = adapter.delta(module, torch.float64)
         torch.testing.assert_close(exact.to(dtype), expected)
         torch.testing.assert_close(adapter.delta(module), exact.float())
+
+
+def test_the_linear_merge_is_the_exact_one_of_peft(tmp_path: Path) -> None:
+    save(tmp_path / "a", r=2)
+    model = save(tmp_path / "b", r=5, lora_alpha=3, target_modules=["query", "dense"])
+    model.load_adapter(str(tmp_path / "a"), "a")
+    model.add_weighted_adapter(["a", "default"], [1.0, 3.0], "merged", combination_type="cat")
+    adapters = [LoraAdapter.load(tmp_path / name) for name in ("a", "b")]
+    merged = merge(adapters, "linear", [1, 3], lam=4)
+    assert list(merged) == sorted(LINEAR)
+    for module, delta in merged.items():
+        layer = model.get_submodule(f"base_model.model.{module}")
+        torch.testing.assert_close(delta, layer.get_delta_weight("merged"))
 
 
 @pytest.mark.parametrize("module", ["a.query", "a.key", "query", "a.subquery", "layers.1.x", "layers.11.x", "x"])

@@ -1,0 +1,158 @@
+"""Train the built-in pool: base, six experts, unified baseline. Resumable; settings in builtin_pool.yaml.
+
+    python scripts/train_builtin_pool.py --data ../shared/data compare      # choose the base by leave-one-domain-out
+    python scripts/train_builtin_pool.py --data ../shared/data train        # train all parts into runs/builtin
+    python scripts/train_builtin_pool.py --data ../shared/data assemble     # write them to src/samner/builtin
+
+Every part is skipped where it is finished and resumed where it was stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+
+from samner.backbones import TrainingData, TrainingSet
+from samner.backbones.encoder.backbone import EncoderBackbone
+from samner.backbones.encoder.recipe import Recipe
+from samner.backbones.encoder.train import train_base
+from samner.data import read_examples
+from samner.files import atomic_folder
+from samner.pool import ExpertCard, ExpertPool
+from samner.train import train_expert, training_set
+
+HERE = Path(__file__).parent
+PACKAGED = HERE.parent / "src" / "samner" / "builtin"
+log = logging.getLogger("train_builtin_pool")
+
+
+class Trainer:
+    """The data and settings that all parts share."""
+
+    def __init__(self, data: Path, runs: Path, settings: Mapping[str, Any]) -> None:
+        self.data = data
+        self.runs = runs
+        self.settings = settings
+        self.domains: dict[str, list[str]] = {name: list(sets) for name, sets in settings["domains"].items()}
+        self.foundation = list(settings["foundation"])
+        self.paraphrases = yaml.safe_load((HERE / "paraphrases.yaml").read_text(encoding="utf-8"))
+        self._sets: dict[tuple[str, str], TrainingSet] = {}
+
+    def set(self, name: str, split: str) -> TrainingSet:
+        """A data set's split, with the types of its train split; types the scoring leaves out teach nothing."""
+        if (name, split) not in self._sets:
+            types = None if split == "train" else self.set(name, "train").types
+            examples = read_examples(self.data / name / f"{split}.jsonl")
+            self._sets[name, split] = training_set(name, examples, types)
+        return self._sets[name, split]
+
+    def training_data(self, names: Iterable[str]) -> TrainingData:
+        train = [self.set(name, "train") for name in names]
+        everything = [*self.foundation, *(name for sets in self.domains.values() for name in sets)]
+        foreign = sorted({t.prompt for name in everything for t in self.set(name, "train").types})
+        return TrainingData(train, [self.set(name, "dev") for name in names], foreign, self.paraphrases)
+
+    def base(self, pool: Path, names: list[str], recipe: Recipe, *, encoder: bool) -> ExpertPool:
+        """A pool over a base trained on the named sets; opened where that was done."""
+        if not pool.is_dir():
+            log.info("base on %d sets -> %s", len(names), pool)
+            backbone = EncoderBackbone()
+            run = pool.parent / f".{pool.name}-base"
+            outcome = train_base(backbone, self.training_data(names), recipe, encoder=encoder, run=run, resume=True)
+            card = {"training": {"recipe": asdict(recipe), "outcome": asdict(outcome)}, "data": self.sources(names)}
+            with tempfile.TemporaryDirectory(dir=pool.parent) as folder:
+                backbone.save(Path(folder), torch.float16, card)
+                ExpertPool.create(pool, Path(folder))
+        return ExpertPool.load(pool)
+
+    def expert(self, pool: ExpertPool, name: str, names: list[str], recipe: Recipe, folder: Path) -> None:
+        """Train an expert on the named sets, unless that was done."""
+        if folder.is_dir():
+            return
+        log.info("expert %s on %s -> %s", name, ", ".join(names), folder)
+        train_expert(
+            ExpertPool.load(pool.folder),
+            name,
+            self.training_data(names),
+            folder,
+            options=asdict(recipe),
+            description=self.settings["descriptions"][name],
+            licences={source["name"]: source["licence"] for source in self.sources(names)},
+            run=pool.folder.parent / f".{pool.folder.name}-{name}",
+            resume=True,
+        )
+
+    def sources(self, names: Iterable[str]) -> list[dict[str, Any]]:
+        """Data sets with their licences, for the cards."""
+        stated = {
+            k: v for sets in [self.settings["foundation"], *self.settings["domains"].values()] for k, v in sets.items()
+        }
+        return [
+            {"name": name, "licence": stated[name]["licence"], "texts": len(self.set(name, "train").examples)}
+            for name in names
+        ]
+
+
+def compare(trainer: Trainer) -> None:
+    """Train every variant of the base without the hidden domains, and all experts on it."""
+    plan = trainer.settings["compare"]
+    for name, variant in plan["variants"].items():
+        seen = [d for d in trainer.domains if d not in plan["hidden"]]
+        names = [*trainer.foundation, *(s for d in seen if variant["mixture"] for s in trainer.domains[d])]
+        changes = {"paraphrase_rate": variant["paraphrase_rate"], "evaluations": 1}
+        base = Recipe.of(trainer.settings["base"]["recipe"] | changes | {"steps": plan["base_steps"]})
+        pool = trainer.base(trainer.runs / f"compare-{name}", names, base, encoder=variant["encoder"])
+        recipe = Recipe.of(trainer.settings["expert"]["recipe"] | changes | {"steps": plan["expert_steps"]})
+        for domain, sets in trainer.domains.items():
+            trainer.expert(pool, domain, sets, recipe, pool.folder / "experts" / domain)
+
+
+def train(trainer: Trainer) -> None:
+    """Train the parts of the built-in pool."""
+    settings = trainer.settings["base"]
+    every = [name for sets in trainer.domains.values() for name in sets]
+    names = [*trainer.foundation, *(every if settings["mixture"] else [])]
+    pool = trainer.base(trainer.runs / "builtin", names, Recipe.of(settings["recipe"]), encoder=settings["encoder"])
+    recipe = Recipe.of(trainer.settings["expert"]["recipe"])
+    for domain, sets in trainer.domains.items():
+        trainer.expert(pool, domain, sets, recipe, pool.folder / "experts" / domain)
+    unified = replace(recipe, steps=(recipe.steps or 0) * len(trainer.domains))
+    trainer.expert(pool, "unified", every, unified, pool.folder / "baselines" / "unified")
+
+
+def assemble(trainer: Trainer) -> None:
+    """Copy the trained pool into the package, adapters in half precision."""
+    with atomic_folder(PACKAGED, overwrite=True) as target:
+        shutil.copytree(trainer.runs / "builtin", target, dirs_exist_ok=True)
+        for card in sorted(target.rglob("expert.json")):
+            weights = card.parent / "adapter_model.safetensors"
+            save_file({k: v.half() for k, v in load_file(weights).items()}, weights)
+            ExpertCard.read(card.parent).write(card.parent)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder that holds foundation/ and train/")
+    parser.add_argument("--runs", type=Path, default=HERE.parent / "runs", help="where parts and checkpoints go")
+    parser.add_argument("--settings", type=Path, default=HERE / "builtin_pool.yaml")
+    parser.add_argument("stage", choices=["compare", "train", "assemble"])
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    settings = yaml.safe_load(arguments.settings.read_text(encoding="utf-8"))
+    trainer = Trainer(arguments.data, arguments.runs, settings)
+    {"compare": compare, "train": train, "assemble": assemble}[arguments.stage](trainer)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""The method from end to end: select experts, merge them, hand back a task model.
+
+Source: Ding, Wei and Fan, *Selecting and Merging: Towards Adaptable and Scalable Named Entity Recognition with Large
+Language Models*, ACL 2025 (arXiv 2506.22813). Where the paper is silent, ``docs/method.md`` says what we chose.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from samner.errors import PoolError, SamnerError
+from samner.extract import MODES, STRATEGIES, Merge, TaskModel, check_threshold
+from samner.merging import merge
+from samner.pool import ExpertPool
+from samner.selection import Selection, select_by_sampling, select_by_similarity
+from samner.types import EntityType, LabelsLike, entity_types
+
+
+def adapt(
+    pool: ExpertPool,
+    texts: Iterable[str],
+    labels: LabelsLike,
+    *,
+    mode: str = "union",
+    experts: int = 3,
+    samples: int = 10,
+    seed: int = 0,
+    method: str = "ties",
+    threshold: float | None = None,
+    exclude: Iterable[str] = (),
+    **parameters: Any,
+) -> TaskModel:
+    """Turn a pool into a recogniser for a domain, from unlabelled texts and the types to look for.
+
+    Args:
+        pool: The experts and their base.
+        texts: Unlabelled texts of the domain; a few hundred are plenty.
+        labels: The entity types to look for: names, or a mapping from name to description.
+        mode: ``"union"`` (what either task model finds), ``"intersection"``, ``"similarity"`` or ``"sampling"`` (one
+            task model alone), or ``"economy"``: one merge of every expert that either strategy picked, weighted by
+            how many picked it, for a single pass.
+        experts: How many experts each strategy picks.
+        samples: How many texts selection by sampling draws.
+        seed: Of that draw, and of merge methods that are random.
+        method: Merge method; see ``samner.merging.methods``.
+        threshold: Score from which an entity counts; the base model's own by default.
+        exclude: Experts to leave out of account.
+        **parameters: Of the merge method, for instance ``density=0.2``.
+
+    Raises:
+        SamnerError: If an argument is not valid or no text is left.
+        PoolError: If the pool is empty, or an expert is unknown or of another base.
+
+    Example:
+        >>> pool = ExpertPool.load("builtin")
+        >>> model = adapt(pool, ["Aspirin relieves headache."], labels=["drug", "disease"])
+        >>> model.selections["similarity"].ranking[0]
+        'biomedical'
+    """
+    if isinstance(texts, str):
+        raise SamnerError("texts must be a list of strings, not one string")
+    texts = list(texts)
+    types = entity_types(labels)
+    if mode not in MODES:
+        raise SamnerError(f"unknown mode {mode!r}; known are {', '.join(MODES)}")
+    backbone = pool.backbone
+    limit = backbone.threshold if threshold is None else check_threshold(threshold)
+
+    selections = select(pool, texts, types, mode=mode, count=experts, samples=samples, seed=seed, exclude=exclude)
+    merges = {
+        name: _task_model(pool, weights, method, parameters) for name, weights in _recipes(selections, mode).items()
+    }
+    settings = {"method": method, "parameters": parameters, "experts": experts, "samples": samples, "seed": seed}
+    return TaskModel(backbone, pool.base_folder, types, mode, merges, selections, settings, limit)
+
+
+def select(
+    pool: ExpertPool,
+    texts: Sequence[str],
+    types: Sequence[EntityType],
+    *,
+    mode: str = "union",
+    count: int = 3,
+    samples: int = 10,
+    seed: int = 0,
+    exclude: Iterable[str] = (),
+) -> dict[str, Selection]:
+    """Run the selection strategies that a mode needs; see ``adapt`` for the arguments.
+
+    Raises:
+        PoolError: If the pool is empty, or an expert is unknown or of another base.
+        SamnerError: If no text is left or a number is out of range.
+    """
+    excluded = set(exclude)
+    cards = pool.experts
+    if unknown := excluded - set(cards):
+        raise PoolError(f"{pool.folder} has no expert {min(unknown)!r} to leave out; it has: {', '.join(cards)}")
+    cards = {name: card for name, card in cards.items() if name not in excluded}
+    similarity = select_by_similarity(cards, texts, count)
+    if mode == "similarity":
+        return {"similarity": similarity}
+    pool.load_experts(cards)
+    sampling = select_by_sampling(
+        pool.backbone, similarity.cosine, texts, types, count=count, samples=samples, seed=seed
+    )
+    return {"sampling": sampling} if mode == "sampling" else {"similarity": similarity, "sampling": sampling}
+
+
+def _task_model(pool: ExpertPool, weights: dict[str, float], method: str, parameters: dict[str, Any]) -> Merge:
+    """Merge experts and register the result with the backbone, unless the same merge is registered already.
+
+    The name is a digest of what was merged and how, so that task models of several adaptations of one pool live side
+    by side, and the two strategies share one where they picked the same experts.
+    """
+    adapters = {expert: pool.adapter(expert) for expert in weights}
+    recipe = [[(adapters[e].digest, w) for e, w in sorted(weights.items())], method, sorted(parameters.items())]
+    name = f"task-{hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:16]}"
+    if name not in pool.backbone.models:
+        pool.backbone.add_task_model(
+            name, merge(list(adapters.values()), method, list(weights.values()), **parameters)
+        )
+    return Merge(weights, name)
+
+
+def _recipes(selections: dict[str, Selection], mode: str) -> dict[str, dict[str, float]]:
+    """For each task model a mode needs, its experts with their weights."""
+    if mode == "economy":
+        picks = Counter(expert for selection in selections.values() for expert in selection.chosen)
+        return {"economy": {expert: float(picks[expert]) for expert in sorted(picks)}}
+    return {name: dict.fromkeys(sorted(selections[name].chosen), 1.0) for name in STRATEGIES if name in selections}

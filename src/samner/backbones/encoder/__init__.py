@@ -1,0 +1,1 @@
+"""The compact, label-conditioned recogniser over any sentence-transformers model."""

@@ -1,0 +1,264 @@
+"""A pool of experts as a folder: ``pool.json``, ``base/`` and ``experts/<name>/``.
+
+There is no index of experts: a folder below ``experts/`` with a card is one. Adding renames a finished folder into
+place and removing renames one away, so either touches no other expert and two processes cannot lose each other's work.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+
+from samner.adapters import LoraAdapter
+from samner.backbones import Backbone, load_backbone
+from samner.errors import ModelError, PoolError, SamnerError
+from samner.files import atomic_folder, inside, read_json, sha256, write_json
+from samner.pool.card import ADAPTER_FILES, CARD, ExpertCard, check_name
+
+BUILTIN = "builtin"
+_ALLOWED_SUFFIXES = (".safetensors", ".json", ".md")
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+class ExpertPool:
+    """A base model and the experts trained on it.
+
+    Args:
+        folder: Of the pool.
+        device: Torch device for the base model, which is loaded when it is first needed.
+
+    Raises:
+        PoolError: If the folder is not a pool.
+
+    Example:
+        >>> pool = ExpertPool.load("builtin")
+        >>> sorted(pool.experts)
+        ['biomedical', 'legal', 'news', 'social', 'stem', 'traffic']
+    """
+
+    def __init__(self, folder: Path, device: str = "cpu") -> None:
+        self.folder = folder
+        self.device = device
+        if not (folder / "pool.json").is_file():
+            raise PoolError(f"{folder} is not a pool: it holds no pool.json; 'samner pool create' makes one")
+        base = read_json(folder / "pool.json").get("base")
+        if not isinstance(base, str):
+            raise PoolError(f"{folder / 'pool.json'}: 'base' must name the folder of the base model")
+        self.base_folder = inside(folder, base)
+        self._loaded: dict[str, str] = {}
+
+    @classmethod
+    def load(cls, reference: str | Path, device: str = "cpu") -> ExpertPool:
+        """Open a pool.
+
+        Args:
+            reference: ``"builtin"``, a folder, or the id of a model-hub repository that holds a pool's files.
+            device: Torch device for the base model.
+
+        Raises:
+            PoolError: If there is no such pool.
+        """
+        if reference == BUILTIN:
+            return cls(Path(str(resources.files("samner") / "builtin")), device)
+        path = Path(reference)
+        if not path.exists() and isinstance(reference, str) and _HUB_ID.fullmatch(reference):
+            return cls(_download(reference), device)
+        if not path.is_dir():
+            raise PoolError(f"no pool at {str(reference)!r}: give 'builtin', a folder or a hub id (owner/name)")
+        return cls(path, device)
+
+    @classmethod
+    def create(cls, folder: Path, base: Path) -> ExpertPool:
+        """Make an empty pool over a copy of a base model's folder.
+
+        Raises:
+            SamnerError: If the folder exists.
+            ModelError: If ``base`` is not a base model.
+        """
+        if not (base / "base.json").is_file():
+            raise ModelError(f"{base / 'base.json'}: no such file, so {base} is not a base model")
+        with atomic_folder(folder) as temporary:
+            shutil.copytree(base, temporary / "base")
+            (temporary / "experts").mkdir()
+            write_json(temporary / "pool.json", {"format": 1, "base": "base"})
+        return cls(folder)
+
+    @cached_property
+    def backbone(self) -> Backbone:
+        """The base model, loaded on first use."""
+        return load_backbone(self.base_folder, self.device)
+
+    @property
+    def experts(self) -> Mapping[str, ExpertCard]:
+        """The cards of all experts by name, read anew from the folder, in the order of their names."""
+        return {card.name: card for card in self._cards()}
+
+    def _cards(self) -> Iterator[ExpertCard]:
+        root = self.folder / "experts"
+        for folder in sorted(root.iterdir()) if root.is_dir() else []:
+            if folder.name.startswith("."):
+                continue  # half-written by a process that was killed, or one at work now
+            try:
+                card = ExpertCard.read(folder)
+            except PoolError:
+                if not folder.exists():
+                    continue  # removed between the listing and the reading
+                raise
+            if card.name != folder.name:
+                raise PoolError(f"{folder / CARD}: is named {card.name!r}, its folder {folder.name!r}")
+            yield card
+
+    def expert_folder(self, name: str) -> Path:
+        """Where an expert's files are.
+
+        Raises:
+            PoolError: If the pool has no expert of that name.
+        """
+        folder = inside(self.folder / "experts", check_name(name))
+        if not (folder / CARD).is_file():
+            known = ", ".join(self.experts) or "none"
+            raise PoolError(f"{self.folder} has no expert {name!r}; it has: {known}")
+        return folder
+
+    def adapter(self, name: str) -> LoraAdapter:
+        """An expert's adapter as low-rank factors, for merging.
+
+        Raises:
+            PoolError: If there is no such expert, its files are damaged, or it was trained on another base.
+            ModelError: If it is not an adapter that can be merged.
+        """
+        folder, _ = self._sound(name)
+        return LoraAdapter.load(folder, name)
+
+    def load_experts(self, names: Iterable[str]) -> None:
+        """Register experts with the base model, so that it can answer as each of them.
+
+        Raises:
+            PoolError, ModelError: As ``adapter``.
+        """
+        for name in names:
+            folder, card = self._sound(name)
+            digest = card.files[ADAPTER_FILES[1]]
+            if self._loaded.get(name) != digest:
+                self.backbone.remove(name)
+                self.backbone.add_expert(name, folder)
+                self._loaded[name] = digest
+
+    def _sound(self, name: str) -> tuple[Path, ExpertCard]:
+        folder = self.expert_folder(name)
+        card = ExpertCard.read(folder)
+        if problem := next(_file_problems(folder, card), None):
+            raise PoolError(problem)
+        if card.base != self.backbone.fingerprint:
+            raise PoolError(f"{folder}: was trained on another base model than the one in {self.base_folder}")
+        return folder, card
+
+    def add(self, source: Path, name: str | None = None) -> ExpertCard:
+        """Copy an expert's folder, as ``samner train`` writes it, into the pool.
+
+        Raises:
+            PoolError: If the name is taken, a file is missing or its checksum is wrong, or it was trained on another
+                base.
+            ModelError: If the adapter cannot be read or does not fit the base.
+        """
+        card = ExpertCard.read(source)
+        problems = list(_file_problems(source, card)) + list(self._fit_problems(source, card))
+        if problems:
+            raise PoolError(problems[0])
+        target = inside(self.folder / "experts", check_name(name or card.name))
+        if target.exists():
+            raise PoolError(f"{self.folder} has an expert {target.name!r} already; remove it first or give a name")
+        try:
+            with atomic_folder(target) as temporary:
+                for file in ADAPTER_FILES:
+                    shutil.copyfile(source / file, temporary / file)
+                values = read_json(source / CARD) | {"name": target.name}
+                write_json(temporary / CARD, values)
+        except OSError as error:
+            if target.exists():
+                raise PoolError(f"{self.folder} got an expert {target.name!r} from elsewhere just now") from error
+            raise
+        return ExpertCard.read(target)
+
+    def remove(self, name: str) -> None:
+        """Delete an expert.
+
+        Raises:
+            PoolError: If the pool has none of that name.
+        """
+        folder = self.expert_folder(name)
+        aside = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=folder.parent))
+        os.replace(folder, aside)
+        shutil.rmtree(aside)
+
+    def verify(self) -> list[str]:
+        """Check every file's checksum and every adapter against the base; returns the problems, one line each."""
+        problems = []
+        try:
+            load_backbone(self.base_folder, self.device)
+        except SamnerError as error:
+            problems.append(str(error))
+        root = self.folder / "experts"
+        for folder in sorted(root.iterdir()) if root.is_dir() else []:
+            if folder.name.startswith("."):
+                problems.append(f"{folder}: left over from an interrupted change; it can be deleted")
+                continue
+            try:
+                card = ExpertCard.read(folder)
+            except SamnerError as error:
+                problems.append(str(error))
+                continue
+            if card.name != folder.name:
+                problems.append(f"{folder / CARD}: is named {card.name!r}, its folder {folder.name!r}")
+            found = list(_file_problems(folder, card))
+            problems += found or list(self._fit_problems(folder, card))
+        return problems
+
+    def _fit_problems(self, folder: Path, card: ExpertCard) -> Iterator[str]:
+        if card.base != self.backbone.fingerprint:
+            yield f"{folder}: was trained on another base model than the one in {self.base_folder}"
+            return
+        try:
+            adapter = LoraAdapter.load(folder, card.name)
+        except ModelError as error:
+            yield str(error)
+            return
+        shapes = self.backbone.module_shapes()
+        for module, factors in adapter.factors.items():
+            if shapes.get(module) != factors.shape:
+                have = shapes.get(module, "no such module")
+                yield f"{folder}: adapts {module} as {factors.shape}, the base has {have}"
+
+
+def _file_problems(folder: Path, card: ExpertCard) -> Iterator[str]:
+    for name in ADAPTER_FILES:
+        if name not in card.files:
+            yield f"{folder / CARD}: lists no checksum of {name}"
+    for name, digest in card.files.items():
+        path = inside(folder, name)
+        if not path.is_file():
+            yield f"{path}: missing"
+        elif sha256(path) != digest:
+            yield f"{path}: damaged or changed, its SHA-256 is not the one in {CARD}"
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and (path.suffix not in _ALLOWED_SUFFIXES or path.is_symlink()):
+            yield f"{path}: only plain {', '.join(_ALLOWED_SUFFIXES)} files belong in an expert"
+
+
+def _download(reference: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        patterns = [f"*{suffix}" for suffix in _ALLOWED_SUFFIXES]
+        return Path(snapshot_download(reference, allow_patterns=patterns))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise PoolError(
+            f"no folder {reference!r}, and it cannot be had from the hub ({type(error).__name__})"
+        ) from error
