@@ -1,1 +1,46 @@
-"""samner: select and merge per-domain NER experts into one recogniser for a domain nobody labelled."""
+"""samner: select and merge per-domain NER experts into one recogniser for a domain nobody labelled.
+
+Example:
+    >>> from samner import ExpertPool, adapt
+    >>> pool = ExpertPool.load("builtin")
+    >>> model = adapt(pool, texts=["Aspirin relieves headache."], labels=["drug", "disease"])
+    >>> [entity["text"] for entity in model.predict_entities("Aspirin relieves headache.")]
+    ['Aspirin', 'headache']
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from samner.adaptation import adapt
+    from samner.errors import SamnerError
+    from samner.extract import TaskModel
+    from samner.pool import ExpertPool
+    from samner.types import Entity, EntityType, Example
+
+# Loaded when first asked for: torch and what is on top of it take seconds to import.
+_HOME = {
+    "Entity": "samner.types",
+    "EntityType": "samner.types",
+    "Example": "samner.types",
+    "ExpertPool": "samner.pool",
+    "SamnerError": "samner.errors",
+    "TaskModel": "samner.extract",
+    "adapt": "samner.adaptation",
+}
+
+__all__ = ["Entity", "EntityType", "Example", "ExpertPool", "SamnerError", "TaskModel", "adapt"]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'samner' has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -98,10 +98,10 @@ class TaskModel:
         names = self._strategies(mode or self.mode)
         models = {name: self.merges[name].model for name in names}
         answers = predict_long(self.backbone, texts, types, list(dict.fromkeys(models.values())), limit, on_done)
-        resolve = flatten if flat else _flat_by_type
-        both = {name: [resolve(entities) for entities in answers[models[name]]] for name in names}
         votes = len(names) if (mode or self.mode) == "intersection" else 1
-        return [resolve(_combine({name: both[name][i] for name in names}, votes)) for i in range(len(texts))]
+        return [
+            combine({name: answers[models[name]][i] for name in names}, votes, flat=flat) for i in range(len(texts))
+        ]
 
     def predict_entities(
         self,
@@ -229,16 +229,26 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in packages}}
 
 
-def _combine(found: Mapping[str, Sequence[Entity]], votes: int) -> list[Entity]:
-    """Entities that at least ``votes`` task models found, each once, with their names and the highest score."""
+def combine(found: Mapping[str, Sequence[Entity]], votes: int = 1, *, flat: bool = True) -> list[Entity]:
+    """One answer from the candidate entities that each of several models found in a text.
+
+    Args:
+        found: By the name of the model; candidates may overlap.
+        votes: How many models have to find an entity, after each has resolved its own overlaps.
+        flat: Entities do not overlap, the surer one stays. Otherwise only those of one type do not.
+
+    Returns:
+        Each entity once, in order, with the names of the models that found it and the highest of their scores.
+    """
+    resolve = flatten if flat else _flat_by_type
     merged: dict[tuple[int, int, str], Entity] = {}
     for name, entities in found.items():
-        for entity in entities:
+        for entity in resolve(entities):
             known = merged.get(entity.key)
             finders = (*known.found_by, name) if known else (name,)
             score = max(known.score, entity.score) if known else entity.score
             merged[entity.key] = replace(entity, score=score, found_by=finders)
-    return [entity for entity in merged.values() if len(entity.found_by) >= votes]
+    return resolve([entity for entity in merged.values() if len(entity.found_by) >= votes])
 
 
 def _flat_by_type(entities: Sequence[Entity]) -> list[Entity]:

@@ -37,10 +37,12 @@ def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Yield a temporary folder beside ``path``; on success it takes the name ``path``, else it is removed.
 
     Raises:
-        SamnerError: If ``path`` exists and ``overwrite`` is false.
+        SamnerError: If ``path`` exists and ``overwrite`` is false, or it is not a folder.
     """
     if path.exists() and not overwrite:
         raise SamnerError(f"{path} exists already; choose another name or remove it first")
+    if path.exists() and not path.is_dir():
+        raise SamnerError(f"{path} is a file, not a folder; choose another name or remove it first")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
@@ -53,7 +55,11 @@ def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
             # rename cannot replace a folder that is not empty: move the old one aside, then drop it
             aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
             os.replace(path, aside)
-            os.replace(temporary, path)
+            try:
+                os.replace(temporary, path)
+            except BaseException:
+                os.replace(aside, path)
+                raise
             shutil.rmtree(aside)
         else:
             os.rename(temporary, path)
@@ -63,9 +69,14 @@ def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` as readable JSON, atomically."""
+    """Write ``value`` as readable JSON, atomically.
+
+    Raises:
+        ValueError: If it holds NaN or an infinity, for which JSON has no word.
+    """
     with atomic_file(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+        temporary.write_text(text + "\n", encoding="utf-8")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -78,7 +89,7 @@ def read_json(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SamnerError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SamnerError(f"{path}: not valid JSON ({error})") from error
     if not isinstance(value, dict):
         raise SamnerError(f"{path}: must hold a JSON object, not a {type(value).__name__}")
@@ -95,10 +106,13 @@ def inside(folder: Path, name: str) -> Path:
     """``folder / name``, refused if that leads outside ``folder``.
 
     Raises:
-        SamnerError: If ``name`` is absolute or climbs out of the folder, also through links.
+        SamnerError: If ``name`` is absolute, climbs out of the folder, also through links, or cannot be followed.
     """
-    path = (folder / name).resolve()
-    if not path.is_relative_to(folder.resolve()):
+    try:
+        path = (folder / name).resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # a link loop, whose type depends on Python's version; a NUL
+        raise SamnerError(f"{name!r} is not a path in {folder} ({error})") from error
+    if Path(name).is_absolute() or not path.is_relative_to(folder.resolve()):
         raise SamnerError(f"{name!r} leads outside {folder}")
     return folder / name
 

@@ -14,7 +14,10 @@ def flat(entities: Iterable[Entity]) -> list[Entity]:
     does not depend on the order of the input.
     """
     kept: list[Entity] = []
+    taken = 0  # one bit a character: a bit mask decides an overlap at once, however many candidates there are
     for entity in sorted(entities, key=lambda e: (-e.score, e.start - e.end, e.start, e.label)):
-        if all(entity.end <= other.start or other.end <= entity.start for other in kept):
+        mask = ((1 << (entity.end - entity.start)) - 1) << entity.start
+        if not taken & mask:
+            taken |= mask
             kept.append(entity)
     return sorted(kept, key=lambda e: e.key)

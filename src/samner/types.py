@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from samner.errors import SamnerError
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,11 @@ class EntityType:
     description: str = ""
 
     def __post_init__(self) -> None:
+        for text in (self.name, self.description):
+            if not isinstance(text, str):
+                raise SamnerError(f"an entity type is told by text, not by {text!r}")
+            if not text.isascii() and _SURROGATE.search(text):
+                raise SamnerError(f"the entity type {text!r} holds half of a surrogate pair; give the whole pair")
         if not self.name.strip():
             raise SamnerError("an entity type needs a name that is not blank")
 
@@ -39,14 +47,16 @@ def entity_types(labels: LabelsLike) -> tuple[EntityType, ...]:
     """Normalise what a caller passed as labels; order is kept.
 
     Raises:
-        SamnerError: If there are none, one is blank, a name occurs twice, or a bare string was passed.
+        SamnerError: If there are none, one is blank or not text, a name occurs twice, or no list was passed.
     """
     if isinstance(labels, str):
         raise SamnerError(f"labels must be a list of names, not the single string {labels!r}")
     if isinstance(labels, Mapping):
         types = tuple(EntityType(name, description or "") for name, description in labels.items())
-    else:
+    elif isinstance(labels, Iterable):
         types = tuple(label if isinstance(label, EntityType) else EntityType(label) for label in labels)
+    else:
+        raise SamnerError(f"labels must be a list of names, not {labels!r}")
     if not types:
         raise SamnerError("at least one label is needed, for instance labels=['person', 'organization']")
     seen: set[str] = set()

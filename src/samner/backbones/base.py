@@ -147,3 +147,7 @@ class Backbone(ABC):
     @abstractmethod
     def recipe_options(cls) -> dict[str, Any]:
         """The options ``train_expert`` takes, with their defaults."""
+
+    @abstractmethod
+    def known_types(self) -> list[str]:
+        """Prompts of the types the base was taught, to be asked for as negatives when an expert is trained."""

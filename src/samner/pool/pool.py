@@ -126,6 +126,19 @@ class ExpertPool:
             raise PoolError(f"{self.folder} has no expert {name!r}; it has: {known}")
         return folder
 
+    def baseline_folder(self, name: str) -> Path:
+        """Where a baseline's files are.
+
+        Raises:
+            PoolError: If the pool has no baseline of that name.
+        """
+        root = self.folder / "baselines"
+        folder = inside(root, check_name(name))
+        if not (folder / CARD).is_file():
+            known = ", ".join(sorted(card.parent.name for card in root.glob(f"*/{CARD}"))) or "none"
+            raise PoolError(f"{self.folder} has no baseline {name!r}; it has: {known}")
+        return folder
+
     def adapter(self, name: str) -> LoraAdapter:
         """An expert's adapter as low-rank factors, for merging.
 
@@ -133,7 +146,7 @@ class ExpertPool:
             PoolError: If there is no such expert, its files are damaged, or it was trained on another base.
             ModelError: If it is not an adapter that can be merged.
         """
-        folder, _ = self._sound(name)
+        folder, _ = self._sound(self.expert_folder(name))
         return LoraAdapter.load(folder, name)
 
     def load_experts(self, names: Iterable[str]) -> None:
@@ -143,15 +156,29 @@ class ExpertPool:
             PoolError, ModelError: As ``adapter``.
         """
         for name in names:
-            folder, card = self._sound(name)
-            digest = card.files[ADAPTER_FILES[1]]
-            if self._loaded.get(name) != digest:
-                self.backbone.remove(name)
-                self.backbone.add_expert(name, folder)
-                self._loaded[name] = digest
+            self._register(name, *self._sound(self.expert_folder(name)))
 
-    def _sound(self, name: str) -> tuple[Path, ExpertCard]:
-        folder = self.expert_folder(name)
+    def load_baseline(self, name: str) -> str:
+        """Register an adapter below ``baselines/``: what experts are compared to, never selected or merged.
+
+        Returns:
+            The name under which the base model answers as it; no expert can have that name.
+
+        Raises:
+            PoolError, ModelError: As ``adapter``.
+        """
+        model = f"baseline:{name}"
+        self._register(model, *self._sound(self.baseline_folder(name)))
+        return model
+
+    def _register(self, model: str, folder: Path, card: ExpertCard) -> None:
+        digest = card.files[ADAPTER_FILES[1]]
+        if self._loaded.get(model) != digest:
+            self.backbone.remove(model)
+            self.backbone.add_expert(model, folder)
+            self._loaded[model] = digest
+
+    def _sound(self, folder: Path) -> tuple[Path, ExpertCard]:
         card = ExpertCard.read(folder)
         if problem := next(_file_problems(folder, card), None):
             raise PoolError(problem)

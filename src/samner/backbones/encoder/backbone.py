@@ -208,6 +208,9 @@ class EncoderBackbone(Backbone):
         outcome = train_expert(self, data, recipe, out, run=run, resume=resume)
         return {"recipe": asdict(recipe), "outcome": asdict(outcome)}
 
+    def known_types(self) -> list[str]:
+        return sorted({prompt for prompts in self.types.values() for prompt in prompts})
+
     # -- asking -------------------------------------------------------------------------------------------------------
 
     def words(self, texts: Sequence[str]) -> list[tuple[Word, ...]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from samner.errors import PoolError, SamnerError
@@ -72,7 +72,7 @@ def adapt(
 
     selections = select(pool, texts, types, mode=mode, count=experts, samples=samples, seed=seed, exclude=exclude)
     merges = {
-        name: _task_model(pool, weights, method, parameters) for name, weights in _recipes(selections, mode).items()
+        name: task_model(pool, weights, method, parameters) for name, weights in recipes(selections, mode).items()
     }
     settings = {"method": method, "parameters": parameters, "experts": experts, "samples": samples, "seed": seed}
     return TaskModel(backbone, pool.base_folder, types, mode, merges, selections, settings, limit)
@@ -110,7 +110,9 @@ def select(
     return {"sampling": sampling} if mode == "sampling" else {"similarity": similarity, "sampling": sampling}
 
 
-def _task_model(pool: ExpertPool, weights: dict[str, float], method: str, parameters: dict[str, Any]) -> Merge:
+def task_model(
+    pool: ExpertPool, weights: Mapping[str, float], method: str, parameters: Mapping[str, Any]
+) -> Merge:
     """Merge experts and register the result with the backbone, unless the same merge is registered already.
 
     The name is a digest of what was merged and how, so that task models of several adaptations of one pool live side
@@ -126,7 +128,7 @@ def _task_model(pool: ExpertPool, weights: dict[str, float], method: str, parame
     return Merge(weights, name)
 
 
-def _recipes(selections: dict[str, Selection], mode: str) -> dict[str, dict[str, float]]:
+def recipes(selections: Mapping[str, Selection], mode: str) -> dict[str, dict[str, float]]:
     """For each task model a mode needs, its experts with their weights."""
     if mode == "economy":
         picks = Counter(expert for selection in selections.values() for expert in selection.chosen)

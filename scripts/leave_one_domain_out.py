@@ -1,0 +1,92 @@
+"""Score settings by leave-one-domain-out: each domain's dev splits as an unlabelled target for the other experts.
+
+    python scripts/leave_one_domain_out.py --data ../shared/data runs/compare-mixture --domains legal social stem
+    python scripts/leave_one_domain_out.py --data ../shared/data runs/builtin --grid density=0.1,0.2,0.5,1.0
+
+Prints, for every setting, strict span micro-F1 averaged over each domain's data sets and over the domains. No target's
+test set is read. A domain that taught the base something is an easier target than a new one; which those are is for
+the caller to say.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from samner.adaptation import adapt
+from samner.data import read_examples
+from samner.evaluation.scoring import score
+from samner.extract import TaskModel
+from samner.pool import ExpertPool
+from samner.train import training_set
+from samner.types import Example
+
+MODES = ("similarity", "sampling", "union", "intersection", "economy")
+
+
+def parse(values: str) -> list[Any]:
+    return [yaml.safe_load(value) for value in values.split(",")]
+
+
+def settings(grid: list[str]) -> Iterator[dict[str, Any]]:
+    """Every combination of ``name=value,value`` arguments."""
+    names = [item.split("=", 1)[0] for item in grid]
+    for values in itertools.product(*(parse(item.split("=", 1)[1]) for item in grid)):
+        yield dict(zip(names, values, strict=True))
+
+
+def f1(model: TaskModel, examples: list[Example], mode: str) -> float:
+    gold = [
+        Example(e.text, tuple(x for x in e.entities if x.label in {t.name for t in model.types})) for e in examples
+    ]
+    predicted = model.predict([e.text for e in examples], mode=mode)
+    return score(gold, predicted, model.types).strict.counts.f1
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pool", type=Path)
+    parser.add_argument("--data", type=Path, required=True, help="folder that holds train/")
+    parser.add_argument("--domains", nargs="*", help="domains to leave out in turn; all by default")
+    parser.add_argument("--texts", type=int, default=150, help="dev texts of each data set to score on")
+    parser.add_argument("--unlabelled", type=int, default=300, help="dev texts of each data set to adapt to")
+    parser.add_argument("--modes", nargs="*", default=list(MODES), choices=MODES)
+    parser.add_argument("--grid", nargs="*", default=[], help="arguments of adapt() to vary: name=value,value")
+    parser.add_argument("--settings", type=Path, default=Path(__file__).parent / "builtin_pool.yaml")
+    arguments = parser.parse_args()
+    logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
+
+    domains = yaml.safe_load(arguments.settings.read_text(encoding="utf-8"))["domains"]
+    pool = ExpertPool.load(str(arguments.pool))
+    for chosen in settings(arguments.grid):
+        result: dict[str, dict[str, list[float]]] = {mode: {} for mode in arguments.modes}
+        for domain in arguments.domains or domains:
+            for name in domains[domain]:
+                types = training_set(name, read_examples(arguments.data / name / "train.jsonl")).types
+                dev = read_examples(arguments.data / name / "dev.jsonl")
+                unlabelled = [example.text for example in dev[: arguments.unlabelled]]
+                models: dict[str, TaskModel] = {}
+                for mode in arguments.modes:
+                    kind = "economy" if mode == "economy" else "union"
+                    if kind not in models:
+                        models[kind] = adapt(pool, unlabelled, types, mode=kind, exclude=[domain], **chosen)
+                    value = f1(models[kind], dev[-arguments.texts :], mode)
+                    result[mode].setdefault(domain, []).append(100 * value)
+                for model in [m for m in pool.backbone.models if m.startswith("task-")]:
+                    pool.backbone.remove(model)
+        for mode, scores in result.items():
+            means = {domain: round(float(np.mean(values)), 1) for domain, values in scores.items()}
+            line = {"settings": chosen, "mode": mode, "f1": round(float(np.mean(list(means.values()))), 2), **means}
+            print(json.dumps(line), flush=True)
+
+
+if __name__ == "__main__":
+    main()
