@@ -27,7 +27,7 @@ from samner.backbones.encoder.backbone import EncoderBackbone
 from samner.backbones.encoder.recipe import Recipe
 from samner.backbones.encoder.train import train_base
 from samner.data import read_examples
-from samner.files import atomic_folder
+from samner.files import atomic_folder, read_json
 from samner.pool import ExpertCard, ExpertPool
 from samner.train import train_expert, training_set
 
@@ -138,6 +138,43 @@ def assemble(trainer: Trainer) -> None:
             weights = card.parent / "adapter_model.safetensors"
             save_file({k: v.half() for k, v in load_file(weights).items()}, weights)
             ExpertCard.read(card.parent).write(card.parent)
+        (target / "README.md").write_text(model_card(trainer, ExpertPool(target)), encoding="utf-8")
+
+
+def model_card(trainer: Trainer, pool: ExpertPool) -> str:
+    """The pool's card: what is in it and every data set with its licence."""
+    base = read_json(pool.base_folder / "base.json")
+    cards = [*pool.experts.values(), ExpertCard.read(pool.folder / "baselines" / "unified")]
+    lines = [
+        "# The built-in pool",
+        "",
+        "A base model and six experts for English named entity recognition, over all-MiniLM-L6-v2 (Apache-2.0, from",
+        f"the package {base['sentence_encoder']['reference']}, whose token embeddings it uses as they are). Made by",
+        "`scripts/train_builtin_pool.py`; its settings are `scripts/builtin_pool.yaml`. Weights are in half precision.",
+        "The scores are strict span micro-F1 on dev splits (up to 200 texts each), averaged over the data sets.",
+        "",
+        "| part | steps | seconds | dev F1 |",
+        "|---|---|---|---|",
+    ]
+    parts = [("base", base["training"]), *((card.name, card.training) for card in cards)]
+    for name, training in parts:
+        outcome = training["outcome"]
+        lines.append(f"| {name} | {outcome['steps']} | {outcome['seconds']:.0f} | {outcome['best_score']:.3f} |")
+    lines += ["", "`unified` is a baseline for comparison (`baselines/`), not an expert.", "", "## Data", ""]
+    lines += [
+        "Licences as the sources state them; where none is stated, third parties may hold rights in the texts.",
+        "",
+    ]
+    lines += ["| data set | taught | source | licence as stated |", "|---|---|---|---|"]
+    for domain, sets in {"base": trainer.settings["foundation"], **trainer.settings["domains"]}.items():
+        taught = domain if domain == "base" else f"base, {domain}" if trainer.settings["base"]["mixture"] else domain
+        lines += [f"| {name} | {taught} | {s['source']} | {s['licence']} |" for name, s in sets.items()]
+    lines += [
+        "",
+        "Data sets under a non-commercial licence taught nothing here. No text of any data set is included.",
+        "",
+    ]
+    return "\n".join(lines)
 
 
 def main() -> None:

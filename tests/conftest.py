@@ -71,3 +71,62 @@ def tiny_pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in texts:
         pool.add(root / name)
     return pool.folder
+
+
+@pytest.fixture(scope="session")
+def lookup_backbone() -> Callable[..., Any]:
+    """Makes backbones without weights whose models look words up: ``make(models, max_tokens=8)``.
+
+    ``models`` gives each model by name its phrases, each with the label (or the label and the score, 1 by default) it
+    stands for. A token is a run of characters that are not blank. ``calls`` holds what ``predict`` was asked.
+    """
+    import re
+
+    from samner.backbones import Backbone
+    from samner.data.windows import Word
+    from samner.types import Entity
+
+    class LookupBackbone(Backbone):
+        family = "lookup"
+        fingerprint = "lookup"
+        threshold = 0.5
+
+        def __init__(self, models, max_tokens=8):
+            self.phrases = {
+                model: {phrase: (value, 1.0) if isinstance(value, str) else value for phrase, value in phrases.items()}
+                for model, phrases in models.items()
+            }
+            self.max_tokens = max_tokens
+            self.calls = []
+
+        def words(self, texts):
+            return [tuple(Word(m.start(), m.end(), 1) for m in re.finditer(r"\S+", text)) for text in texts]
+
+        def predict(self, texts, types, models, threshold):
+            self.calls.append((list(texts), list(models)))
+            assert all(0 < len(words) <= self.max_tokens for words in self.words(texts))
+            wanted = {t.name for t in types}
+            return {model: [self._find(model, text, wanted, threshold) for text in texts] for model in models}
+
+        def _find(self, model, text, wanted, threshold):
+            return [
+                Entity(match.start(), match.end(), label, score)
+                for phrase, (label, score) in self.phrases[model].items()
+                if label in wanted and score >= threshold
+                for match in re.finditer(rf"(?<!\S){re.escape(phrase)}(?!\S)", text)
+            ]
+
+        @property
+        def models(self):
+            return self.phrases.keys()
+
+        def remove(self, name):
+            self.phrases.pop(name, None)
+
+        def _not_needed(self, *_, **__):
+            raise NotImplementedError
+
+        module_shapes = add_expert = add_task_model = task_vectors = train_expert = known_types = _not_needed
+        recipe_options = classmethod(_not_needed)
+
+    return LookupBackbone

@@ -14,7 +14,7 @@ from typing import Any
 
 from samner.errors import PoolError, SamnerError
 from samner.extract import MODES, STRATEGIES, Merge, TaskModel, check_threshold
-from samner.merging import merge
+from samner.merging import make_method, merge, methods
 from samner.pool import ExpertPool
 from samner.selection import Selection, select_by_sampling, select_by_similarity
 from samner.types import EntityType, LabelsLike, entity_types
@@ -64,9 +64,15 @@ def adapt(
     if isinstance(texts, str):
         raise SamnerError("texts must be a list of strings, not one string")
     texts = list(texts)
+    for i, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise SamnerError(f"every text must be a string; number {i} is of type {type(text).__name__}")
     types = entity_types(labels)
     if mode not in MODES:
         raise SamnerError(f"unknown mode {mode!r}; known are {', '.join(MODES)}")
+    if "seed" in methods().get(method, {}):
+        parameters = {**parameters, "seed": seed}
+    make_method(method, parameters)  # what is wrong with them is said before the work, not after
     backbone = pool.backbone
     limit = backbone.threshold if threshold is None else check_threshold(threshold)
 
@@ -110,9 +116,7 @@ def select(
     return {"sampling": sampling} if mode == "sampling" else {"similarity": similarity, "sampling": sampling}
 
 
-def task_model(
-    pool: ExpertPool, weights: Mapping[str, float], method: str, parameters: Mapping[str, Any]
-) -> Merge:
+def task_model(pool: ExpertPool, weights: Mapping[str, float], method: str, parameters: Mapping[str, Any]) -> Merge:
     """Merge experts and register the result with the backbone, unless the same merge is registered already.
 
     The name is a digest of what was merged and how, so that task models of several adaptations of one pool live side

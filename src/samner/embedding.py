@@ -47,7 +47,8 @@ def sentence_encoder(reference: str = MINILM, device: str = "cpu") -> SentenceTr
     try:
         model = SentenceTransformer(path, device=device)
     except (OSError, ValueError) as error:
-        raise ModelError(f"{reference}: not a sentence-transformers model ({str(error).splitlines()[0]})") from error
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ModelError(f"{reference}: not a sentence-transformers model ({reason})") from error
     return model.eval()
 
 
@@ -56,8 +57,9 @@ def embed_domain(texts: Sequence[str], reference: str = MINILM, device: str = "c
 
     Source: Ding, Wei and Fan (ACL 2025), who compare domains by the cosine of these means.
     """
+    sound = [text.encode("utf-8", "replace").decode() for text in texts]  # half surrogate pairs become "?"
     vectors = sentence_encoder(reference, device).encode(
-        list(texts), normalize_embeddings=True, show_progress_bar=False, batch_size=64
+        sound, normalize_embeddings=True, show_progress_bar=False, batch_size=64
     )
     mean = np.asarray(vectors, dtype=np.float32).mean(axis=0)
     return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-12), dtype=np.float32)

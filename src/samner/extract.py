@@ -175,6 +175,7 @@ class TaskModel:
         Raises:
             ModelError: If there is none, or a file is missing, damaged or not as the manifest says.
         """
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         folder = Path(folder)
@@ -208,7 +209,7 @@ class TaskModel:
                 dict(manifest["settings"]),
                 float(manifest["threshold"]),
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, SafetensorError) as error:
             raise ModelError(f"{path}: not a task model's manifest ({type(error).__name__}: {error})") from error
 
 

@@ -28,7 +28,7 @@ class EntityType:
         for text in (self.name, self.description):
             if not isinstance(text, str):
                 raise SamnerError(f"an entity type is told by text, not by {text!r}")
-            if not text.isascii() and _SURROGATE.search(text):
+            if _SURROGATE.search(text):
                 raise SamnerError(f"the entity type {text!r} holds half of a surrogate pair; give the whole pair")
         if not self.name.strip():
             raise SamnerError("an entity type needs a name that is not blank")

@@ -205,7 +205,7 @@ class _Section:
 def _load(path: Path) -> object:
     try:
         # a subclass of yaml's safe loader: it makes plain values only
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except OSError as error:
         raise SamnerError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 
 from samner.adaptation import recipes, task_model
@@ -88,7 +89,12 @@ class Bench:
                     if model not in answers:
                         with _timed(reading, model):
                             found = predict_long(
-                                backbone, texts, target.types, [model], backbone.threshold, lambda n, a=arm: watch(a, n)
+                                backbone,
+                                texts,
+                                target.types,
+                                [model],
+                                backbone.threshold,
+                                partial(watch, arm),
                             )
                         answers[model] = found[model]
                 predicted = [combine({who: answers[m][i] for who, m in finders.items()}) for i in range(len(texts))]
@@ -105,13 +111,12 @@ class Bench:
         selections: dict[str, Selection] = {}
         if arms & {"similarity", "sampling", "union", "economy"}:
             with _timed(seconds, "similarity"):
-                similarity = select_by_similarity(self.cards, target.unlabelled, config.experts)
-            selections["similarity"] = similarity
+                selections["similarity"] = select_by_similarity(self.cards, target.unlabelled, config.experts)
         if arms & {"sampling", "union", "economy"}:
             with _timed(seconds, "sampling"):
                 selections["sampling"] = select_by_sampling(
                     self.pool.backbone,
-                    similarity.cosine,
+                    selections["similarity"].cosine,
                     target.unlabelled,
                     target.types,
                     count=config.experts,

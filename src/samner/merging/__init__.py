@@ -11,6 +11,15 @@ from __future__ import annotations
 from samner.adapters import LoraAdapter, LoraFactors
 from samner.merging import dare, linear, ties  # noqa: F401 - each registers its methods
 from samner.merging.api import iter_merge, merge
-from samner.merging.registry import MergeMethod, merge_method, methods
+from samner.merging.registry import MergeMethod, make_method, merge_method, methods
 
-__all__ = ["LoraAdapter", "LoraFactors", "MergeMethod", "iter_merge", "merge", "merge_method", "methods"]
+__all__ = [
+    "LoraAdapter",
+    "LoraFactors",
+    "MergeMethod",
+    "iter_merge",
+    "make_method",
+    "merge",
+    "merge_method",
+    "methods",
+]

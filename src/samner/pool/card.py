@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -57,6 +58,8 @@ class ExpertCard:
 
     def __post_init__(self) -> None:
         check_name(self.name)
+        if not self.embedding or not all(map(math.isfinite, self.embedding)):
+            raise PoolError(f"the domain embedding of {self.name!r} must be finite numbers, at least one")
 
     @property
     def vector(self) -> npt.NDArray[np.float32]:

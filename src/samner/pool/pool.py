@@ -23,7 +23,7 @@ from samner.pool.card import ADAPTER_FILES, CARD, ExpertCard, check_name
 
 BUILTIN = "builtin"
 _ALLOWED_SUFFIXES = (".safetensors", ".json", ".md")
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
 class ExpertPool:
@@ -174,6 +174,7 @@ class ExpertPool:
     def _register(self, model: str, folder: Path, card: ExpertCard) -> None:
         digest = card.files[ADAPTER_FILES[1]]
         if self._loaded.get(model) != digest:
+            self._loaded.pop(model, None)
             self.backbone.remove(model)
             self.backbone.add_expert(model, folder)
             self._loaded[model] = digest
@@ -205,7 +206,8 @@ class ExpertPool:
             with atomic_folder(target) as temporary:
                 for file in ADAPTER_FILES:
                     shutil.copyfile(source / file, temporary / file)
-                values = read_json(source / CARD) | {"name": target.name}
+                files = {file: card.files[file] for file in ADAPTER_FILES}  # what else there is stays behind
+                values = read_json(source / CARD) | {"name": target.name, "files": files}
                 write_json(temporary / CARD, values)
         except OSError as error:
             if target.exists():
@@ -221,8 +223,12 @@ class ExpertPool:
         """
         folder = self.expert_folder(name)
         aside = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=folder.parent))
-        os.replace(folder, aside)
-        shutil.rmtree(aside)
+        try:
+            os.replace(folder, aside)
+        except FileNotFoundError as error:
+            raise PoolError(f"the expert {name!r} was removed from {self.folder} from elsewhere just now") from error
+        finally:
+            shutil.rmtree(aside)
 
     def verify(self) -> list[str]:
         """Check every file's checksum and every adapter against the base; returns the problems, one line each."""
@@ -238,13 +244,11 @@ class ExpertPool:
                 continue
             try:
                 card = ExpertCard.read(folder)
+                if card.name != folder.name:
+                    problems.append(f"{folder / CARD}: is named {card.name!r}, its folder {folder.name!r}")
+                problems += list(_file_problems(folder, card)) or list(self._fit_problems(folder, card))
             except SamnerError as error:
                 problems.append(str(error))
-                continue
-            if card.name != folder.name:
-                problems.append(f"{folder / CARD}: is named {card.name!r}, its folder {folder.name!r}")
-            found = list(_file_problems(folder, card))
-            problems += found or list(self._fit_problems(folder, card))
         return problems
 
     def _fit_problems(self, folder: Path, card: ExpertCard) -> Iterator[str]:
@@ -279,13 +283,15 @@ def _file_problems(folder: Path, card: ExpertCard) -> Iterator[str]:
 
 
 def _download(reference: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
+    # a folder of its own, because the hub's cache holds links out of the folder, which a pool refuses
+    folder = Path(constants.HF_HOME) / "samner" / reference.replace("/", "--")
     try:
         patterns = [f"*{suffix}" for suffix in _ALLOWED_SUFFIXES]
-        return Path(snapshot_download(reference, allow_patterns=patterns))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        return Path(snapshot_download(reference, allow_patterns=patterns, local_dir=folder))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise PoolError(
             f"no folder {reference!r}, and it cannot be had from the hub ({type(error).__name__})"
         ) from error

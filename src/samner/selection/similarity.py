@@ -37,6 +37,9 @@ def select_by_similarity(experts: Mapping[str, ExpertCard], texts: Sequence[str]
     if len(models) > 1:
         raise PoolError(f"domain embeddings by different sentence encoders cannot be compared: {sorted(models)}")
     target = embed_domain(texts, models.pop())
+    for name, card in experts.items():
+        if card.vector.shape != target.shape:
+            raise PoolError(f"the domain embedding of {name!r} has {card.vector.size} numbers, not {target.size}")
     cosine = {name: float(np.dot(card.vector, target)) for name, card in experts.items()}
     ranking = tuple(sorted(cosine, key=lambda name: (-cosine[name], name)))
     return Selection("similarity", ranking[:count], ranking, cosine)

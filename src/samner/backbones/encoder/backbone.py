@@ -5,15 +5,18 @@ from __future__ import annotations
 import copy
 import hashlib
 import itertools
+import re
+import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -29,6 +32,7 @@ from samner.files import inside, read_json, sha256, write_json
 from samner.types import Entity, EntityType
 
 WEIGHTS = "base.safetensors"
+_LORA = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<factor>[AB])\.weight")
 _BATCH_TOKENS = 4096
 
 
@@ -80,18 +84,23 @@ class EncoderBackbone(Backbone):
         card = read_json(folder / "base.json")
         try:
             reference, encoder_sha = card["sentence_encoder"]["reference"], card["sentence_encoder"]["sha256"]
-            weights, threshold, types = card["weights"], float(card["threshold"]), dict(card["types"])
-        except (KeyError, TypeError, ValueError) as error:
+            file, digest = card["weights"]["file"], card["weights"]["sha256"]
+            threshold = float(card["threshold"])
+            types = {str(name): [str(prompt) for prompt in prompts] for name, prompts in card["types"].items()}
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ModelError(f"{folder / 'base.json'}: not the card of an encoder base ({error!r})") from error
         backbone = cls(reference, device)
         if encoder_sha != _encoder_sha(reference):
             raise ModelError(f"{folder}: was made on another release of the sentence encoder {reference}")
-        path = inside(folder, weights["file"])
+        path = inside(folder, file)
         if not path.is_file():
             raise ModelError(f"{path}: missing")
-        if sha256(path) != weights["sha256"]:
+        if sha256(path) != digest:
             raise ModelError(f"{path}: damaged, its SHA-256 is not the one in base.json")
-        backbone._set(load_file(path, device=device))
+        try:
+            backbone._set(load_file(path, device=device))
+        except (SafetensorError, RuntimeError) as error:
+            raise ModelError(f"{path}: not the weights of a base on {reference} ({_line(error)})") from error
         backbone.threshold = threshold
         backbone.types = types
         backbone.fingerprint = backbone._fingerprint()
@@ -106,11 +115,8 @@ class EncoderBackbone(Backbone):
             card: More entries for ``base.json``, for instance data sets and licences.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        own = self._sentences[0].auto_model.state_dict()
         tensors = {f"heads.{k}": v for k, v in self.heads.state_dict().items()}
-        for name, value in self.encoder.state_dict().items():
-            if value.is_floating_point() and not torch.equal(value, own[name]):
-                tensors[f"encoder.{name}"] = value
+        tensors |= {f"encoder.{k}": v for k, v in self._trained()}
         save_file({k: v.to(dtype).contiguous() for k, v in tensors.items()}, folder / WEIGHTS)
         write_json(
             folder / "base.json",
@@ -136,13 +142,19 @@ class EncoderBackbone(Backbone):
     def _fingerprint(self) -> str:
         """Digest of every number that decides what this base answers, as held in memory."""
         digest = hashlib.sha256(f"{self.family} {_encoder_sha(self.reference)}".encode())
-        own = self._sentences[0].auto_model.state_dict()
-        for name, value in sorted(self.encoder.state_dict().items()):
-            if value.is_floating_point() and not torch.equal(value, own[name]):
-                digest.update(name.encode() + value.cpu().half().numpy().tobytes())
-        for name, value in sorted(self.heads.state_dict().items()):
+        for name, value in [*self._trained(), *sorted(self.heads.state_dict().items())]:
             digest.update(name.encode() + value.cpu().half().numpy().tobytes())
         return digest.hexdigest()
+
+    def _trained(self) -> list[tuple[str, Tensor]]:
+        """The base's tensors that differ from the sentence encoder's own, by name, whatever experts are on it."""
+        own = self._sentences[0].auto_model.state_dict()
+        state = {name.replace(".base_layer.", "."): value for name, value in self.encoder.state_dict().items()}
+        return [
+            (name, state[name])
+            for name in sorted(own)
+            if state[name].is_floating_point() and not torch.equal(state[name], own[name])
+        ]
 
     # -- experts and task models --------------------------------------------------------------------------------------
 
@@ -153,17 +165,36 @@ class EncoderBackbone(Backbone):
         from peft import PeftModel
 
         self._check_free(name)
+        self._check_adapter(folder)
         adapter = f"expert{next(self._counter)}"  # PEFT allows no dots in a name
         try:
             if self._peft is None:
                 self._peft = PeftModel.from_pretrained(self.encoder, str(folder), adapter_name=adapter)
             else:
                 self._peft.load_adapter(str(folder), adapter_name=adapter)
-        except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-            reason = str(error).splitlines()[0]
-            raise ModelError(f"{folder}: not an adapter that fits this base ({reason})") from error
+        except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
+            self._drop(adapter)
+            raise ModelError(f"{folder}: not an adapter that fits this base ({_line(error)})") from error
         self._peft.eval()
         self._experts[name] = adapter
+
+    def _check_adapter(self, folder: Path) -> None:
+        """Refuse an adapter whose tensors do not fit, before PEFT, which would find out halfway, touches the base."""
+        path = folder / "adapter_model.safetensors"
+        shapes = self.module_shapes()
+        try:
+            with safe_open(path, framework="pt") as file:
+                tensors = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+        except (OSError, SafetensorError) as error:
+            raise ModelError(f"{path}: cannot be read ({_line(error)})") from error
+        for key, shape in tensors.items():
+            match = _LORA.fullmatch(key)
+            if match is None or match["module"] not in shapes:
+                raise ModelError(f"{path}: holds {key}, which is not LoRA on a linear layer of this base")
+            out, into = shapes[match["module"]]
+            fits = shape[1:] == (into,) if match["factor"] == "A" else shape[:1] == (out,)
+            if not fits:
+                raise ModelError(f"{path}: {key} is {shape}, this base has {(out, into)}")
 
     def add_task_model(self, name: str, deltas: Mapping[str, Tensor]) -> None:
         self._check_free(name)
@@ -184,7 +215,21 @@ class EncoderBackbone(Backbone):
     def remove(self, name: str) -> None:
         self._task_models.pop(name, None)
         if name in self._experts:
-            self._peft.delete_adapter(self._experts.pop(name))
+            self._drop(self._experts.pop(name))
+
+    def _drop(self, adapter: str) -> None:
+        """Take an adapter off, and after the last one PEFT's layers too: without adapters they do not work."""
+        if self._experts:
+            with warnings.catch_warnings():  # that another adapter is active now: which one is does not matter here
+                warnings.simplefilter("ignore")
+                if adapter in self._peft.peft_config:
+                    self._peft.delete_adapter(adapter)
+            return
+        for name, module in list(self.encoder.named_modules()):
+            if hasattr(module, "base_layer"):
+                self.encoder.set_submodule(name, module.base_layer)
+        vars(self.encoder).pop("peft_config", None)
+        self._peft = None
 
     def _check_free(self, name: str) -> None:
         if name == BASE or name in self.models:
@@ -285,9 +330,11 @@ class EncoderBackbone(Backbone):
 
     def _patched(self, model: str) -> Any:
         """The encoder with a task model's weights in place of its own, without a copy of the rest."""
-        suffix = ".weight" if self._peft is None else ".base_layer.weight"
-        deltas = self._task_models[model]
-        weights = {module + suffix: self._linears[module].weight + delta for module, delta in deltas.items()}
+        weights = {}
+        for module, delta in self._task_models[model].items():
+            linear = self._linears[module]
+            wrapped = self.encoder.get_submodule(module) is not linear  # by PEFT, where an expert adapts the module
+            weights[module + (".base_layer.weight" if wrapped else ".weight")] = linear.weight + delta
         return lambda **inputs: functional_call(self.encoder, weights, (), inputs)
 
 
@@ -316,6 +363,12 @@ def _batches(costs: Sequence[int], budget: int) -> list[list[int]]:
     return batches
 
 
+def _line(error: Exception) -> str:
+    """The first line of an error's message."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+@lru_cache(maxsize=4)  # as long as the encoder itself is kept, see sentence_encoder
 def _encoder_sha(reference: str) -> str:
     path = Path(sentence_encoder_path(reference)) / "model.safetensors"
     return sha256(path) if path.is_file() else f"hub:{reference}"

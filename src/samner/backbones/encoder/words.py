@@ -54,7 +54,9 @@ class WordTokenizer:
         found = [[(match.start(), match.end(), match.group()) for match in _WORD.finditer(text)] for text in texts]
         new = list({word for words in found for _, _, word in words if word not in self._cache})
         if new:
-            encoded = self.tokenizer(new, add_special_tokens=False, return_attention_mask=False)["input_ids"]
+            # half of a surrogate pair is in no tokenizer's reach; "?" takes its place there, the offsets stay
+            sound = [word.encode("utf-8", "replace").decode() for word in new]
+            encoded = self.tokenizer(sound, add_special_tokens=False, return_attention_mask=False)["input_ids"]
             if len(self._cache) > 500_000:
                 self._cache.clear()
                 return self(texts)

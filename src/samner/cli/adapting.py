@@ -1,0 +1,101 @@
+"""From options to a task model, and what is said about the experts that were chosen."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from samner.cli.inputs import to_adapt_from
+from samner.cli.output import say, status, table
+from samner.cli.runtime import open_pool, start
+from samner.types import EntityType
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from samner.extract import TaskModel
+    from samner.selection import Selection
+
+_SHOWN = 12
+"""Experts a table of selections shows, at most, beside the chosen ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Adaptation:
+    """The options by which ``adapt`` and ``extract`` adapt a pool; the fields are named as in ``samner.adapt``."""
+
+    pool: str
+    mode: str
+    experts: int
+    samples: int
+    seed: int
+    exclude: Sequence[str]
+    method: str
+    density: float | None
+    lam: float | None
+    threshold: float | None
+    device: str
+
+    def __call__(self, texts: Sequence[str], types: Sequence[EntityType]) -> TaskModel:
+        """Select experts by the texts and merge them."""
+        device = start(self.device)
+        from samner.adaptation import adapt
+        from samner.merging.registry import make_method
+
+        numbers: dict[str, Any] = {"density": self.density, "lam": self.lam}
+        parameters = {name: value for name, value in numbers.items() if value is not None}
+        make_method(self.method, dict(parameters))  # tell now what is wrong with them, not after the selection
+        texts = to_adapt_from(texts)
+        pool = open_pool(self.pool, device)
+        started = time.monotonic()
+        with status("selecting and merging experts"):
+            model = adapt(
+                pool,
+                texts,
+                types,
+                mode=self.mode,
+                experts=self.experts,
+                samples=self.samples,
+                seed=self.seed,
+                method=self.method,
+                threshold=self.threshold,
+                exclude=self.exclude,
+                **parameters,
+            )
+        say(f"adapted {self.pool} to {len(types)} labels in {time.monotonic() - started:.1f} s")
+        return model
+
+
+def show_selections(selections: Mapping[str, Selection], to: Console) -> None:
+    """Print what each strategy chose and the scores it chose by, and anything it wants known."""
+    first = next(iter(selections.values()))
+    f1 = next((selection.f1 for selection in selections.values() if selection.f1), {})
+    picked_by = {name: [s.strategy for s in selections.values() if name in s.chosen] for name in first.ranking}
+    shown = [name for place, name in enumerate(first.ranking) if place < _SHOWN or picked_by[name]]
+    rows = [
+        [name, first.cosine[name], *([f1[name]] if f1 else []), ", ".join(picked_by[name]) or "-"] for name in shown
+    ]
+    columns = ["expert", "cosine", *(["F1"] if f1 else []), "chosen by"]
+    to.print(table(columns, rows, right=("cosine", "F1")))
+    if hidden := len(first.ranking) - len(shown):
+        to.print(f"and {hidden} more experts, chosen by none")
+    if sampling := selections.get("sampling"):
+        found = f"{len(sampling.pseudo_labels)} entities in {len(sampling.sample)} sample texts"
+        votes = f", by {sampling.votes_needed} or more of {len(sampling.ranking)} experts"
+        to.print(f"F1 is against {found} that experts agree on{votes if sampling.votes_needed else ''}")
+    for selection in selections.values():
+        if selection.note:
+            to.print(f"note on {selection.strategy}: {selection.note}")
+
+
+def show_merges(model: TaskModel, to: Console) -> None:
+    """Print which experts each task model is merged of."""
+    settings = model.settings
+    how = ", ".join([settings["method"], *(f"{name} {value}" for name, value in settings["parameters"].items())])
+    for name, merge in model.merges.items():
+        weights = merge.experts
+        equal = len(set(weights.values())) == 1
+        of = ", ".join(expert if equal else f"{expert} x {weight:g}" for expert, weight in weights.items())
+        to.print(f"merged for {name} ({how}): {of}")

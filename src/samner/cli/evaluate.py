@@ -1,0 +1,110 @@
+"""``samner evaluate``: how right predictions are."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from samner.cli import options
+from samner.cli.inputs import labels_given
+from samner.cli.output import console, say, table, write_json
+from samner.data import read_examples
+from samner.errors import DataError, SamnerError
+from samner.types import EntityType, Example, entity_types
+
+if TYPE_CHECKING:
+    from samner.evaluation.scoring import Counts, Report
+
+
+def evaluate(
+    gold: Annotated[
+        Path | None, typer.Option("--gold", metavar="FILE", help="Texts with their true entities.")
+    ] = None,
+    predicted: Annotated[
+        Path | None,
+        typer.Option("--predicted", metavar="FILE", help="The same texts with the entities found, in the same order."),
+    ] = None,
+    labels: options.Labels = None,
+    labels_file: options.LabelsFile = None,
+    format: options.Format = None,
+    json: options.Json = False,
+) -> None:
+    """Score predicted entities against gold.
+
+    Two scores side by side: strict (exact offsets and type) and string (UniversalNER's, by which most zero-shot
+    results are published), each with a 95 % confidence interval. All labels that occur are scored, unless some are
+    given.
+
+    Example: samner evaluate --gold gold.jsonl --predicted out.jsonl
+    """
+    if gold is None or predicted is None:
+        raise SamnerError("give both --gold FILE and --predicted FILE")
+    _score_files(gold, predicted, labels_given(labels, labels_file), format, json)
+
+
+def _score_files(
+    gold: Path, predicted: Path, labels: Sequence[EntityType] | None, format: str | None, json: bool
+) -> None:
+    from samner.evaluation.scoring import score
+
+    true, found = read_examples(gold, format), read_examples(predicted, format)
+    _check_same_texts(gold, true, predicted, found)
+    in_gold, in_predicted = _labels(true), _labels(found)
+    if labels is None:
+        labels = _all_labels(in_gold, in_predicted)
+    else:
+        names = {label.name for label in labels}
+        if unknown := [label.name for label in labels if label.name not in in_gold | in_predicted]:
+            there = ", ".join(sorted(in_gold | in_predicted))
+            raise SamnerError(f"the label {unknown[0]!r} occurs in neither file; there are {there}")
+        true, found = _only(names, true), _only(names, found)
+    report = score(true, [example.entities for example in found], labels)
+    if json:
+        write_json(report.to_dict())
+    else:
+        _show(report)
+
+
+def _check_same_texts(gold: Path, true: Sequence[Example], predicted: Path, found: Sequence[Example]) -> None:
+    if len(true) != len(found):
+        raise DataError(f"{gold} has {len(true)} texts but {predicted} has {len(found)}; they must be the same")
+    for number, (one, other) in enumerate(zip(true, found, strict=True), start=1):
+        if one.text != other.text:
+            raise DataError(f"text {number} of {predicted} is not text {number} of {gold}; they must be the same")
+
+
+def _labels(examples: Sequence[Example]) -> set[str]:
+    return {label for example in examples for label in example.labels()}
+
+
+def _all_labels(in_gold: Collection[str], in_predicted: Collection[str]) -> tuple[EntityType, ...]:
+    for names, where in ((set(in_predicted) - set(in_gold), "predicted"), (set(in_gold) - set(in_predicted), "gold")):
+        if names:
+            say(f"only in {where}: {', '.join(sorted(names))}")
+    if not in_gold and not in_predicted:
+        raise SamnerError("neither file has an entity; give the labels that were asked for: --labels A,B")
+    return entity_types(sorted({*in_gold, *in_predicted}))
+
+
+def _only(names: Collection[str], examples: Sequence[Example]) -> list[Example]:
+    return [replace(e, entities=tuple(entity for entity in e.entities if entity.label in names)) for e in examples]
+
+
+def _show(report: Report) -> None:
+    to = console()
+    to.print(f"{report.texts} texts")
+    scores = {"strict": report.strict, "string": report.string}
+    rows = [[name, *_numbers(s.counts), f"{s.f1_ci95[0]:.3f} to {s.f1_ci95[1]:.3f}"] for name, s in scores.items()]
+    columns = ["precision", "recall", "F1", "gold", "found"]
+    to.print(table(["score", *columns, "95 % interval of F1"], rows, right=columns))
+    to.print()
+    types = [[label, *_numbers(counts)] for label, counts in report.per_type.items()]
+    to.print(table(["label (strict)", *columns], types, right=columns))
+
+
+def _numbers(counts: Counts) -> list[object]:
+    return [counts.precision, counts.recall, counts.f1, counts.tp + counts.fn, counts.tp + counts.fp]

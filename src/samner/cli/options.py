@@ -1,0 +1,113 @@
+"""Options that several verbs share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_ADAPTATION = "Adaptation"
+
+Texts = Annotated[
+    Path,
+    typer.Argument(
+        metavar="TEXTS", help="Texts: .jsonl, .txt (one a line), CoNLL, a saved dataset, or - for standard input."
+    ),
+]
+Pool = Annotated[
+    str, typer.Option("--pool", metavar="POOL", help="'builtin', a folder, or the hub id of a pool (owner/name).")
+]
+Labels = Annotated[
+    str | None,
+    typer.Option(
+        "--labels",
+        metavar="A,B,...",
+        help="Entity types to look for, parted by commas. For a name with a comma in it, or descriptions, see "
+        "--labels-file.",
+    ),
+]
+LabelsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--labels-file",
+        metavar="FILE",
+        help="Entity types from a file. In a .txt, one a line: 'name' or 'name: description'. In a .json, a list of "
+        "names, or an object from name to description.",
+    ),
+]
+Format = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        metavar="FORMAT",
+        help="Of the input: jsonl, conll, iob1, text or datasets. By default the suffix tells; standard input is "
+        "jsonl.",
+    ),
+]
+Device = Annotated[
+    str, typer.Option("--device", metavar="DEVICE", help="'cpu', 'cuda', ..., or 'auto': a GPU if there is one.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs, on standard output.")]
+
+Mode = Annotated[
+    str,
+    typer.Option(
+        "--mode",
+        metavar="MODE",
+        help="union: what the merge of either selection finds; intersection: what both find; similarity or sampling: "
+        "one of them alone; economy: a single merge of all selected experts, for one pass.",
+    ),
+]
+Experts = Annotated[
+    int,
+    typer.Option("--experts", metavar="N", help="How many experts each selection picks.", rich_help_panel=_ADAPTATION),
+]
+Samples = Annotated[
+    int,
+    typer.Option(
+        "--samples", metavar="N", help="How many texts selection by sampling draws.", rich_help_panel=_ADAPTATION
+    ),
+]
+Seed = Annotated[
+    int, typer.Option("--seed", metavar="N", help="Of whatever is drawn at random.", rich_help_panel=_ADAPTATION)
+]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--exclude", metavar="EXPERT", help="An expert to leave out; may be repeated.", rich_help_panel=_ADAPTATION
+    ),
+]
+Method = Annotated[
+    str,
+    typer.Option(
+        "--method",
+        metavar="METHOD",
+        help="How experts are merged: ties, linear, dare_linear or dare_ties.",
+        rich_help_panel=_ADAPTATION,
+    ),
+]
+Density = Annotated[
+    float | None,
+    typer.Option(
+        "--density",
+        metavar="SHARE",
+        help="Share of each expert's changes that the merge keeps; the method's own default if not given.",
+        rich_help_panel=_ADAPTATION,
+    ),
+]
+Lam = Annotated[
+    float | None,
+    typer.Option(
+        "--lam",
+        metavar="FACTOR",
+        help="Factor on the merged change; the method's own default if not given.",
+        rich_help_panel=_ADAPTATION,
+    ),
+]
+Threshold = Annotated[
+    float | None,
+    typer.Option(
+        "--threshold", metavar="SCORE", help="Score from which an entity counts; the model's own if not given."
+    ),
+]

@@ -1,0 +1,98 @@
+"""What the verbs show: lines, tables and progress for people, JSON for programs.
+
+Data goes to standard output, everything said about it to standard error. Anything that moves is shown on a terminal
+only.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_WIDTH = 200  # of tables that go to a file or a pipe, where lines are not to be broken
+
+
+def say(message: str) -> None:
+    """A line on standard error."""
+    print(message, file=sys.stderr)
+
+
+def write_stdout(text: str) -> None:
+    """Data on standard output, in UTF-8 whatever the terminal's encoding."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(text.encode("utf-8"))
+    sys.stdout.buffer.flush()
+
+
+def write_json(value: Any) -> None:
+    """A readable JSON value on standard output."""
+    write_stdout(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def console(*, error: bool = False) -> Console:
+    """A console that shows text as it is: no markup, no highlighting, nothing cut in a pipe."""
+    from rich.console import Console
+
+    stream = sys.stderr if error else sys.stdout
+    width = None if stream.isatty() else _WIDTH
+    return Console(stderr=error, width=width, markup=False, highlight=False, emoji=False)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> Any:
+    """A plain table, for ``console().print``.
+
+    Args:
+        columns: Their headings.
+        rows: Their cells; a float is shown with three digits, None as nothing.
+        right: Columns that are aligned to the right.
+    """
+    from rich.table import Table
+
+    result = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for column in columns:
+        result.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    for row in rows:
+        result.add_row(*(_cell(value) for value in row))
+    return result
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+@contextmanager
+def status(message: str) -> Iterator[None]:
+    """Say on a terminal what is being waited for."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    with console(error=True).status(message):
+        yield
+
+
+@contextmanager
+def progress(what: str, total: int, *, quiet: bool = False) -> Iterator[Callable[[int], None]]:
+    """A bar on a terminal; yields what to call with the number just finished.
+
+    Args:
+        what: Is being counted, for instance ``"texts"``.
+        total: How many there are.
+        quiet: No bar all the same, because standard output writes to that terminal.
+    """
+    if quiet or not sys.stderr.isatty():
+        yield lambda count: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console(error=True), redirect_stdout=False) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda count: bar.advance(task, count)

@@ -1,0 +1,183 @@
+"""``samner pool``: make, look at, change and check pools of experts."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from samner.cli import options
+from samner.cli.inputs import check_output_folder
+from samner.cli.output import console, say, status, table, write_json
+from samner.cli.runtime import start
+from samner.errors import PoolError, SamnerError
+
+if TYPE_CHECKING:
+    from samner.pool import ExpertCard, ExpertPool
+
+app = typer.Typer(no_args_is_help=True, help="Make, look at, change and check pools of experts.")
+
+Changed = Annotated[str, typer.Argument(metavar="POOL", help="The folder of the pool.")]
+
+
+@app.command()
+def create(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The pool to make; must not exist.")],
+    source: Annotated[str, typer.Option("--from", metavar="POOL", help="The pool to copy.")] = "builtin",
+    empty: Annotated[bool, typer.Option("--empty", help="Copy its base model only, no experts.")] = False,
+) -> None:
+    """Make a pool of your own, as a copy of another.
+
+    Example: samner pool create my-pool --from builtin
+    """
+    check_output_folder(folder)
+    copied = _open(source)
+    from samner.pool import ExpertPool
+
+    names = [] if empty else list(copied.experts)
+    # made beside its place and moved there whole, so that an interrupted copy leaves no half a pool
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
+        made = ExpertPool.create(Path(temporary) / "pool", copied.base_folder)
+        with status("copying experts"):
+            for name in names:
+                made.add(copied.expert_folder(name))
+        os.rename(made.folder, folder)
+    say(f"made {folder} with {len(names)} experts")
+
+
+@app.command("list")
+def list_(pool: options.Pool = "builtin", json: options.Json = False) -> None:
+    """List the experts of a pool."""
+    cards = list(_open(pool).experts.values())
+    if json:
+        write_json([_summary(card) for card in cards])
+    elif not cards:
+        say(f"{pool} has no experts; 'samner train' makes one, 'samner pool add' adds it")
+    else:
+        rows = [
+            [card.name, len(card.types), ", ".join(source.name for source in card.data), card.description]
+            for card in cards
+        ]
+        console().print(table(["expert", "types", "data sets", "description"], rows, right=("types",)))
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the expert.")],
+    pool: options.Pool = "builtin",
+    json: options.Json = False,
+) -> None:
+    """Show the card of an expert: its types, data, licences and training."""
+    opened = _open(pool)
+    from samner.pool import ExpertCard
+
+    card = ExpertCard.read(opened.expert_folder(name))
+    if json:
+        training = {"training": dict(card.training), "files": dict(card.files), "embedding": list(card.embedding)}
+        write_json({**_summary(card), "base": card.base, "embedding_model": card.embedding_model, **training})
+        return
+    to = console()
+    to.print(f"{card.name}: {card.description}" if card.description else card.name)
+    to.print(f"types: {', '.join(card.types)}")
+    to.print(
+        table(["data set", "texts", "licence"], [[s.name, s.texts, s.licence] for s in card.data], right=("texts",))
+    )
+    for part, values in card.training.items():
+        shown = values.items() if isinstance(values, dict) else [("", values)]
+        said = ", ".join(f"{key} {value}".strip() for key, value in shown if not isinstance(value, list | dict))
+        to.print(f"{part}: {said}")
+
+
+@app.command()
+def add(
+    pool: Changed,
+    expert: Annotated[Path, typer.Argument(metavar="EXPERT", help="The folder that 'samner train' wrote.")],
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", help="Another name for it in the pool than its own.")
+    ] = None,
+) -> None:
+    """Copy an expert into a pool.
+
+    Example: samner pool add my-pool invoices
+    """
+    opened = _open_to_change(pool)
+    if not expert.is_dir():
+        raise PoolError(f"{expert}: no such folder; name the one that 'samner train' wrote")
+    start("cpu")
+    with status("checking the expert against the base model"):
+        card = opened.add(expert, name)
+    say(f"added {card.name} to {pool}, which has {len(opened.experts)} experts now")
+
+
+@app.command()
+def remove(pool: Changed, name: Annotated[str, typer.Argument(metavar="NAME", help="Of the expert.")]) -> None:
+    """Delete an expert from a pool."""
+    opened = _open_to_change(pool)
+    opened.remove(name)
+    say(f"removed {name} from {pool}, which has {len(opened.experts)} experts now")
+
+
+@app.command()
+def verify(
+    pool: Annotated[str, typer.Argument(metavar="POOL", help="'builtin', a folder, or a hub id.")] = "builtin",
+    json: options.Json = False,
+) -> None:
+    """Check the checksums of all files, and that every expert fits the base; exit with 1 if not."""
+    start("cpu")
+    opened = _open(pool)
+    with status("checking"):
+        problems = opened.verify()
+    folder = opened.folder / "experts"
+    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith(".")) if folder.is_dir() else []
+    sound = [name for name in names if not any(_is_about(problem, folder / name) for problem in problems)]
+    if json:
+        write_json({"ok": not problems, "sound": sound, "problems": problems})
+    else:
+        to = console()
+        for name in sound:
+            to.print(f"OK       {name}")
+        for problem in problems:
+            to.print(f"PROBLEM  {problem}", soft_wrap=True)
+    if problems:
+        raise typer.Exit(1)
+
+
+def _is_about(problem: str, folder: Path) -> bool:
+    return problem.startswith((f"{folder}:", f"{folder}{os.sep}"))
+
+
+def _open(reference: str) -> ExpertPool:
+    with status("opening the pool"):
+        from samner.pool import ExpertPool
+
+        return ExpertPool.load(reference)
+
+
+def _open_to_change(reference: str) -> ExpertPool:
+    if reference != "builtin" and not Path(reference).is_dir():
+        raise PoolError(f"{reference}: no such folder; 'samner pool create {reference}' makes a pool there")
+    opened = _open(reference)
+    if _is_builtin(opened):
+        raise PoolError(
+            "the built-in pool cannot be changed; make your own first: samner pool create my-pool --from builtin"
+        )
+    return opened
+
+
+def _is_builtin(pool: ExpertPool) -> bool:
+    try:
+        return _open("builtin").folder.resolve() == pool.folder.resolve()
+    except SamnerError:
+        return False
+
+
+def _summary(card: ExpertCard) -> dict[str, Any]:
+    return {
+        "name": card.name,
+        "description": card.description,
+        "types": list(card.types),
+        "data": [{"name": s.name, "licence": s.licence, "texts": s.texts} for s in card.data],
+    }

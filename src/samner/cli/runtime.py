@@ -1,0 +1,74 @@
+"""Before the first model: other packages made quiet, and the device."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from typing import TYPE_CHECKING
+
+from samner.cli.output import say, status
+from samner.errors import SamnerError
+
+if TYPE_CHECKING:
+    from samner.pool import ExpertPool
+
+
+class _StandardError(logging.Handler):
+    """Writes to what is standard error at that moment, so that a progress bar can move out of the way."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(self.format(record))
+
+
+_HANDLER = _StandardError()
+
+
+def start(device: str, *, log: bool = False) -> str:
+    """Import what the models need, without its chatter, and settle on a device.
+
+    Args:
+        device: As given: a torch device, or ``"auto"``.
+        log: Whether samner's own log, of a training for instance, is shown.
+
+    Returns:
+        The name of a device that works.
+
+    Raises:
+        SamnerError: If there is no such device here.
+    """
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    logger = logging.getLogger("samner")
+    logger.setLevel(logging.INFO if log else logging.WARNING)
+    if _HANDLER not in logger.handlers:
+        logger.addHandler(_HANDLER)
+    with status("loading libraries"):
+        import torch
+        from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    for name in ("sentence_transformers", "transformers", "peft"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise SamnerError(f"--device {device}: cannot be used here ({reason})") from error
+    return device
+
+
+def open_pool(reference: str, device: str) -> ExpertPool:
+    """The pool, its base model loaded."""
+    from samner.pool import ExpertPool
+
+    pool = ExpertPool.load(reference, device)
+    with status("loading the base model"):
+        pool.backbone  # noqa: B018 - loads it
+    return pool

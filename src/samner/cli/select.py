@@ -1,0 +1,62 @@
+"""``samner select``: which experts fit some texts, and why."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from samner.cli import options
+from samner.cli.adapting import show_selections
+from samner.cli.inputs import labels_needed, texts_of, to_adapt_from
+from samner.cli.output import console, status, table, write_json
+from samner.cli.runtime import open_pool, start
+
+if TYPE_CHECKING:
+    from samner.selection import Selection
+
+
+def select(
+    texts: options.Texts,
+    pool: options.Pool = "builtin",
+    labels: options.Labels = None,
+    labels_file: options.LabelsFile = None,
+    experts: options.Experts = 3,
+    samples: options.Samples = 10,
+    seed: options.Seed = 0,
+    exclude: options.Exclude = None,
+    format: options.Format = None,
+    device: options.Device = "auto",
+    json: options.Json = False,
+) -> None:
+    """Show which experts fit some texts, and why.
+
+    Experts are ranked by how similar their training texts are (cosine), and by how well they agree with the majority
+    of all experts on a few of the texts (F1).
+
+    Example: samner select --pool builtin --labels drug,disease texts.jsonl
+    """
+    types = labels_needed(labels, labels_file)
+    read = texts_of(texts, format)
+    device = start(device)
+    from samner.adaptation import select as run
+
+    some = to_adapt_from(read)
+    opened = open_pool(pool, device)
+    with status("asking the experts"):
+        selections = run(opened, some, types, count=experts, samples=samples, seed=seed, exclude=exclude or ())
+    if json:
+        write_json({name: selection.to_dict() for name, selection in selections.items()})
+        return
+    show_selections(selections, console())
+    _show_pseudo_labels(selections["sampling"])
+
+
+def _show_pseudo_labels(selection: Selection) -> None:
+    to = console()
+    for index, text in enumerate(selection.sample):
+        to.print(f"\nsample {index + 1}: {text}", soft_wrap=True)
+        rows = [
+            [text[p.start : p.end], p.label, len(p.votes), ", ".join(p.votes)]
+            for p in selection.pseudo_labels
+            if p.text == index
+        ]
+        to.print(table(["entity", "label", "votes", "by"], rows, right=("votes",)) if rows else "no pseudo-label")

@@ -1,0 +1,167 @@
+"""Run an evaluation: what ``samner evaluate targets.yaml`` does.
+
+    samner evaluate docs/targets.yaml --data ../shared/data --out docs/results.md
+
+Every target's result is kept in a work folder as soon as it is there. A run that finds one there with the same
+digest (of settings, pool, experts, texts and library versions) takes it as it is, so that a run which was stopped goes
+on where it was, and one whose settings changed measures anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shlex
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from samner.errors import SamnerError
+from samner.evaluation.config import Config, Target, read_config
+from samner.evaluation.measure import Bench
+from samner.evaluation.progress import EvaluationProgress
+from samner.evaluation.results import Results, TargetResult, target_result
+from samner.evaluation.section import check_section, write_section
+from samner.evaluation.tables import markdown
+from samner.evaluation.target import TargetTexts, read_target
+from samner.extract import versions
+from samner.files import read_json, sha256, write_json
+from samner.pool import ExpertPool
+from samner.pool.card import CARD
+
+_REVISION = 1
+"""Raise it when the harness measures something else than before, so that kept results are not taken for new ones."""
+
+
+def run(
+    config: Path,
+    *,
+    data: Path | None = None,
+    out: Path | None = None,
+    json_out: Path | None = None,
+    work: Path | None = None,
+    only: Sequence[str] = (),
+    command: str | None = None,
+) -> Results:
+    """Measure every arm on every target of a configuration.
+
+    Args:
+        config: YAML file; see ``samner.evaluation.config``.
+        data: Folder that the targets' files are relative to; by default what the file says.
+        out: Markdown file for the tables. In one that exists they replace what is between the markers of
+            ``samner.evaluation.section``.
+        json_out: File for all raw results.
+        work: Folder where results are kept between runs; none are kept by default.
+        only: Names of targets, to measure and report these alone.
+        command: What the tables call the command that made them.
+
+    Raises:
+        SamnerError: If the configuration, a target's file, the pool or ``out`` is not as it has to be. All of that is
+            checked before the first target is measured.
+    """
+    settings = read_config(config, data)
+    chosen = _only(settings, only)
+    for folder in (out and out.parent, json_out and json_out.parent, work):
+        if folder:
+            _writable(folder)
+    if out:
+        check_section(out)
+    targets = [read_target(target) for target in chosen]
+    with EvaluationProgress() as progress:
+        measured = _measure_all(settings, targets, work, progress)
+    names = [target.name for target in measured]
+    averages = {"all": tuple(names)} | {
+        t: members for t, members in settings.averages.items() if {*members} <= {*names}
+    }
+    results = Results(
+        command=command or _command(config, data, only),
+        pool=settings.pool,
+        settings=settings.settings(),
+        averages=averages,
+        targets=measured,
+    )
+    if json_out:
+        write_json(json_out, results.to_dict())
+    if out:
+        write_section(out, markdown(results))
+    return results
+
+
+def _measure_all(
+    config: Config, targets: Sequence[TargetTexts], work: Path | None, progress: EvaluationProgress
+) -> list[TargetResult]:
+    try:
+        pool = ExpertPool.load(config.pool)
+    except SamnerError as error:
+        raise SamnerError(f"{config.path}: pool: {error}") from error
+    common = _common(pool, config)
+    bench: Bench | None = None  # loading the experts takes seconds, for nothing if every result is there
+    results = []
+    for target in targets:
+        digest = hashlib.sha256(json.dumps([common, target.checksum]).encode()).hexdigest()
+        kept = work / f"{target.name}.json" if work else None
+        known = _kept(kept, digest) if kept else None
+        if known is None:
+            bench = bench or Bench(pool, config)
+            progress.start(target.name, len(target.test))
+            known = target_result(target, digest, bench.measure(target, progress.read), bench.load_seconds)
+            if kept:
+                write_json(kept, asdict(known))
+            progress.say(f"{target.name}: {_summary(known)}")
+        else:
+            progress.say(f"{target.name}: {_summary(known)} (kept from {known.finished})")
+        results.append(known)
+    return results
+
+
+def _common(pool: ExpertPool, config: Config) -> str:
+    """Digest of what decides the numbers of every target."""
+    folders = {name: pool.expert_folder(name) for name in pool.experts}
+    folders |= {f"baseline:{name}": pool.baseline_folder(name) for name in config.baselines}
+    parts = [
+        _REVISION,
+        config.settings(),
+        pool.backbone.fingerprint,
+        pool.backbone.threshold,  # decides what counts as found, and is no part of the fingerprint
+        {name: sha256(folder / CARD) for name, folder in folders.items()},  # a card holds its files' checksums
+        versions(),
+    ]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _kept(path: Path, digest: str) -> TargetResult | None:
+    """The result in a work file, unless it was measured otherwise or the file is damaged."""
+    try:
+        result = TargetResult(**read_json(path))
+    except (SamnerError, TypeError):
+        return None
+    return result if result.digest == digest else None
+
+
+def _writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SamnerError(f"{folder}: cannot be made ({error.strerror})") from error
+    if not os.access(folder, os.W_OK):
+        raise SamnerError(f"{folder}: may not be written to")
+
+
+def _only(config: Config, only: Sequence[str]) -> list[Target]:
+    names = [target.name for target in config.targets]
+    for name in only:
+        if name not in names:
+            raise SamnerError(f"{config.path}: has no target {name!r}; it has: {', '.join(names)}")
+    return [target for target in config.targets if not only or target.name in only]
+
+
+def _summary(result: TargetResult) -> str:
+    best = max(result.reports, key=lambda arm: result.f1(arm, "strict"))
+    union = f"union {100 * result.f1('union', 'strict'):.1f}, " if "union" in result.reports else ""
+    return f"strict F1 {union}best {best} {100 * result.f1(best, 'strict'):.1f}"
+
+
+def _command(config: Path, data: Path | None, only: Sequence[str]) -> str:
+    parts = ["samner", "evaluate", str(config), *(["--data", str(data)] if data else [])]
+    return shlex.join(parts + [part for name in only for part in ("--only", name)])
