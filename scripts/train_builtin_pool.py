@@ -46,6 +46,7 @@ class Trainer:
         self.domains: dict[str, list[str]] = {name: list(sets) for name, sets in settings["domains"].items()}
         self.foundation = list(settings["foundation"])
         self.paraphrases = yaml.safe_load((HERE / "paraphrases.yaml").read_text(encoding="utf-8"))
+        self.most: int | None = None
         self._sets: dict[tuple[str, str], TrainingSet] = {}
 
     def set(self, name: str, split: str) -> TrainingSet:
@@ -57,9 +58,13 @@ class Trainer:
         return self._sets[name, split]
 
     def training_data(self, names: Iterable[str]) -> TrainingData:
+        """The named sets with their dev splits; in a comparison the first texts of each set, without dev splits."""
         train = [self.set(name, "train") for name in names]
         everything = [*self.foundation, *(name for sets in self.domains.values() for name in sets)]
         foreign = sorted({t.prompt for name in everything for t in self.set(name, "train").types})
+        if self.most is not None:
+            train = [replace(data, examples=data.examples[: self.most]) for data in train]
+            return TrainingData(train, (), foreign, self.paraphrases)
         return TrainingData(train, [self.set(name, "dev") for name in names], foreign, self.paraphrases)
 
     def base(self, pool: Path, names: list[str], recipe: Recipe, *, encoder: bool) -> ExpertPool:
@@ -106,10 +111,11 @@ class Trainer:
 def compare(trainer: Trainer) -> None:
     """Train every variant of the base without the hidden domains, and all experts on it."""
     plan = trainer.settings["compare"]
+    trainer.most = plan["texts"]
     for name, variant in plan["variants"].items():
         seen = [d for d in trainer.domains if d not in plan["hidden"]]
         names = [*trainer.foundation, *(s for d in seen if variant["mixture"] for s in trainer.domains[d])]
-        changes = {"paraphrase_rate": variant["paraphrase_rate"], "evaluations": 1}
+        changes = {"paraphrase_rate": variant["paraphrase_rate"]}
         base = Recipe.of(trainer.settings["base"]["recipe"] | changes | {"steps": plan["base_steps"]})
         pool = trainer.base(trainer.runs / f"compare-{name}", names, base, encoder=variant["encoder"])
         recipe = Recipe.of(trainer.settings["expert"]["recipe"] | changes | {"steps": plan["expert_steps"]})
@@ -150,7 +156,7 @@ def model_card(trainer: Trainer, pool: ExpertPool) -> str:
         "",
         "A base model and six experts for English named entity recognition, over all-MiniLM-L6-v2 (Apache-2.0, from",
         f"the package {base['sentence_encoder']['reference']}, whose token embeddings it uses as they are). Made by",
-        "`scripts/train_builtin_pool.py`; its settings are `scripts/builtin_pool.yaml`. Weights are in half precision.",
+        "`scripts/train_builtin_pool.py` with `scripts/builtin_pool.yaml`. Weights are in half precision.",
         "The scores are strict span micro-F1 on dev splits (up to 200 texts each), averaged over the data sets.",
         "",
         "| part | steps | seconds | dev F1 |",

@@ -34,13 +34,17 @@ def sentence_encoder_path(reference: str) -> str:
     return str(Path(spec.origin).parent / "model")
 
 
-@lru_cache(maxsize=4)
 def sentence_encoder(reference: str = MINILM, device: str = "cpu") -> SentenceTransformer:
     """Load a sentence encoder once per process. Callers share it and must not change its weights.
 
     Raises:
         ModelError: If it cannot be loaded.
     """
+    return _load(reference, device)
+
+
+@lru_cache(maxsize=4)
+def _load(reference: str, device: str) -> SentenceTransformer:
     from sentence_transformers import SentenceTransformer
 
     path = sentence_encoder_path(reference)

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
+from safetensors.torch import load_file, save_file
 
 from samner.adaptation import adapt
 from samner.errors import DataError, PoolError, SamnerError
-from samner.evaluation import harness
+from samner.evaluation.config import read_config
 from samner.evaluation.harness import run
 from samner.evaluation.measure import Bench
 from samner.evaluation.results import Results, TargetResult
@@ -20,7 +22,8 @@ from samner.evaluation.scoring import score
 from samner.evaluation.section import BEGIN, END
 from samner.evaluation.tables import markdown
 from samner.evaluation.target import read_target
-from samner.pool import ExpertPool
+from samner.pool import ExpertCard, ExpertPool
+from samner.selection import Selection
 
 ARMS = ["base", "medicine", "sports", "unified", "similarity", "sampling", "union", "economy"]
 SETTINGS = {"pool": "pool", "experts": 1, "samples": 2, "baselines": ["unified"], "averages": {"half": ["pharma"]}}
@@ -51,12 +54,24 @@ def configure(folder: Path, **changes: Any) -> Path:
     return path
 
 
+def wreck(expert: Path) -> None:
+    """Make an expert answer nonsense: the toy experts would all answer the same."""
+    weights = load_file(expert / "adapter_model.safetensors")
+    noise = torch.Generator().manual_seed(0)
+    for name in weights:
+        if "lora_B" in name:
+            weights[name] = torch.randn(weights[name].shape, generator=noise)
+    save_file(weights, expert / "adapter_model.safetensors")
+    ExpertCard.read(expert).write(expert)
+
+
 @pytest.fixture(scope="module")
 def folder(tiny_pool: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A pool with a baseline, two targets, and their configuration."""
     root = tmp_path_factory.mktemp("evaluation")
     shutil.copytree(tiny_pool, root / "pool")
-    shutil.copytree(root / "pool" / "experts" / "medicine", root / "pool" / "baselines" / "unified")
+    wreck(root / "pool" / "experts" / "sports")
+    shutil.copytree(root / "pool" / "experts" / "sports", root / "pool" / "baselines" / "unified")
     for name, examples in LABELLED.items():
         (root / f"{name}.jsonl").write_text("".join(line(*example) for example in examples))
         (root / f"{name}.txt").write_text("".join(f"{text}\n" for text, _ in examples))
@@ -100,30 +115,44 @@ def test_every_arm_is_measured(results: Results) -> None:
     assert results.targets[0].texts == results.targets[0].unlabelled == 3
 
 
-def test_the_toy_pool_knows_something(results: Results) -> None:
-    assert results.targets[0].f1("union", "strict") > 0.3
+def test_arms_answer_as_themselves(results: Results) -> None:
+    for target in results.targets:
+        f1 = {arm: target.f1(arm, "strict") for arm in ARMS}
+        assert f1["base"] == f1["medicine"] > 0.5
+        assert f1["sports"] == f1["unified"] < f1["medicine"]
 
 
-def test_numbers_are_those_of_the_library(folder: Path, results: Results) -> None:
+def test_numbers_are_those_of_the_library(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def sampling(_: Any, cosine: dict[str, float], *__: Any, **___: Any) -> Selection:
+        return Selection("sampling", ("sports",), ("sports", "medicine"), cosine)
+
+    # so that the two strategies disagree
+    monkeypatch.setattr("samner.adaptation.select_by_sampling", sampling)
+    monkeypatch.setattr("samner.evaluation.measure.select_by_sampling", sampling)
+    config = configure_copy(folder, merge={"density": 1.0})
+    measured = run(config, only=["pharma"]).targets[0]
+    assert measured.merges == {
+        "similarity": {"medicine": 1.0},
+        "sampling": {"sports": 1.0},
+        "economy": {"medicine": 1.0, "sports": 1.0},
+    }
+    texts = read_target(read_config(config).targets[0])
     pool = ExpertPool.load(folder / "pool")
-    texts = read_target(harness.read_config(folder / "targets.yaml").targets[0])
-    measured = results.targets[0]
     for mode in ("similarity", "sampling", "union", "economy"):
-        model = adapt(pool, texts.unlabelled, texts.types, mode=mode, experts=1, samples=2)
+        model = adapt(pool, texts.unlabelled, texts.types, mode=mode, experts=1, density=1.0)
         predicted = model.predict([example.text for example in texts.test])
-        assert measured.reports[mode] == score(texts.test, predicted, texts.types).to_dict()
-        if mode in measured.merges:
-            assert measured.merges[mode] == dict(model.merges[mode].experts)
-    # the baseline is a copy of an expert
-    assert measured.reports["unified"] == measured.reports["medicine"]
-    # one expert at density 1 is merged into itself: here the cheap way to know that experts answer as themselves
-    whole = run(
-        configure_copy(folder, merge={"density": 1.0}, arms=["experts", "similarity"]), only=["pharma"]
-    ).targets[0]
-    assert list(whole.reports) == ["medicine", "sports", "similarity"]
-    (chosen,) = whole.merges["similarity"]
-    assert whole.f1("similarity", "strict") == pytest.approx(whole.f1(chosen, "strict"))
-    assert list(whole.selections) == ["similarity"]
+        assert measured.reports[mode] == json.loads(json.dumps(score(texts.test, predicted, texts.types).to_dict()))
+    # at density 1 an expert is merged into itself
+    f1 = {arm: measured.f1(arm, "strict") for arm in ARMS}
+    assert (f1["similarity"], f1["sampling"]) == pytest.approx((f1["medicine"], f1["sports"]))
+    reading = measured.seconds["predict"]
+    assert reading["union"] == pytest.approx(reading["similarity"] + reading["sampling"], abs=1e-3)
+
+
+def test_only_what_an_arm_needs_is_done(folder: Path) -> None:
+    measured = run(configure_copy(folder, arms=["similarity", "base"]), only=["games"]).targets[0]
+    assert list(measured.reports) == ["base", "similarity"]
+    assert list(measured.selections) == list(measured.merges) == ["similarity"]
 
 
 def configure_copy(folder: Path, **changes: Any) -> Path:
@@ -227,13 +256,13 @@ def test_what_is_finished_survives_a_stop(folder: Path, tmp_path: Path, monkeypa
 
 def test_what_people_wrote_stays(folder: Path, results: Results, tmp_path: Path) -> None:
     path = tmp_path / "results.md"
-    path.write_bytes(f"# Findings\r\n\r\nIt works.\r\n\r\n{BEGIN}\nold\n{END}\r\n\r\n## More\r\n".encode())
+    path.write_bytes(f"# Findings\r\n\r\nIt works.\r\n\r\n{BEGIN}\nstale\n{END}\r\n\r\n## More\r\n".encode())
     for _ in range(2):
         run(folder / "targets.yaml", work=folder / "work", out=path, command="samner evaluate x.yaml")
     text = path.read_bytes().decode()
     assert text.startswith(f"# Findings\r\n\r\nIt works.\r\n\r\n{BEGIN}\n\n- Made by `samner evaluate x.yaml`\n")
     assert text.endswith(f"|\n\n{END}\r\n\r\n## More\r\n")
-    assert "old" not in text and text.count("### Strict span F1") == 1
+    assert "stale" not in text and text.count("### Strict span F1") == 1
 
 
 @pytest.mark.parametrize("text", ["# Mine\n", f"{BEGIN}\n", f"{END}\n{BEGIN}\n", f"{BEGIN}\n{END}\n{BEGIN}\n{END}\n"])

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from samner.cli.inputs import to_adapt_from
-from samner.cli.output import say, status, table
-from samner.cli.runtime import open_pool, start
+from samner.cli.output import counted, say, status, table
+from samner.cli.runtime import start
 from samner.types import EntityType
 
 if TYPE_CHECKING:
@@ -42,13 +42,12 @@ class Adaptation:
         """Select experts by the texts and merge them."""
         device = start(self.device)
         from samner.adaptation import adapt
-        from samner.merging.registry import make_method
+        from samner.pool import ExpertPool
 
         numbers: dict[str, Any] = {"density": self.density, "lam": self.lam}
         parameters = {name: value for name, value in numbers.items() if value is not None}
-        make_method(self.method, dict(parameters))  # tell now what is wrong with them, not after the selection
+        pool = ExpertPool.load(self.pool, device)
         texts = to_adapt_from(texts)
-        pool = open_pool(self.pool, device)
         started = time.monotonic()
         with status("selecting and merging experts"):
             model = adapt(
@@ -64,7 +63,7 @@ class Adaptation:
                 exclude=self.exclude,
                 **parameters,
             )
-        say(f"adapted {self.pool} to {len(types)} labels in {time.monotonic() - started:.1f} s")
+        say(f"adapted {self.pool} to {counted(len(types), 'label')} in {time.monotonic() - started:.1f} s")
         return model
 
 
@@ -80,9 +79,9 @@ def show_selections(selections: Mapping[str, Selection], to: Console) -> None:
     columns = ["expert", "cosine", *(["F1"] if f1 else []), "chosen by"]
     to.print(table(columns, rows, right=("cosine", "F1")))
     if hidden := len(first.ranking) - len(shown):
-        to.print(f"and {hidden} more experts, chosen by none")
+        to.print(f"and {counted(hidden, 'more expert')}, chosen by none")
     if sampling := selections.get("sampling"):
-        found = f"{len(sampling.pseudo_labels)} entities in {len(sampling.sample)} sample texts"
+        found = f"{len(sampling.pseudo_labels)} entities in {counted(len(sampling.sample), 'sample text')}"
         votes = f", by {sampling.votes_needed} or more of {len(sampling.ranking)} experts"
         to.print(f"F1 is against {found} that experts agree on{votes if sampling.votes_needed else ''}")
     for selection in selections.values():

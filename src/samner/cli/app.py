@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from samner.cli import adapt, evaluate, extract, pool, select, train
+from samner.cli.help import add_command
 from samner.cli.output import say
 from samner.errors import SamnerError
 
@@ -64,9 +65,9 @@ def _samner(
     """Find entities in a domain nobody labelled, by selecting and merging per-domain experts."""
 
 
-app.command("extract")(extract.extract)
-app.command("adapt")(adapt.adapt)
-app.command("select")(select.select)
-app.command("train")(train.train)
+add_command(app, "extract", extract.extract)
+add_command(app, "adapt", adapt.adapt)
+add_command(app, "select", select.select)
+add_command(app, "train", train.train)
 app.add_typer(pool.app, name="pool")
-app.command("evaluate")(evaluate.evaluate)
+add_command(app, "evaluate", evaluate.evaluate)

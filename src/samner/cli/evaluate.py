@@ -11,7 +11,7 @@ import typer
 
 from samner.cli import options
 from samner.cli.inputs import labels_given
-from samner.cli.output import console, say, table, write_json
+from samner.cli.output import console, counted, say, table, write_json
 from samner.data import read_examples
 from samner.errors import DataError, SamnerError
 from samner.types import EntityType, Example, entity_types
@@ -96,7 +96,7 @@ def _only(names: Collection[str], examples: Sequence[Example]) -> list[Example]:
 
 def _show(report: Report) -> None:
     to = console()
-    to.print(f"{report.texts} texts")
+    to.print(counted(report.texts, "text"))
     scores = {"strict": report.strict, "string": report.string}
     rows = [[name, *_numbers(s.counts), f"{s.f1_ci95[0]:.3f} to {s.f1_ci95[1]:.3f}"] for name, s in scores.items()]
     columns = ["precision", "recall", "F1", "gold", "found"]

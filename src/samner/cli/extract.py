@@ -16,7 +16,7 @@ import typer
 from samner.cli import options
 from samner.cli.adapting import Adaptation, show_selections
 from samner.cli.inputs import check_output_file, labels_given, labels_needed, texts_of
-from samner.cli.output import console, progress, say, status, write_stdout
+from samner.cli.output import console, counted, progress, say, status, write_stdout
 from samner.cli.part import PartFile
 from samner.cli.runtime import start
 from samner.data.checks import to_fields
@@ -145,7 +145,7 @@ class _Run:
         stops = list(accumulate(map(len, parts)))
         done = kept = part.resume(stops) if resume else 0
         if done:
-            say(f"going on after {done} texts of {len(texts)}")
+            say(f"going on after {done} of {counted(len(texts), 'text')}")
         elif resume:
             say(f"nothing is finished in {part.path}; starting at the first text")
         elif part.path.exists():
@@ -160,7 +160,9 @@ class _Run:
                         advance(len(batch))
         except KeyboardInterrupt:
             if part.path.exists():
-                say(f"{done} of {len(texts)} texts are finished; the same command with --resume goes on after them")
+                say(
+                    f"{done} of {counted(len(texts), 'text')} are finished; the same command with --resume goes on after them"
+                )
             raise
         part.finish()
         self._report(len(texts) - kept)
@@ -172,7 +174,7 @@ class _Run:
         return "".join(_line(text, entities) for text, entities in zip(texts, answers, strict=True))
 
     def _report(self, texts: int) -> None:
-        say(f"found {self.found} entities in {texts} texts in {time.monotonic() - self.started:.1f} s")
+        say(f"found {self.found} entities in {counted(texts, 'text')} in {time.monotonic() - self.started:.1f} s")
 
     def _identity(self, texts: Sequence[str]) -> str:
         """Digest of everything that decides the results."""

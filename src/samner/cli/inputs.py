@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from samner.cli.output import say
+from samner.cli.output import counted, say
 from samner.data import read_texts
 from samner.data.lines import STANDARD_STREAM
 from samner.errors import DataError, SamnerError
@@ -110,7 +110,7 @@ def texts_of(path: Path, format: str | None) -> list[str]:
         DataError: If they cannot be read.
     """
     texts = read_texts(path, format)
-    say(f"read {len(texts)} texts from {'standard input' if path == STANDARD_STREAM else path}")
+    say(f"read {counted(len(texts), 'text')} from {'standard input' if path == STANDARD_STREAM else path}")
     return texts
 
 

@@ -15,12 +15,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
-_WIDTH = 200  # of tables that go to a file or a pipe, where lines are not to be broken
+_UNBROKEN = 1_000_000  # width where there is no terminal: a line is not to be broken in a file or a pipe
 
 
 def say(message: str) -> None:
     """A line on standard error."""
     print(message, file=sys.stderr)
+
+
+def counted(number: int, noun: str) -> str:
+    """The number with the noun, ``"1 text"`` or ``"2 texts"``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def write_stdout(text: str) -> None:
@@ -36,11 +41,11 @@ def write_json(value: Any) -> None:
 
 
 def console(*, error: bool = False) -> Console:
-    """A console that shows text as it is: no markup, no highlighting, nothing cut in a pipe."""
+    """A console that shows text as it is: no markup, no highlighting, no line broken in a pipe."""
     from rich.console import Console
 
     stream = sys.stderr if error else sys.stdout
-    width = None if stream.isatty() else _WIDTH
+    width = None if stream.isatty() else _UNBROKEN
     return Console(stderr=error, width=width, markup=False, highlight=False, emoji=False)
 
 
@@ -48,8 +53,8 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Se
     """A plain table, for ``console().print``.
 
     Args:
-        columns: Their headings.
-        rows: Their cells; a float is shown with three digits, None as nothing.
+        columns: The headings.
+        rows: The cells; a float is shown with three digits.
         right: Columns that are aligned to the right.
     """
     from rich.table import Table
@@ -63,8 +68,6 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Se
 
 
 def _cell(value: object) -> str:
-    if value is None:
-        return ""
     return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 

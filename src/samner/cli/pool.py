@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from samner.cli import options
+from samner.cli.help import add_command
 from samner.cli.inputs import check_output_folder
-from samner.cli.output import console, say, status, table, write_json
+from samner.cli.output import console, counted, say, status, table, write_json
 from samner.cli.runtime import start
 from samner.errors import PoolError, SamnerError
 
@@ -23,7 +24,6 @@ app = typer.Typer(no_args_is_help=True, help="Make, look at, change and check po
 Changed = Annotated[str, typer.Argument(metavar="POOL", help="The folder of the pool.")]
 
 
-@app.command()
 def create(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The pool to make; must not exist.")],
     source: Annotated[str, typer.Option("--from", metavar="POOL", help="The pool to copy.")] = "builtin",
@@ -34,6 +34,7 @@ def create(
     Example: samner pool create my-pool --from builtin
     """
     check_output_folder(folder)
+    start("cpu")
     copied = _open(source)
     from samner.pool import ExpertPool
 
@@ -45,10 +46,9 @@ def create(
             for name in names:
                 made.add(copied.expert_folder(name))
         os.rename(made.folder, folder)
-    say(f"made {folder} with {len(names)} experts")
+    say(f"made {folder} with {counted(len(names), 'expert')}")
 
 
-@app.command("list")
 def list_(pool: options.Pool = "builtin", json: options.Json = False) -> None:
     """List the experts of a pool."""
     cards = list(_open(pool).experts.values())
@@ -64,7 +64,6 @@ def list_(pool: options.Pool = "builtin", json: options.Json = False) -> None:
         console().print(table(["expert", "types", "data sets", "description"], rows, right=("types",)))
 
 
-@app.command()
 def show(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Of the expert.")],
     pool: options.Pool = "builtin",
@@ -87,11 +86,12 @@ def show(
     )
     for part, values in card.training.items():
         shown = values.items() if isinstance(values, dict) else [("", values)]
-        said = ", ".join(f"{key} {value}".strip() for key, value in shown if not isinstance(value, list | dict))
+        said = ", ".join(
+            f"{key} {_short(value)}".strip() for key, value in shown if not isinstance(value, list | dict)
+        )
         to.print(f"{part}: {said}")
 
 
-@app.command()
 def add(
     pool: Changed,
     expert: Annotated[Path, typer.Argument(metavar="EXPERT", help="The folder that 'samner train' wrote.")],
@@ -109,18 +109,16 @@ def add(
     start("cpu")
     with status("checking the expert against the base model"):
         card = opened.add(expert, name)
-    say(f"added {card.name} to {pool}, which has {len(opened.experts)} experts now")
+    say(f"added {card.name} to {pool}, which has {counted(len(opened.experts), 'expert')} now")
 
 
-@app.command()
 def remove(pool: Changed, name: Annotated[str, typer.Argument(metavar="NAME", help="Of the expert.")]) -> None:
     """Delete an expert from a pool."""
     opened = _open_to_change(pool)
     opened.remove(name)
-    say(f"removed {name} from {pool}, which has {len(opened.experts)} experts now")
+    say(f"removed {name} from {pool}, which has {counted(len(opened.experts), 'expert')} now")
 
 
-@app.command()
 def verify(
     pool: Annotated[str, typer.Argument(metavar="POOL", help="'builtin', a folder, or a hub id.")] = "builtin",
     json: options.Json = False,
@@ -140,9 +138,24 @@ def verify(
         for name in sound:
             to.print(f"OK       {name}")
         for problem in problems:
-            to.print(f"PROBLEM  {problem}", soft_wrap=True)
+            to.print(f"PROBLEM  {problem}")
     if problems:
         raise typer.Exit(1)
+
+
+for _name, _verb in (
+    ("create", create),
+    ("list", list_),
+    ("show", show),
+    ("add", add),
+    ("remove", remove),
+    ("verify", verify),
+):
+    add_command(app, _name, _verb)
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _is_about(problem: str, folder: Path) -> bool:

@@ -53,7 +53,7 @@ def select(
 def _show_pseudo_labels(selection: Selection) -> None:
     to = console()
     for index, text in enumerate(selection.sample):
-        to.print(f"\nsample {index + 1}: {text}", soft_wrap=True)
+        to.print(f"\nsample {index + 1}: {text}")
         rows = [
             [text[p.start : p.end], p.label, len(p.votes), ", ".join(p.votes)]
             for p in selection.pseudo_labels

@@ -12,9 +12,9 @@ import typer
 
 from samner.cli import options
 from samner.cli.inputs import check_output_folder
-from samner.cli.output import console, say, write_json
+from samner.cli.output import console, counted, say, write_json
 from samner.cli.runtime import open_pool, start
-from samner.cli.training import find_sources, parse_licences, parse_options, read_sources
+from samner.cli.training import find_sources, parse_licences, parse_options, read_sources, training_data
 from samner.errors import SamnerError
 
 if TYPE_CHECKING:
@@ -79,22 +79,22 @@ def train(
         say(f"there is no checkpoint in {run}; starting from the beginning")
     sources = find_sources(data, dev or ())
     licences = parse_licences(licence or (), [source.name for source in sources])
+    read = read_sources(sources, format)
 
     device = start(device, log=True)
-    from samner.backbones import TrainingData
     from samner.pool.card import check_name
     from samner.train import train_expert
 
     check_name(name)
     opened = open_pool(pool, device)
     settings = _settings(option or (), max_minutes, opened.backbone.recipe_options())
-    train_sets, dev_sets = read_sources(sources, format, int(settings.get("seed", 0)))
-    say(f"training {name} on " + ", ".join(f"{s.name} ({len(s.examples)} texts)" for s in train_sets))
+    labelled = training_data(read, int(settings.get("seed", 0)), opened.backbone.known_types())
+    say(f"training {name} on " + ", ".join(f"{s.name} ({counted(len(s.examples), 'text')})" for s in labelled.train))
     try:
         card = train_expert(
             opened,
             name,
-            TrainingData(train_sets, dev_sets, opened.backbone.known_types()),
+            labelled,
             out,
             options=settings,
             description=description,
@@ -135,7 +135,7 @@ def _show(card: ExpertCard, out: Path, pool: str) -> None:
     outcome = card.training.get("outcome", {})
     to = console()
     to.print(
-        f"wrote {out}: {len(card.types)} types, {outcome.get('steps')} steps in {outcome.get('seconds', 0):.0f} s"
+        f"wrote {out}: {counted(len(card.types), 'type')}, {outcome.get('steps')} steps in {outcome.get('seconds', 0):.0f} s"
     )
     if outcome.get("best_score") is not None:
         to.print(f"dev F1 {outcome['best_score']:.3f}, best at step {outcome['best_step']}")

@@ -18,7 +18,7 @@ from samner.errors import DataError, SamnerError
 from samner.types import Example
 
 if TYPE_CHECKING:
-    from samner.backbones import TrainingSet
+    from samner.backbones import TrainingData
 
 _SUFFIXES = {suffix for format in FORMATS.values() for suffix in format.suffixes} - {".txt"}
 _DEV_SHARE = 0.1
@@ -33,6 +33,15 @@ class Source:
     name: str
     train: Path
     dev: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """A data set that was read."""
+
+    name: str
+    train: list[Example]
+    dev: list[Example] | None = None
 
 
 def find_sources(paths: Sequence[Path], dev: Sequence[Path]) -> list[Source]:
@@ -84,44 +93,51 @@ def _split(folder: Path, *names: str) -> Path | None:
     return found[0] if found else None
 
 
-def read_sources(
-    sources: Sequence[Source], format: str | None, seed: int
-) -> tuple[list[TrainingSet], list[TrainingSet]]:
-    """Read the data sets; where there is no dev file, part of the training texts is held out.
-
-    Returns:
-        Train splits, and dev splits: as many or fewer.
+def read_sources(sources: Sequence[Source], format: str | None) -> list[Labelled]:
+    """Read the data sets.
 
     Raises:
         DataError: If one cannot be read.
+    """
+    return [
+        Labelled(s.name, read_examples(s.train, format), None if s.dev is None else read_examples(s.dev, format))
+        for s in sources
+    ]
+
+
+def training_data(data: Sequence[Labelled], seed: int, foreign: Sequence[str]) -> TrainingData:
+    """What to train on; part of the training texts is held out where there is no dev split.
+
+    Args:
+        data: The data sets.
+        seed: Of the draw of what is held out.
+        foreign: Prompts of types of other data sets.
+
+    Raises:
         SamnerError: If nothing is labelled in one.
     """
-    from samner.backbones import TrainingSet
+    from samner.backbones import TrainingData
     from samner.train import training_set
 
     train, dev = [], []
-    for source in sources:
-        examples = read_examples(source.train, format)
-        types = training_set(source.name, examples).types
-        if source.dev is not None:
-            held_out = read_examples(source.dev, format)
-        else:
-            examples, held_out = _hold_out(source.name, examples, seed)
-        train.append(TrainingSet(source.name, examples, types))
+    for each in data:
+        types = training_set(each.name, each.train).types
+        rest, held_out = _hold_out(each, seed) if each.dev is None else (each.train, each.dev)
+        train.append(training_set(each.name, rest, types))
         if held_out:
-            dev.append(TrainingSet(source.name, held_out, types))
-    return train, dev
+            dev.append(training_set(each.name, held_out, types))
+    return TrainingData(train, dev, foreign)
 
 
-def _hold_out(name: str, examples: list[Example], seed: int) -> tuple[list[Example], list[Example]]:
-    texts = list(dict.fromkeys(example.text for example in examples))
+def _hold_out(data: Labelled, seed: int) -> tuple[list[Example], list[Example]]:
+    texts = list(dict.fromkeys(example.text for example in data.train))
     count = max(_DEV_TEXTS, round(_DEV_SHARE * len(texts)))
     if len(texts) - count < _DEV_TEXTS:
-        say(f"{name}: {len(texts)} texts are too few to hold some out, so there is no dev score and no early stopping")
-        return examples, []
+        say(f"{data.name}: too few texts ({len(texts)}) to hold some out: there is no dev score, no early stopping")
+        return data.train, []
     picked = set(random.Random(seed).sample(texts, count))
-    say(f"{name}: {count} of its {len(texts)} texts, drawn at random, are held out as dev split")
-    return [e for e in examples if e.text not in picked], [e for e in examples if e.text in picked]
+    say(f"{data.name}: {count} of its {len(texts)} texts, drawn at random, are held out as dev split")
+    return [e for e in data.train if e.text not in picked], [e for e in data.train if e.text in picked]
 
 
 def parse_options(pairs: Sequence[str], known: Mapping[str, Any]) -> dict[str, Any]:

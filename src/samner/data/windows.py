@@ -27,7 +27,7 @@ def windows(words: Sequence[Word], size: int, overlap: int) -> list[Window]:
     """Cover all words with windows of at most ``size`` tokens, each sharing about ``overlap`` tokens with the last.
 
     A text that fits is one window; a text without words has none. A single word that costs more than ``size``
-    gets a window of its own.
+    gets a window of its own, and before a word that needs the room less is shared: each window reads something new.
     """
     result: list[Window] = []
     first = 0
@@ -39,8 +39,8 @@ def windows(words: Sequence[Word], size: int, overlap: int) -> list[Window]:
         result.append(Window(first, last, words[first].start, words[last - 1].end))
         if last == len(words):
             break
-        back, shared = last, 0
-        while back - 1 > first and shared + words[back - 1].cost <= overlap:
+        back, shared, room = last, 0, min(overlap, size - words[last].cost)
+        while back - 1 > first and shared + words[back - 1].cost <= room:
             back -= 1
             shared += words[back].cost
         first = back

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -117,7 +118,7 @@ def target_result(target: TargetTexts, digest: str, measured: Measured, load_sec
         "load": round(load_seconds, 3),
         **{step: {name: round(value, 4) for name, value in parts.items()} for step, parts in measured.seconds.items()},
     }
-    return TargetResult(
+    result = TargetResult(
         name=target.name,
         digest=digest,
         texts=len(target.test),
@@ -134,6 +135,8 @@ def target_result(target: TargetTexts, digest: str, measured: Measured, load_sec
         machine=machine(),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+    # tuples become lists, so that a result is the same fresh and read back
+    return TargetResult(**json.loads(json.dumps(asdict(result))))
 
 
 def machine() -> dict[str, Any]:

@@ -28,8 +28,8 @@ def _header(results: Results) -> str:
     dates = sorted(target.finished[:10] for target in results.targets)
     lines = [
         f"Made by `{results.command}`",
-        f"with the pool `{results.pool}`, seed {settings['seed']}, {settings['experts']} experts a strategy, "
-        f"{settings['samples']} sample texts, merge method {settings['merge']['method']} ({merge or 'its defaults'})",
+        f"with the pool `{results.pool}`; seed: {settings['seed']}; experts a strategy picks: {settings['experts']}; "
+        f"sample texts: {settings['samples']}; merge: {settings['merge']['method']} ({merge or 'its defaults'})",
         *dict.fromkeys(f"on {_machine(target)}" for target in results.targets),
         dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}",
     ]
@@ -40,8 +40,8 @@ def _machine(target: TargetResult) -> str:
     machine, versions = target.machine, target.versions
     gpu = f", {machine['gpu']}" if machine["gpu"] else ""
     return (
-        f"{machine['cores']} cores{gpu} ({machine['platform']}), torch {versions['torch']} with "
-        f"{machine['torch_threads']} threads, samner {versions['samner']}, Python {versions['python']}"
+        f"{machine['cores']} CPU cores{gpu} ({machine['platform']}; torch threads: {machine['torch_threads']}); "
+        f"samner {versions['samner']}, torch {versions['torch']}, Python {versions['python']}"
     )
 
 

@@ -1,0 +1,12 @@
+from __future__ import annotations
+
+import pytest
+
+from samner.backbones.encoder.words import WordTokenizer
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> WordTokenizer:
+    from samner.embedding import sentence_encoder
+
+    return WordTokenizer(sentence_encoder().tokenizer)

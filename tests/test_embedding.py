@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from samner import embedding
+from samner.embedding import MINILM, embed_domain, sentence_encoder, sentence_encoder_path
+from samner.errors import ModelError
+
+TEXTS = ["Aspirin relieves headache.", "The Rovers won the cup.", "A fever fell within hours."]
+
+
+def test_the_domain_embedding_is_the_normalised_mean_of_unit_vectors() -> None:
+    vectors = sentence_encoder().encode(TEXTS, show_progress_bar=False)
+    mean = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).mean(axis=0)
+    embedded = embed_domain(TEXTS)
+    assert embedded.dtype == np.float32
+    np.testing.assert_allclose(embedded, mean / np.linalg.norm(mean), atol=1e-5)
+
+
+def test_the_order_of_the_texts_does_not_matter() -> None:
+    np.testing.assert_allclose(embed_domain(TEXTS), embed_domain(TEXTS[::-1]), atol=1e-6)
+
+
+def test_like_domains_are_closer() -> None:
+    medicine, sports = embed_domain(["Ibuprofen treats pain."]), embed_domain(["Ada scored twice for the team."])
+    target = embed_domain(["Codeine relieves a cough."])
+    assert target @ medicine > target @ sports
+
+
+def test_half_a_surrogate_pair_does_no_harm() -> None:
+    np.testing.assert_array_equal(embed_domain(["a \ud83d b"]), embed_domain(["a ? b"]))
+
+
+def test_the_default_encoder_comes_with_its_package() -> None:
+    assert (Path(sentence_encoder_path(MINILM)) / "model.safetensors").is_file()
+    assert sentence_encoder() is sentence_encoder(MINILM, "cpu")
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedding, "find_spec", lambda name: None)
+    with pytest.raises(ModelError, match=f"pip install {MINILM}"):
+        sentence_encoder_path(MINILM)
+
+
+@pytest.mark.parametrize("reference", ["no-such/encoder", "./no-such-folder"])
+def test_what_is_no_sentence_encoder_is_refused_in_one_line(reference: str) -> None:
+    with pytest.raises(ModelError, match="not a sentence-transformers model") as caught:
+        sentence_encoder(reference)
+    assert "\n" not in str(caught.value)
