@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +13,8 @@ import typer
 
 from samner.cli import options
 from samner.cli.inputs import labels_given
-from samner.cli.output import console, counted, say, table, write_json
+from samner.cli.output import console, counted, say, table, write_json, write_stdout
+from samner.cli.runtime import start
 from samner.data import read_examples
 from samner.errors import DataError, SamnerError
 from samner.types import EntityType, Example, entity_types
@@ -21,6 +24,27 @@ if TYPE_CHECKING:
 
 
 def evaluate(
+    config: Annotated[
+        Path | None,
+        typer.Argument(metavar="[CONFIG]", help="A YAML of pool, targets and arms to measure.", show_default=False),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", metavar="FOLDER", help="Where the targets' files are; with CONFIG.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FILE", help="Markdown to write the tables into; with CONFIG."),
+    ] = None,
+    json_out: Annotated[
+        Path | None, typer.Option("--json-out", metavar="FILE", help="JSON of all raw results; with CONFIG.")
+    ] = None,
+    work: Annotated[
+        Path,
+        typer.Option("--work", metavar="FOLDER", help="Finished targets, so that a stopped run goes on; with CONFIG."),
+    ] = Path("runs/evaluate"),
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="TARGET", help="Only this target; repeated; with CONFIG.")
+    ] = None,
     gold: Annotated[
         Path | None, typer.Option("--gold", metavar="FILE", help="Texts with their true entities.")
     ] = None,
@@ -33,7 +57,10 @@ def evaluate(
     format: options.Format = None,
     json: options.Json = False,
 ) -> None:
-    """Score predicted entities against gold.
+    """Score predicted entities against gold, or a pool on many targets.
+
+    With --gold and --predicted, two files are compared. With CONFIG, a pool is adapted to every target it names and
+    all arms (base, each expert, selections, union, economy) are measured; docs/targets.yaml is an example.
 
     Two scores side by side: strict (exact offsets and type) and string (UniversalNER's, by which most zero-shot
     results are published), each with a 95 % confidence interval. All labels that occur are scored, unless some are
@@ -41,9 +68,35 @@ def evaluate(
 
     Example: samner evaluate --gold gold.jsonl --predicted out.jsonl
     """
+    if config is not None:
+        if gold is not None or predicted is not None:
+            raise SamnerError("give either CONFIG, or --gold FILE and --predicted FILE, not both")
+        _measure(config, data, out, json_out, work, only or (), json)
+        return
     if gold is None or predicted is None:
-        raise SamnerError("give both --gold FILE and --predicted FILE")
+        raise SamnerError("give both --gold FILE and --predicted FILE, or a CONFIG of targets")
     _score_files(gold, predicted, labels_given(labels, labels_file), format, json)
+
+
+def _measure(
+    config: Path,
+    data: Path | None,
+    out: Path | None,
+    json_out: Path | None,
+    work: Path,
+    only: Sequence[str],
+    json: bool,
+) -> None:
+    start("cpu")
+    from samner.evaluation.harness import run
+    from samner.evaluation.tables import markdown
+
+    command = shlex.join(["samner", *sys.argv[1:]])
+    results = run(config, data=data, out=out, json_out=json_out, work=work, only=only, command=command)
+    if json:
+        write_json(results.to_dict())
+    elif out is None:
+        write_stdout(markdown(results))
 
 
 def _score_files(

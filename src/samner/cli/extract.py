@@ -159,10 +159,8 @@ class _Run:
                         done = stop
                         advance(len(batch))
         except KeyboardInterrupt:
-            if part.path.exists():
-                say(
-                    f"{done} of {counted(len(texts), 'text')} are finished; the same command with --resume goes on after them"
-                )
+            if done:
+                say(f"{done} of {counted(len(texts), 'text')} are finished; the same command with --resume goes on")
             raise
         part.finish()
         self._report(len(texts) - kept)

@@ -134,9 +134,8 @@ def _plain(card: ExpertCard) -> dict[str, Any]:
 def _show(card: ExpertCard, out: Path, pool: str) -> None:
     outcome = card.training.get("outcome", {})
     to = console()
-    to.print(
-        f"wrote {out}: {counted(len(card.types), 'type')}, {outcome.get('steps')} steps in {outcome.get('seconds', 0):.0f} s"
-    )
+    effort = f"{outcome.get('steps')} steps in {outcome.get('seconds', 0):.0f} s"
+    to.print(f"wrote {out}: {counted(len(card.types), 'type')}, {effort}")
     if outcome.get("best_score") is not None:
         to.print(f"dev F1 {outcome['best_score']:.3f}, best at step {outcome['best_step']}")
     target = pool

@@ -145,7 +145,9 @@ class TestDevScore:
     def test_long_texts_are_read_in_parts(self, base: Any) -> None:
         text = "Aspirin cures headache now. " + "So it goes. " * 150 + "Codeine cures cough now."
         start = text.index("Codeine")
-        gold = TrainingSet("medicine", [Example(text, (Entity(0, 7, "drug"), Entity(start, start + 7, "drug")))], TYPES)
+        gold = TrainingSet(
+            "medicine", [Example(text, (Entity(0, 7, "drug"), Entity(start, start + 7, "drug")))], TYPES
+        )
 
         def find(encoder: object, pieces: list[str], types: object, threshold: float) -> list[list[Entity]]:
             assert len(pieces) > 1

@@ -102,7 +102,11 @@ class TestSplitting:
     def test_a_text_is_split_in_company_as_alone(self, tokenizer: WordTokenizer, several: list[str]) -> None:
         assert tokenizer(several) == [tokens for text in several for tokens in tokenizer([text])]
 
-    @given(text=st.text(st.characters(codec="ascii", exclude_categories=["Cc"]) | st.sampled_from("éÜñß東京“”—"), max_size=60))
+    @given(
+        text=st.text(
+            st.characters(codec="ascii", exclude_categories=["Cc"]) | st.sampled_from("éÜñß東京“”—"), max_size=60
+        )
+    )
     def test_sub_tokens_are_those_of_the_whole_text(self, tokenizer: WordTokenizer, text: str) -> None:
         (tokens,) = tokenizer([text])
         assume(all(word.cost < MAX_WORD_TOKENS for word in tokens.words))

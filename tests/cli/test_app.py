@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+VERBS = [
+    *(["extract"], ["adapt"], ["select"], ["train"], ["evaluate"], ["pool"]),
+    *(["pool", verb] for verb in ("create", "list", "show", "add", "remove", "verify")),
+]
+HEAVY = ("torch", "transformers", "peft", "sentence_transformers", "datasets", "safetensors", "numpy")
+
+
+def test_help_of_every_verb_is_written_without_anything_heavy():
+    code = (
+        "import sys\n"
+        "from typer.testing import CliRunner\n"
+        "from samner.cli.app import app\n"
+        f"for verb in {[[], *VERBS]}:\n"
+        "    result = CliRunner().invoke(app, [*verb, '--help'])\n"
+        "    assert result.exit_code == 0 and 'Usage: ' in result.output, verb\n"
+        f"print([name for name in {HEAVY} if name in sys.modules])\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stdout.strip() == "[]", result.stderr
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=" ".join)
+def test_help_keeps_its_paragraphs(samner, verb):
+    result = samner(*verb, "-h")
+    assert result.exit_code == 0
+    assert " ".join([verb[0], *verb[1:]]) in result.stdout
+    assert "[required]" in result.stdout or verb[-1] in ("pool", "list", "verify", "evaluate")
+
+
+def test_version(samner):
+    result = samner("--version")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.startswith("samner 0.")
+
+
+def test_a_wrong_verb_gets_a_suggestion(samner):
+    result = samner("extrct")
+    assert result.exit_code == 2
+    assert "Did you mean 'extract'?" in result.stderr
+
+
+def test_a_missing_argument_is_named(samner):
+    result = samner("extract")
+    assert result.exit_code == 2
+    assert "TEXTS" in result.stderr
+
+
+def test_an_error_is_one_line_and_2(samner, tmp_path):
+    result = samner("extract", tmp_path / "no.jsonl", "--labels", "a")
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr == f"error: {tmp_path}/no.jsonl: no such file or folder\n"
+
+
+def test_an_error_of_the_system_is_one_line_too(samner, monkeypatch, tmp_path):
+    def refuse(*arguments, **options):
+        raise PermissionError(13, "Permission denied", "/some/file")
+
+    monkeypatch.setattr("samner.cli.evaluate.read_examples", refuse)
+    result = samner("evaluate", "--gold", "a", "--predicted", "b")
+    assert (result.exit_code, result.stderr) == (2, "error: /some/file: Permission denied\n")
+
+
+def test_an_interrupt_is_130(samner, monkeypatch):
+    def interrupt(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("samner.cli.evaluate.read_examples", interrupt)
+    result = samner("evaluate", "--gold", "a", "--predicted", "b")
+    assert (result.exit_code, result.stdout, result.stderr) == (130, "", "interrupted\n")
+
+
+def test_a_reader_that_leaves_is_no_error(tmp_path):
+    text = {"text": "Ada", "entities": [{"start": 0, "end": 3, "label": "person"}]}
+    (tmp_path / "gold.jsonl").write_text(json.dumps(text) + "\n")
+    command = [sys.executable, "-c", "from samner.cli import main; main()", "evaluate", "--json"]
+    files = ["--gold", "gold.jsonl", "--predicted", "gold.jsonl"]
+    process = subprocess.Popen(
+        command + files, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ}
+    )
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait() == 141
+
+
+def test_the_modes_and_methods_in_the_help_are_those_there_are():
+    from samner.cli import options
+    from samner.extract import MODES
+    from samner.merging import methods
+
+    assert all(mode in options.Mode.__metadata__[0].help for mode in MODES)
+    assert all(method in options.Method.__metadata__[0].help for method in methods())
+
+
+def test_device_that_is_not_there(samner, texts, tiny_pool: Path):
+    result = samner("select", texts, "--pool", tiny_pool, "--labels", "a", "--device", "cuda:99")
+    assert result.exit_code == 2
+    assert "error: --device cuda:99: cannot be used here" in result.stderr

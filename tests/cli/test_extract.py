@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from samner.cli.extract import batches
+from samner.data import read_examples
+from samner.extract import TaskModel
+
+LABELS = "drug,disease,person,team"
+FIRST = "Aspirin relieves headache within hours."
+
+
+def entities(line: str) -> list[tuple[str, str]]:
+    return [(entity["text"], entity["label"]) for entity in json.loads(line)["entities"]]
+
+
+def test_adapts_to_the_texts_and_writes_what_it_finds(samner, tiny_pool: Path, texts: Path, tmp_path: Path):
+    out = tmp_path / "out.jsonl"
+    result = samner("extract", "--pool", tiny_pool, "--labels", LABELS, texts, "-o", out)
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "read 5 texts" in result.stderr
+    assert f"wrote {out}" in result.stderr
+    # what was chosen, and why
+    [row] = [line for line in result.stderr.splitlines() if line.startswith("medicine")]
+    assert row.split()[3:] == ["similarity,", "sampling"]
+    assert all(0 < float(value) <= 1 for value in row.split()[1:3])
+    assert "sample texts that experts agree on" in result.stderr
+
+    examples = read_examples(out)
+    given = [json.loads(line)["text"] for line in texts.read_text(encoding="utf-8").splitlines()]
+    assert [example.text for example in examples] == given
+    first = json.loads(out.read_text(encoding="utf-8").splitlines()[0])["entities"][0]
+    assert set(first) == {"start", "end", "label", "text", "score", "found_by"}
+    assert {**first, "score": 1} == {
+        **{"start": 0, "end": 7, "label": "drug", "text": "Aspirin", "score": 1},
+        "found_by": ["similarity", "sampling"],
+    }
+    found = {e.text[s.start : s.end] for e in examples for s in e.entities}
+    assert {"Ada Moreno", "Harbour City"} <= found
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.jsonl", "texts.jsonl"]
+
+
+def test_a_saved_model_brings_its_labels(samner, saved_model: Path):
+    result = samner("extract", "--model", saved_model, "-", stdin=json.dumps({"text": FIRST}))
+    assert result.exit_code == 0
+    [line] = result.stdout.splitlines()
+    assert entities(line) == [("Aspirin", "drug"), ("headache", "disease")]
+    assert "expert" not in result.stderr
+
+
+def test_options_of_prediction(samner, saved_model: Path):
+    def lines(*options: str, text: str = FIRST) -> list[dict]:
+        result = samner("extract", "--model", saved_model, "-", "--format", "text", *options, stdin=text)
+        assert result.exit_code == 0, result.stderr
+        return json.loads(result.stdout)["entities"]
+
+    assert [e["label"] for e in lines("--labels", "disease")] == ["disease"]
+    assert lines("--mode", "sampling")[0]["found_by"] == ["sampling"]
+    assert lines("--threshold", "0.999999") == []
+    assert len(lines("--overlapping", "--threshold", "0.05")) > len(lines("--threshold", "0.05"))
+
+
+def test_options_of_adaptation(samner, tiny_pool: Path, texts: Path):
+    options = ["--mode", "economy", "--experts", 1, "--samples", 1, "--seed", 3, "--exclude", "sports"]
+    merge = ["--method", "dare_ties", "--density", 0.5, "--lam", 0.9]
+    result = samner("extract", texts, "--pool", tiny_pool, "--labels", LABELS, *options, *merge)
+    assert result.exit_code == 0
+    assert "sports" not in result.stderr
+    assert {
+        name for line in result.stdout.splitlines() for e in json.loads(line)["entities"] for name in e["found_by"]
+    }
+    assert "economy" in result.stdout
+
+
+def test_conll_and_bytes_that_are_not_ascii(samner, saved_model: Path, tmp_path: Path):
+    (tmp_path / "in.conll").write_text("Ärzte\tO\nuse\tO\nAspirin\tB-x\n.\tO\n", encoding="utf-8")
+    result = samner("extract", "--model", saved_model, tmp_path / "in.conll")
+    assert json.loads(result.stdout)["text"] == "Ärzte use Aspirin ."
+    assert "Ärzte".encode() in result.stdout_bytes
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--labels", "a", "--method", "tie"], "unknown merge method 'tie'; known are"),
+        (["--labels", "a", "--method", "linear", "--density", "0.2"], "'linear' has no parameter 'density'"),
+        (["--labels", "a", "--density", "2"], "density must be above 0"),
+        (["--labels", "a", "--mode", "both"], "unknown mode 'both'; known are union"),
+        (["--labels", "a", "--threshold", "1.5"], "threshold must lie between 0 and 1"),
+        (["--labels", "a", "--exclude", "nobody"], "has no expert 'nobody' to leave out"),
+        (["--labels", "a", "--experts", "0"], "at least one expert"),
+        (["--labels", "a", "--samples", "0"], "at least 1"),
+        (["--labels", "a,a"], "'a' is given twice"),
+        (["--labels", "a", "--format", "xml"], "unknown format 'xml'"),
+        (["--labels", "a", "--resume"], "--resume needs -o"),
+        (["--labels", "a", "-o", "no/such/out.jsonl"], "there is no folder no/such"),
+        ([], "say what to look for"),
+    ],
+)
+def test_wrong_arguments(samner, tiny_pool: Path, texts: Path, arguments: list[str], message: str):
+    result = samner("extract", texts, "--pool", tiny_pool, *arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.splitlines()[-1].startswith("error: ")
+    assert message in result.stderr
+
+
+@pytest.mark.parametrize("option", [["--pool", "p"], ["--experts", "2"], ["--exclude", "a"], ["--lam", "1"]])
+def test_a_model_is_not_adapted(samner, saved_model: Path, texts: Path, option: list[str]):
+    result = samner("extract", texts, "--model", saved_model, *option)
+    assert result.exit_code == 2
+    assert f"error: {option[0]} is for adapting a pool" in result.stderr
+
+
+def test_a_mode_the_model_does_not_hold(samner, saved_model: Path, texts: Path):
+    result = samner("extract", texts, "--model", saved_model, "--mode", "economy")
+    assert result.exit_code == 2
+    assert "adapted for mode 'union'" in result.stderr
+
+
+def test_no_model_there(samner, texts: Path, tmp_path: Path):
+    result = samner("extract", texts, "--model", tmp_path)
+    assert result.exit_code == 2
+    assert "is not a saved task model" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{"text": "a"}\n{"text": \n', "in.jsonl:2: not valid JSON"),
+        (b"", "in.jsonl: holds no text"),
+        (b'{"text": "\xff"}\n', "in.jsonl:1: not UTF-8"),
+        (b'{"text": " "}\n', "at least one text that is not blank"),
+    ],
+)
+def test_a_wrong_input_leaves_no_output(samner, tiny_pool: Path, tmp_path: Path, content: bytes, message: str):
+    (tmp_path / "in.jsonl").write_bytes(content)
+    out = tmp_path / "out.jsonl"
+    result = samner("extract", tmp_path / "in.jsonl", "--pool", tiny_pool, "--labels", "drug", "-o", out)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
+
+
+def test_the_input_is_not_overwritten(samner, texts: Path):
+    before = texts.read_bytes()
+    result = samner("extract", texts, "--labels", "a", "-o", texts)
+    assert result.exit_code == 2
+    assert "is what is read" in result.stderr
+    assert texts.read_bytes() == before
+
+
+def test_an_interrupted_run_goes_on(samner, saved_model: Path, texts: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("samner.cli.extract._BATCH_TEXTS", 2)
+    whole, out = tmp_path / "whole.jsonl", tmp_path / "out.jsonl"
+    command = ["extract", "--model", saved_model, texts, "-o"]
+    assert samner(*command, whole).exit_code == 0
+
+    predict, asked = TaskModel.predict, []
+
+    def interrupted(self, texts, *arguments, **options):
+        asked.append(list(texts))
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return predict(self, texts, *arguments, **options)
+
+    monkeypatch.setattr(TaskModel, "predict", interrupted)
+    result = samner(*command, out)
+    assert result.exit_code == 130
+    assert "2 of 5 texts are finished; the same command with --resume goes on" in result.stderr
+    assert not out.exists()
+
+    other = samner(*command, out, "--resume", "--labels", "drug")
+    assert other.exit_code == 2
+    assert "leave out --resume to start over" in other.stderr
+
+    asked += [[]]  # no more interrupts
+    result = samner(*command, out, "--resume")
+    assert result.exit_code == 0
+    assert "going on after 2 of 5 texts" in result.stderr
+    assert [len(batch) for batch in asked[3:]] == [2, 1]
+    assert out.read_bytes() == whole.read_bytes()
+    assert not (tmp_path / "out.jsonl.part").exists()
+
+
+def test_an_interrupted_run_can_start_over(samner, saved_model: Path, texts: Path, tmp_path: Path):
+    part, out = tmp_path / "out.jsonl.part", tmp_path / "out.jsonl"
+    part.write_text("left over\n")
+    result = samner("extract", "--model", saved_model, texts, "-o", out)
+    assert result.exit_code == 0
+    assert "starting over" in result.stderr
+    assert len(read_examples(out)) == 5
+    assert not part.exists()
+
+
+def test_resume_with_nothing_to_resume(samner, saved_model: Path, texts: Path, tmp_path: Path):
+    result = samner("extract", "--model", saved_model, texts, "-o", tmp_path / "out.jsonl", "--resume")
+    assert result.exit_code == 0
+    assert "starting at the first text" in result.stderr
+
+
+def test_batches_are_short():
+    assert list(batches([])) == []
+    assert [len(batch) for batch in batches(["a"] * 600)] == [256, 256, 88]
+    assert [len(batch) for batch in batches(["a" * 40_000, "b" * 40_000, "c", "d" * 200_000, "e"])] == [1, 2, 1, 1]

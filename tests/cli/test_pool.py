@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def pool(tiny_pool: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny pool, to be changed."""
+    return Path(shutil.copytree(tiny_pool, tmp_path / "pool"))
+
+
+def test_list(samner, tiny_pool: Path):
+    result = samner("pool", "list", "--pool", tiny_pool)
+    assert result.exit_code == 0
+    rows = [line.split() for line in result.stdout.splitlines()]
+    assert rows[0] == ["expert", "types", "data", "sets", "description"]
+    assert rows[1:] == [["medicine", "2", "medicine", "A", "toy"], ["sports", "2", "sports", "A", "toy"]]
+
+
+def test_list_json(samner, tiny_pool: Path):
+    said = json.loads(samner("pool", "list", "--pool", tiny_pool, "--json").stdout)
+    assert [card["name"] for card in said] == ["medicine", "sports"]
+    assert said[0]["data"] == [{"name": "medicine", "licence": "not stated", "texts": 8}]
+
+
+def test_show(samner, tiny_pool: Path):
+    result = samner("pool", "show", "medicine", "--pool", tiny_pool)
+    assert result.exit_code == 0
+    assert result.stdout.startswith("medicine: A toy\ntypes: disease, drug\n")
+    assert "recipe: steps 2," in result.stdout
+    said = json.loads(samner("pool", "show", "medicine", "--pool", tiny_pool, "--json").stdout)
+    assert set(said["files"]) == {"adapter_config.json", "adapter_model.safetensors"}
+    assert len(said["embedding"]) == 384
+
+
+def test_show_nobody(samner, tiny_pool: Path):
+    result = samner("pool", "show", "nobody", "--pool", tiny_pool)
+    assert result.exit_code == 2
+    assert "has no expert 'nobody'; it has: medicine, sports" in result.stderr
+
+
+def test_create_remove_add(samner, tiny_pool: Path, tmp_path: Path):
+    mine = tmp_path / "mine"
+    result = samner("pool", "create", mine, "--from", tiny_pool)
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", f"made {mine} with 2 experts\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+    result = samner("pool", "remove", mine, "sports")
+    assert result.stderr == f"removed sports from {mine}, which has 1 expert now\n"
+    result = samner("pool", "add", mine, tiny_pool / "experts" / "sports", "--name", "football")
+    assert result.stderr == f"added football to {mine}, which has 2 experts now\n"
+    assert samner("pool", "verify", mine).stdout == "OK       football\nOK       medicine\n"
+
+
+def test_create_empty(samner, tiny_pool: Path, tmp_path: Path):
+    result = samner("pool", "create", tmp_path / "mine", "--from", tiny_pool, "--empty")
+    assert result.exit_code == 0
+    result = samner("pool", "list", "--pool", tmp_path / "mine")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "has no experts" in result.stderr
+    assert json.loads(samner("pool", "list", "--pool", tmp_path / "mine", "--json").stdout) == []
+
+
+def test_create_wrongly(samner, tiny_pool: Path, pool: Path, tmp_path: Path):
+    for arguments, message in (
+        ([pool, "--from", tiny_pool], "exists already"),
+        ([tmp_path / "no" / "pool", "--from", tiny_pool], "there is no folder"),
+        ([tmp_path / "new", "--from", tmp_path], "is not a pool"),
+    ):
+        result = samner("pool", "create", *arguments)
+        assert result.exit_code == 2
+        assert message in result.stderr
+    (pool / "experts" / "sports" / "adapter_model.safetensors").write_bytes(b"no")
+    result = samner("pool", "create", tmp_path / "new", "--from", pool)
+    assert result.exit_code == 2
+    assert "damaged or changed" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["pool"]
+
+
+def test_add_wrongly(samner, pool: Path, tmp_path: Path):
+    for expert, message in (
+        (pool / "experts" / "sports", "has an expert 'sports' already"),
+        (tmp_path / "no", "no such folder"),
+        (tmp_path, "is not an expert"),
+    ):
+        result = samner("pool", "add", pool, expert)
+        assert result.exit_code == 2
+        assert message in result.stderr
+    result = samner("pool", "add", pool, pool / "experts" / "sports", "--name", "../out")
+    assert result.exit_code == 2
+    assert "cannot name an expert" in result.stderr
+    assert samner("pool", "remove", pool, "nobody").exit_code == 2
+    assert "'samner pool create" in samner("pool", "remove", tmp_path / "no", "sports").stderr
+
+
+def test_the_builtin_pool_is_not_changed(samner, pool: Path, monkeypatch):
+    monkeypatch.setattr("samner.pool.pool.resources.files", lambda package: pool.parent)
+    pool.rename(pool.parent / "builtin")
+    builtin = pool.parent / "builtin"
+    for reference in ("builtin", builtin):
+        for change in (["remove", reference, "sports"], ["add", reference, builtin / "experts" / "sports"]):
+            result = samner("pool", *change)
+            assert result.exit_code == 2
+            assert "make your own first: samner pool create my-pool --from builtin" in result.stderr
+    assert (builtin / "experts" / "sports").is_dir()
+    assert "medicine" in samner("pool", "list").stdout
+
+
+def test_verify_names_what_is_wrong(samner, pool: Path):
+    weights = pool / "experts" / "sports" / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"!")
+    result = samner("pool", "verify", pool)
+    assert (result.exit_code, result.stderr) == (1, "")
+    assert result.stdout.splitlines()[0] == "OK       medicine"
+    assert result.stdout.splitlines()[1].startswith(f"PROBLEM  {weights}: damaged or changed")
+    result = samner("pool", "verify", pool, "--json")
+    assert result.exit_code == 1
+    said = json.loads(result.stdout)
+    assert (said["ok"], said["sound"], len(said["problems"])) == (False, ["medicine"], 1)
+
+
+def test_verify_a_damaged_base(samner, pool: Path):
+    (pool / "base" / "base.safetensors").write_bytes(b"no")
+    result = samner("pool", "verify", pool)
+    assert result.exit_code == 1
+    assert "base.safetensors: damaged" in result.stdout
