@@ -15,9 +15,9 @@ from peft.utils.other import get_pattern_key
 from safetensors.torch import save_file
 from torch import nn
 
+from samner.adapters import _lookup, _pattern
 from samner.errors import ModelError
 from samner.merging import LoraAdapter, LoraFactors, merge
-from samner.adapters import _lookup, _pattern
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*:UserWarning:peft")  # PEFT's advice on the odd cases made here
 

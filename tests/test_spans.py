@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -44,7 +46,7 @@ def test_against_a_greedy_reference(found: list[Entity]) -> None:
 @given(entities)
 def test_nothing_overlaps_and_whatever_is_dropped_gave_way_to_better(found: list[Entity]) -> None:
     kept = flat(found)
-    assert all(one.end <= other.start for one, other in zip(kept, kept[1:], strict=False))
+    assert all(one.end <= other.start for one, other in itertools.pairwise(kept))
     for entity in set(found) - set(kept):
         assert any(overlap(entity, winner) and before(winner) < before(entity) for winner in kept)
 

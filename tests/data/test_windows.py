@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,7 +26,7 @@ def test_windows_cover_all_words_in_order(costs: list[int], size: int, overlap: 
     words = words_of(costs)
     found = windows(words, size, overlap)
     assert {i for window in found for i in range(window.first, window.last)} == set(range(len(words)))
-    for one, other in zip(found, found[1:], strict=False):
+    for one, other in itertools.pairwise(found):
         assert one.first < other.first <= one.last < other.last
     for window in found:
         assert (window.start, window.end) == (words[window.first].start, words[window.last - 1].end)
@@ -48,7 +50,7 @@ def test_no_window_could_take_another_word(costs: list[int], size: int, overlap:
 def test_neighbours_share_as_many_words_as_the_overlap_allows(costs: list[int], size: int, overlap: int) -> None:
     words = words_of(costs)
     found = windows(words, size, overlap)
-    for one, other in zip(found, found[1:], strict=False):
+    for one, other in itertools.pairwise(found):
         shared = sum(word.cost for word in words[other.first : one.last])
         room = min(overlap, size - words[one.last].cost)
         assert shared <= max(room, 0)

@@ -23,7 +23,7 @@ def load_backbone(folder: Path, device: str = "cpu") -> Backbone:
     if not path.is_file():
         raise ModelError(f"{path}: no such file, so {folder} is not a base model")
     family = read_json(path).get("family")
-    if family not in FAMILIES:
+    if not isinstance(family, str) or family not in FAMILIES:
         raise ModelError(f"{path}: unknown family {family!r}; known are {', '.join(FAMILIES)}")
     module, name = FAMILIES[family].split(":")
     backbone: Backbone = getattr(import_module(module), name).load(folder, device)

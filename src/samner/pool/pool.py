@@ -209,7 +209,7 @@ class ExpertPool:
                 files = {file: card.files[file] for file in ADAPTER_FILES}  # what else there is stays behind
                 values = read_json(source / CARD) | {"name": target.name, "files": files}
                 write_json(temporary / CARD, values)
-        except OSError as error:
+        except (OSError, SamnerError) as error:
             if target.exists():
                 raise PoolError(f"{self.folder} got an expert {target.name!r} from elsewhere just now") from error
             raise
@@ -232,13 +232,14 @@ class ExpertPool:
 
     def verify(self) -> list[str]:
         """Check every file's checksum and every adapter against the base; returns the problems, one line each."""
-        problems = []
         try:
-            load_backbone(self.base_folder, self.device)
+            # anew, whatever was loaded before
+            self.__dict__["backbone"], self._loaded = load_backbone(self.base_folder, self.device), {}
         except SamnerError as error:
-            problems.append(str(error))
-        root = self.folder / "experts"
-        for folder in sorted(root.iterdir()) if root.is_dir() else []:
+            return [str(error)]
+        problems = []
+        roots = [root for root in (self.folder / "experts", self.folder / "baselines") if root.is_dir()]
+        for folder in [folder for root in roots for folder in sorted(root.iterdir())]:
             if folder.name.startswith("."):
                 problems.append(f"{folder}: left over from an interrupted change; it can be deleted")
                 continue

@@ -108,40 +108,47 @@ def fit(
     started = saved = time.monotonic()
     before = state.seconds
 
-    while state.step < schedule.steps and not state.stopped:
-        state.seconds = before + time.monotonic() - started
-        progress = state.step / schedule.steps
-        if schedule.max_minutes is not None:
-            progress = max(progress, state.seconds / (60 * schedule.max_minutes))
-        if progress >= 1:
-            break
-        rate = schedule.learning_rate * min(
-            progress / max(schedule.warmup, 1e-9), (1 - progress) / (1 - schedule.warmup), 1
-        )
-        for group in optimizer.param_groups:
-            group["lr"] = rate * group["factor"]
-        loss = loss_at(state.step)
-        value = float(loss.detach())
-        if value != value or value in (float("inf"), float("-inf")):
-            raise SamnerError(f"the loss is {value} at step {state.step}: lower the learning rate")
-        loss.backward()
-        nn.utils.clip_grad_norm_(list(parameters.values()), schedule.clip)
-        optimizer.step()
-        optimizer.zero_grad()
-        state.step += 1
-        if on_step:
-            on_step(state.step, max(progress, state.step / schedule.steps), value)
-        if evaluate and schedule.evaluate_every and state.step % schedule.evaluate_every == 0:
-            state.judge(evaluate(), schedule.patience)
-        if checkpoint and time.monotonic() - saved > 60 * schedule.checkpoint_minutes:
+    try:
+        while state.step < schedule.steps and not state.stopped:
             state.seconds = before + time.monotonic() - started
+            progress = state.step / schedule.steps
+            if schedule.max_minutes is not None:
+                progress = max(progress, state.seconds / (60 * schedule.max_minutes))
+            if progress >= 1:
+                break
+            rate = schedule.learning_rate * min(
+                progress / max(schedule.warmup, 1e-9), (1 - progress) / (1 - schedule.warmup), 1
+            )
+            for group in optimizer.param_groups:
+                group["lr"] = rate * group["factor"]
+            state.rng = torch.get_rng_state()
+            loss = loss_at(state.step)
+            value = float(loss.detach())
+            if value != value or value in (float("inf"), float("-inf")):
+                raise SamnerError(f"the loss is {value} at step {state.step}: lower the learning rate")
+            loss.backward()
+            nn.utils.clip_grad_norm_(list(parameters.values()), schedule.clip)
+            optimizer.step()
+            optimizer.zero_grad()
+            state.step += 1
+            if on_step:
+                on_step(state.step, max(progress, state.step / schedule.steps), value)
+            if evaluate and schedule.evaluate_every and state.step % schedule.evaluate_every == 0:
+                state.judge(evaluate(), schedule.patience)
+            if checkpoint and time.monotonic() - saved > 60 * schedule.checkpoint_minutes:
+                state.rng = torch.get_rng_state()
+                state.save(checkpoint)
+                saved = time.monotonic()
+    except KeyboardInterrupt:
+        if checkpoint:
             state.save(checkpoint)
-            saved = time.monotonic()
+        raise
 
     if evaluate and not state.stopped and state.judged_at != state.step:
         state.judge(evaluate(), 0)
     state.seconds = before + time.monotonic() - started
     if checkpoint:
+        state.rng = torch.get_rng_state()
         state.save(checkpoint)
     if state.best:
         with torch.no_grad():
@@ -161,6 +168,7 @@ class _State:
         self.optimizer = optimizer
         self.identity = identity
         self.step = 0
+        self.rng = torch.get_rng_state()  # before step's batch: a run stopped in mid-step does that step again
         self.seconds = 0.0
         self.stopped = False
         self.judged_at = -1
@@ -180,7 +188,7 @@ class _State:
         self.stopped = bool(patience) and worse >= patience
 
     def save(self, path: Path) -> None:
-        tensors = {"rng": torch.get_rng_state()}
+        tensors = {"rng": self.rng}
         for name in self.names:
             tensors[f"value.{name}"] = self.parameters[name].detach()
             for key, value in self.optimizer.state.get(self.parameters[name], {}).items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from samner.errors import SamnerError
@@ -54,6 +54,10 @@ class Recipe:
     max_minutes: float | None = None
 
     def __post_init__(self) -> None:
+        for name, default in _WHOLE.items():
+            value = getattr(self, name)
+            if not (isinstance(value, int) or (value is None and default is None)):
+                raise SamnerError(f"{name} must be a whole number, not {value!r}")
         for name in ("epochs", "learning_rate", "rank", "alpha", "batch_tokens", "batch_texts", "max_types"):
             if getattr(self, name) <= 0:
                 raise SamnerError(f"{name} must be above 0, not {getattr(self, name)}")
@@ -75,3 +79,6 @@ class Recipe:
         if unknown := sorted(set(options) - set(known)):
             raise SamnerError(f"unknown training option {unknown[0]!r}; known are {', '.join(known)}")
         return cls(**options)
+
+
+_WHOLE = {f.name: f.default for f in fields(Recipe) if str(f.type).startswith("int")}

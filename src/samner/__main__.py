@@ -1,0 +1,7 @@
+"""``python -m samner``."""
+
+from __future__ import annotations
+
+from samner.cli import main
+
+main()
