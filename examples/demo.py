@@ -5,7 +5,6 @@ python examples/demo.py
 
 from __future__ import annotations
 
-import logging
 import time
 from importlib import resources
 
@@ -14,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from samner import Entity, ExpertPool, TaskModel, adapt
+from samner.cli.runtime import start
 
 LABELS = ["person", "company", "city", "drug", "disease", "court", "government agency", "date"]
 STYLES = ["cyan", "green", "yellow", "magenta", "red", "blue", "bright_cyan", "bright_green"]
@@ -44,14 +44,14 @@ def marked(text: str, entities: list[Entity]) -> Text:
 
 
 def main() -> None:
-    logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
+    device = start("auto")  # quietens the libraries below
     console = Console(width=110)
     samples = resources.files("samner") / "samples" / "pharma_news.txt"
     texts = samples.read_text(encoding="utf-8").splitlines()
 
     console.print(f"Adapting to {len(texts)} unlabelled texts and the types {', '.join(LABELS)} ...")
     started = time.perf_counter()
-    model = adapt(ExpertPool.load("builtin"), texts, LABELS)
+    model = adapt(ExpertPool.load("builtin", device), texts, LABELS)
     console.print(selection_table(model))
     sampling = model.selections["sampling"]
     console.print(

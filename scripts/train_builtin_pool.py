@@ -27,7 +27,7 @@ from samner.backbones.encoder.backbone import EncoderBackbone
 from samner.backbones.encoder.recipe import Recipe
 from samner.backbones.encoder.train import train_base
 from samner.data import read_examples
-from samner.files import atomic_folder, read_json
+from samner.files import atomic_folder, read_json, write_json
 from samner.pool import ExpertCard, ExpertPool
 from samner.train import train_expert, training_set
 
@@ -140,6 +140,8 @@ def assemble(trainer: Trainer) -> None:
     """Copy the trained pool into the package, adapters in half precision."""
     with atomic_folder(PACKAGED, overwrite=True) as target:
         shutil.copytree(trainer.runs / "builtin", target, dirs_exist_ok=True)
+        base = target / "base" / "base.json"
+        write_json(base, read_json(base) | {"threshold": trainer.settings["base"]["threshold"]})
         for card in sorted(target.rglob("expert.json")):
             weights = card.parent / "adapter_model.safetensors"
             save_file({k: v.half() for k, v in load_file(weights).items()}, weights)
@@ -150,6 +152,7 @@ def assemble(trainer: Trainer) -> None:
 def model_card(trainer: Trainer, pool: ExpertPool) -> str:
     """The pool's card: what is in it and every data set with its licence."""
     base = read_json(pool.base_folder / "base.json")
+    texts = trainer.settings["expert"]["recipe"]["dev_texts"]
     cards = [*pool.experts.values(), ExpertCard.read(pool.folder / "baselines" / "unified")]
     lines = [
         "# The built-in pool",
@@ -157,7 +160,7 @@ def model_card(trainer: Trainer, pool: ExpertPool) -> str:
         "A base model and six experts for English named entity recognition, over all-MiniLM-L6-v2 (Apache-2.0, from",
         f"the package {base['sentence_encoder']['reference']}, whose token embeddings it uses as they are). Made by",
         "`scripts/train_builtin_pool.py` with `scripts/builtin_pool.yaml`. Weights are in half precision.",
-        "The scores are strict span micro-F1 on dev splits (up to 200 texts each), averaged over the data sets.",
+        f"Scores: strict span micro-F1 on the first {texts} texts of each dev split, averaged over data sets.",
         "",
         "| part | steps | seconds | dev F1 |",
         "|---|---|---|---|",

@@ -121,6 +121,33 @@ class TestAtomicFolder:
             (temporary / "new.txt").write_text("new")
         assert names(tmp_path / "model") == {"new.txt"}
 
+    def test_a_file_is_not_overwritten_by_a_folder(self, tmp_path: Path) -> None:
+        path = tmp_path / "model"
+        path.write_text("mine")
+        for overwrite in (True, False):
+            with pytest.raises(SamnerError, match="choose another name"), atomic_folder(path, overwrite=overwrite):
+                pytest.fail("the body must not run")
+        assert path.read_text() == "mine"
+        assert names(tmp_path) == {"model"}
+
+    @pytest.mark.parametrize("error", [OSError, Interrupted])
+    def test_when_the_new_folder_cannot_take_its_place_the_old_one_is_put_back(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+    ) -> None:
+        path = old_folder(tmp_path)
+        replace, moves = os.replace, iter([True, False, True])
+
+        def second_fails(source: Path, target: Path) -> None:
+            if not next(moves):
+                raise error("no")
+            replace(source, target)
+
+        monkeypatch.setattr(files.os, "replace", second_fails)
+        with pytest.raises(error), atomic_folder(path, overwrite=True) as temporary:
+            (temporary / "new.txt").write_text("new")
+        assert (path / "nested" / "old.txt").read_text() == "old"
+        assert names(tmp_path) == {"model"}
+
     @pytest.mark.parametrize("error", [ValueError, Interrupted])
     def test_a_failure_leaves_no_folder(self, tmp_path: Path, error: type[BaseException]) -> None:
         with pytest.raises(error), atomic_folder(tmp_path / "model") as temporary:
@@ -171,6 +198,17 @@ class TestJson:
         assert read_json(path) == {"old": 1}
         assert names(tmp_path) == {"a.json"}
 
+    @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+    def test_numbers_that_json_has_no_word_for_are_refused(self, tmp_path: Path, value: float) -> None:
+        with pytest.raises(ValueError, match="not JSON compliant"):
+            write_json(tmp_path / "a.json", {"score": [value]})
+        assert names(tmp_path) == set()
+
+    def test_nesting_without_end_is_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "a.json").write_text('{"a":' + "[" * 200_000 + "]" * 200_000 + "}")
+        with pytest.raises(SamnerError, match=r"a\.json: not valid JSON"):
+            read_json(tmp_path / "a.json")
+
     def test_a_missing_file_is_named(self, tmp_path: Path) -> None:
         with pytest.raises(SamnerError, match=r"a\.json: cannot be read \(No such file"):
             read_json(tmp_path / "a.json")
@@ -208,6 +246,22 @@ class TestInside:
         with pytest.raises(SamnerError, match="leads outside"):
             inside(tmp_path, name)
 
+    def test_absolute_names_are_refused_wherever_they_lead(self, tmp_path: Path) -> None:
+        with pytest.raises(SamnerError, match="leads outside"):
+            inside(tmp_path, str(tmp_path / "a.txt"))
+
+    def test_a_name_with_nul_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(SamnerError, match="is not a path"):
+            inside(tmp_path, "a\x00b")
+
+    @pytest.mark.parametrize("name", ["loop", "loop/a.txt", "one"])
+    def test_links_in_a_circle_are_refused(self, tmp_path: Path, name: str) -> None:
+        (tmp_path / "loop").symlink_to("loop")
+        (tmp_path / "one").symlink_to("other")
+        (tmp_path / "other").symlink_to("one")
+        with pytest.raises(SamnerError):
+            inside(tmp_path, name)
+
     def test_a_sibling_with_the_same_beginning_is_outside(self, tmp_path: Path) -> None:
         (tmp_path / "pool").mkdir()
         (tmp_path / "pool-2").mkdir()
@@ -241,3 +295,12 @@ class TestInside:
         assert inside(Path("pool"), "a.txt") == Path("pool/a.txt")
         with pytest.raises(SamnerError, match="leads outside"):
             inside(Path("pool"), "../a.txt")
+
+
+def test_a_finished_folder_can_be_read_by_others(tmp_path: Path) -> None:
+    with atomic_folder(tmp_path / "result") as temporary:
+        (temporary / "sub").mkdir(mode=0o700)
+        (temporary / "sub" / "file").touch(mode=0o600)
+    sub = tmp_path / "result" / "sub"
+    modes = [path.stat().st_mode & 0o777 for path in (sub, sub / "file")]
+    assert modes == [0o755, 0o644]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import FrozenInstanceError
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -23,6 +24,16 @@ class TestEntityType:
     def test_a_blank_name_is_refused(self, name: str) -> None:
         with pytest.raises(SamnerError, match="not blank"):
             EntityType(name)
+
+    @pytest.mark.parametrize(("name", "description"), [(3, ""), (None, ""), ("drug", None), ("drug", ["a medicine"])])
+    def test_what_is_not_text_is_refused(self, name: Any, description: Any) -> None:
+        with pytest.raises(SamnerError, match="told by text, not by"):
+            EntityType(name, description)
+
+    @pytest.mark.parametrize(("name", "description"), [("dr\ud83dug", ""), ("drug", "\udcff")])
+    def test_half_a_surrogate_pair_is_refused(self, name: str, description: str) -> None:
+        with pytest.raises(SamnerError, match="half of a surrogate pair"):
+            EntityType(name, description)
 
     def test_it_is_immutable_and_hashable(self) -> None:
         entity_type = EntityType("drug")
@@ -55,6 +66,16 @@ class TestEntityTypes:
     def test_a_single_string_is_refused_rather_than_split_into_letters(self) -> None:
         with pytest.raises(SamnerError, match="not the single string 'drug'"):
             entity_types("drug")
+
+    @pytest.mark.parametrize("labels", [[1], ["drug", None], [("drug", "a medicine")], {"drug": 3}, {1: "one"}])
+    def test_labels_that_are_not_text_are_refused(self, labels: Any) -> None:
+        with pytest.raises(SamnerError, match="told by text, not by"):
+            entity_types(labels)
+
+    @pytest.mark.parametrize("labels", [None, 3, True])
+    def test_what_is_no_list_is_refused(self, labels: Any) -> None:
+        with pytest.raises(SamnerError, match="labels must be a list of names"):
+            entity_types(labels)
 
     @pytest.mark.parametrize("labels", [[], (), {}, iter(())])
     def test_no_labels_are_refused(self, labels: list[str]) -> None:

@@ -197,18 +197,20 @@ class TaskModel:
             backbone = load_backbone(folder / "base", device)
             if backbone.fingerprint != manifest["base"]:
                 raise ModelError(f"{folder / 'base'}: is not the base model that the manifest names")
-            for model in dict.fromkeys(merge.model for merge in merges.values()):
-                backbone.add_task_model(model, load_file(inside(folder, f"{model}.safetensors"), device=device))
-            return cls(
+            for name in dict.fromkeys(merge.model for merge in merges.values()):
+                backbone.add_task_model(name, load_file(inside(folder, f"{name}.safetensors"), device=device))
+            model = cls(
                 backbone,
                 folder / "base",
-                tuple(EntityType(t["name"], t["description"]) for t in manifest["labels"]),
+                entity_types(EntityType(t["name"], t["description"]) for t in manifest["labels"]),
                 str(manifest["mode"]),
                 merges,
                 {name: Selection.from_dict(values) for name, values in manifest["selections"].items()},
                 dict(manifest["settings"]),
-                float(manifest["threshold"]),
+                check_threshold(float(manifest["threshold"])),
             )
+            model._strategies(model.mode)
+            return model
         except (KeyError, TypeError, ValueError, AttributeError, SafetensorError) as error:
             raise ModelError(f"{path}: not a task model's manifest ({type(error).__name__}: {error})") from error
 

@@ -48,9 +48,12 @@ def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(0o755)
-        for file in temporary.rglob("*"):
-            if file.is_file():
-                _fsync(file)
+        for inner in temporary.rglob("*"):  # temporary folders and safetensors are the owner's alone; a result is not
+            if inner.is_dir():
+                inner.chmod(0o755)
+            elif inner.is_file():
+                inner.chmod(0o644)
+                _fsync(inner)
         if overwrite and path.exists():
             # rename cannot replace a folder that is not empty: move the old one aside, then drop it
             aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
@@ -110,8 +113,11 @@ def inside(folder: Path, name: str) -> Path:
     """
     try:
         path = (folder / name).resolve()
-    except (OSError, RuntimeError, ValueError) as error:  # a link loop, whose type depends on Python's version; a NUL
+        looped = any(part.is_symlink() for part in (path, *path.parents))  # Python 3.13 leaves circles as they are
+    except (OSError, RuntimeError, ValueError) as error:  # a link loop, before 3.13; a NUL
         raise SamnerError(f"{name!r} is not a path in {folder} ({error})") from error
+    if looped:
+        raise SamnerError(f"{name!r} is not a path in {folder}: its links lead in a circle")
     if Path(name).is_absolute() or not path.is_relative_to(folder.resolve()):
         raise SamnerError(f"{name!r} leads outside {folder}")
     return folder / name

@@ -112,6 +112,27 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(
     assert dataclasses.replace(outcome, seconds=0) == dataclasses.replace(expected, seconds=0)
 
 
+def test_an_interruption_saves_what_was_done(tmp_path: Path) -> None:
+    """Also in the middle of a step, after its random numbers were drawn: the step is done again, and equally."""
+    whole = Regression()
+    fit(whole.parameters, whole.loss_at, SCHEDULE)
+    rarely = dataclasses.replace(SCHEDULE, checkpoint_minutes=60)
+    task = Regression()
+
+    def stopped_late(step: int) -> Tensor:
+        loss = task.loss_at(step)
+        if step == 13:
+            raise KeyboardInterrupt
+        return loss
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(task.parameters, stopped_late, rarely, run=tmp_path)
+    resumed = Regression()
+    fit(resumed.parameters, resumed.loss_at, rarely, run=tmp_path, resume=True)
+    assert resumed.steps == list(range(13, 40))
+    assert equal(resumed.values(), whole.values())
+
+
 def test_a_finished_run_is_not_run_again(tmp_path: Path) -> None:
     first, second = Regression(), Regression()
     one = fit(first.parameters, first.loss_at, SCHEDULE, evaluate=first.score, run=tmp_path)
@@ -152,7 +173,7 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path, damage: Callable[[Path]
     task = Regression()
     fit(task.parameters, task.loss_at, SCHEDULE, run=tmp_path)
     damage(tmp_path / CHECKPOINT)
-    with pytest.raises(ModelError, match="not a checkpoint .* remove it to start again"):
+    with pytest.raises(ModelError, match=r"not a checkpoint .* remove it to start again"):
         fit(task.parameters, task.loss_at, SCHEDULE, run=tmp_path, resume=True)
 
 

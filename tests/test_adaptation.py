@@ -1,0 +1,280 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from samner import ExpertPool, TaskModel, adapt
+from samner.adaptation import recipes, select, task_model
+from samner.errors import PoolError, SamnerError
+from samner.merging import LoraAdapter, merge
+from samner.selection import Selection
+from samner.types import EntityType, entity_types
+
+LABELS = ["drug", "disease", "person", "team"]
+TEXTS = [
+    "Codeine relieves fever within hours.",
+    "Triptan relieves headache within hours.",
+    "Ines Roth scored twice for Rovers on Sunday.",
+    "A cold compress helps against headache, too.",
+]
+THRESHOLD = 0.3
+"""The tiny pool finds little above 0.5."""
+
+
+@pytest.fixture(scope="module")
+def pool(tiny_pool: Path) -> ExpertPool:
+    pool = ExpertPool(tiny_pool)
+    pool.backbone.threshold = THRESHOLD
+    return pool
+
+
+@pytest.fixture(scope="module")
+def different(tiny_pool: Path, tmp_path_factory: pytest.TempPathFactory) -> ExpertPool:
+    """The tiny pool with experts that were pushed apart: the weights of one are larger, those of the other turned."""
+    import json
+
+    from safetensors.torch import load_file, save_file
+
+    from samner.files import sha256
+
+    folder = Path(shutil.copytree(tiny_pool, tmp_path_factory.mktemp("different") / "pool"))
+    generator = torch.Generator().manual_seed(0)
+    for name, strength in (("medicine", 0.02), ("sports", 0.05)):
+        path = folder / "experts" / name / "adapter_model.safetensors"
+        tensors = {k: torch.randn(v.shape, generator=generator) * strength for k, v in load_file(path).items()}
+        save_file(tensors, path)
+        card = json.loads((path.parent / "expert.json").read_text())
+        card["files"][path.name] = sha256(path)
+        (path.parent / "expert.json").write_text(json.dumps(card))
+    pool = ExpertPool(folder)
+    pool.backbone.threshold = THRESHOLD
+    return pool
+
+
+def keys(model: TaskModel, **options: Any) -> list[list[tuple[int, int, str]]]:
+    return [[e.key for e in entities] for entities in model.predict(TEXTS, **options)]
+
+
+def scores(model: TaskModel, **options: Any) -> list[float]:
+    return [e.score for entities in model.predict(TEXTS, threshold=0.05, **options) for e in entities]
+
+
+class TestAdapt:
+    def test_from_texts_and_labels_to_entities(self, pool: ExpertPool) -> None:
+        model = adapt(pool, TEXTS, LABELS)
+        assert model.types == entity_types(LABELS)
+        assert (model.mode, model.threshold) == ("union", THRESHOLD)
+        assert model.selections["similarity"].ranking[0] == "medicine"
+        assert set(model.selections["sampling"].sample) == set(TEXTS)
+        assert model.selections["sampling"].pseudo_labels
+        found = {e["text"]: e for e in model.predict_entities("Aspirin relieves headache within hours.")}
+        assert found["Aspirin"]["label"] == "drug"
+        assert found["Aspirin"]["found_by"] == ["similarity", "sampling"]
+
+    @pytest.mark.parametrize(
+        ("mode", "merges", "selections"),
+        [
+            ("union", {"similarity", "sampling"}, {"similarity", "sampling"}),
+            ("intersection", {"similarity", "sampling"}, {"similarity", "sampling"}),
+            ("similarity", {"similarity"}, {"similarity"}),
+            ("sampling", {"sampling"}, {"sampling"}),
+            ("economy", {"economy"}, {"similarity", "sampling"}),
+        ],
+    )
+    def test_each_mode_selects_and_merges_what_it_needs(
+        self, pool: ExpertPool, mode: str, merges: set[str], selections: set[str]
+    ) -> None:
+        model = adapt(pool, TEXTS, LABELS, mode=mode)
+        assert (set(model.merges), set(model.selections)) == (merges, selections)
+        entities = [e for found in model.predict(TEXTS) for e in found]
+        assert entities and {name for e in entities for name in e.found_by} == merges
+
+    def test_a_generator_of_texts_is_read_once(self, pool: ExpertPool) -> None:
+        assert adapt(pool, (text for text in TEXTS), LABELS).selections == adapt(pool, TEXTS, LABELS).selections
+
+    def test_the_same_arguments_give_the_same_model(self, tiny_pool: Path, pool: ExpertPool) -> None:
+        fresh = ExpertPool(tiny_pool)
+        fresh.backbone.threshold = THRESHOLD
+        one, other = adapt(pool, TEXTS, LABELS), adapt(fresh, TEXTS, LABELS)
+        assert one.selections["sampling"].pseudo_labels == other.selections["sampling"].pseudo_labels
+        assert dict(one.merges) == dict(other.merges)
+        assert keys(one) == keys(other)
+
+    def test_experts_can_be_left_out(self, pool: ExpertPool) -> None:
+        model = adapt(pool, TEXTS, LABELS, exclude=["medicine"])
+        for selection in model.selections.values():
+            assert selection.ranking == ("sports",) and "medicine" not in selection.cosine
+        assert model.merges["similarity"].experts == {"sports": 1.0}
+        with pytest.raises(PoolError, match="has no expert 'nobody' to leave out; it has: medicine, sports"):
+            adapt(pool, TEXTS, LABELS, exclude=["nobody"])
+        with pytest.raises(PoolError, match="no experts"):
+            adapt(pool, TEXTS, LABELS, exclude=["medicine", "sports"])
+
+    def test_how_many_experts_are_picked(self, pool: ExpertPool) -> None:
+        for count, picked in ((1, 1), (2, 2), (3, 2)):
+            assert len(adapt(pool, TEXTS, LABELS, experts=count).merges["similarity"].experts) == picked
+
+    def test_settings_and_merge_parameters_are_kept(self, pool: ExpertPool) -> None:
+        model = adapt(pool, TEXTS, LABELS, samples=2, seed=4, experts=1, method="ties", density=0.5, lam=0.8)
+        expected = {
+            "method": "ties",
+            "parameters": {"density": 0.5, "lam": 0.8},
+            "experts": 1,
+            "samples": 2,
+            "seed": 4,
+        }
+        assert model.settings == expected
+        assert len(model.selections["sampling"].sample) == 2
+
+    def test_labels_may_have_descriptions(self, pool: ExpertPool) -> None:
+        model = adapt(pool, TEXTS, {"drug": "a medicine", "team": ""})
+        assert model.types == (EntityType("drug", "a medicine"), EntityType("team"))
+        assert {e.label for found in model.predict(TEXTS, threshold=0.05) for e in found} <= {"drug", "team"}
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ({"texts": "one string"}, "must be a list of strings, not one string"),
+            ({"texts": ["x", 3]}, "number 1 is of type int"),
+            ({"texts": []}, "at least one text that is not blank"),
+            ({"texts": ["", " \n"]}, "at least one text that is not blank"),
+            ({"labels": []}, "at least one label"),
+            ({"labels": "drug"}, "not the single string"),
+            ({"labels": ["drug", "drug"]}, "given twice"),
+            ({"labels": None}, "must be a list of names"),
+            ({"mode": "both"}, "unknown mode 'both'"),
+            ({"experts": 0}, "not 0"),
+            ({"samples": 0}, "at least 1"),
+            ({"threshold": 1.5}, "threshold must lie between 0 and 1"),
+            ({"method": "average"}, "unknown merge method 'average'"),
+            ({"sparsity": 0.2}, "has no parameter 'sparsity'"),
+            ({"density": 2}, "density must be above 0 and at most 1"),
+            ({"density": object()}, "density must be above 0 and at most 1"),
+        ],
+    )
+    def test_bad_arguments_are_refused(self, pool: ExpertPool, arguments: dict[str, Any], message: str) -> None:
+        before = set(pool.backbone.models)
+        with pytest.raises(SamnerError, match=message):
+            adapt(pool, **{"texts": TEXTS, "labels": LABELS, **arguments})
+        assert {name for name in pool.backbone.models if name.startswith("task-")} <= before
+
+    def test_an_empty_pool_is_refused(self, tiny_pool: Path, tmp_path: Path) -> None:
+        with pytest.raises(PoolError, match="no experts"):
+            adapt(ExpertPool.create(tmp_path / "pool", tiny_pool / "base"), TEXTS, LABELS)
+
+    def test_half_a_surrogate_pair_does_no_harm(self, pool: ExpertPool) -> None:
+        model = adapt(pool, [*TEXTS, "a \ud83d b"], LABELS)
+        (found,) = model.predict(["\ud83d\ud83d Aspirin relieves headache within hours. \ude00"])
+        assert (3, 10, "drug") in [e.key for e in found]
+
+
+class TestSeveral:
+    def test_two_adaptations_of_one_pool_live_side_by_side(self, different: ExpertPool) -> None:
+        first = adapt(different, TEXTS, LABELS, mode="similarity", experts=1)
+        before = scores(first)
+        assert len(before) > 5
+        second = adapt(different, TEXTS, ["city"], mode="similarity", experts=1, exclude=["medicine"])
+        third = adapt(different, TEXTS, LABELS, density=0.7)
+        assert scores(first) == before
+        assert scores(second, labels=LABELS) != before
+        assert scores(third) != before
+        again = adapt(different, TEXTS, LABELS, mode="similarity", experts=1)
+        assert again.merges == first.merges
+        assert scores(again) == before
+
+    def test_strategies_that_picked_the_same_share_a_task_model(self, different: ExpertPool) -> None:
+        model = adapt(different, TEXTS, LABELS, experts=2)
+        assert model.merges["similarity"] == model.merges["sampling"]
+        apart = adapt(different, TEXTS, LABELS, experts=1)
+        same = apart.selections["similarity"].chosen == apart.selections["sampling"].chosen
+        assert (apart.merges["similarity"].model == apart.merges["sampling"].model) == same
+
+    def test_removing_and_adding_experts_does_not_change_a_model(self, different: ExpertPool, tmp_path: Path) -> None:
+        pool = ExpertPool(Path(shutil.copytree(different.folder, tmp_path / "pool")))
+        model = adapt(pool, TEXTS, LABELS)
+        before = scores(model)
+        assert len(before) > 5
+        shutil.copytree(pool.folder / "experts" / "sports", tmp_path / "sports")
+        pool.remove("sports")
+        assert scores(model) == before
+        pool.add(tmp_path / "sports", "renamed")
+        other = adapt(pool, TEXTS, LABELS)
+        assert "renamed" in other.selections["similarity"].ranking
+        assert scores(model) == pytest.approx(before, abs=1e-5)
+
+    def test_one_expert_at_full_density_answers_as_the_expert(self, different: ExpertPool) -> None:
+        model = adapt(different, TEXTS, LABELS, mode="similarity", experts=1, density=1.0)
+        (expert,) = model.selections["similarity"].chosen
+        different.load_experts([expert])
+        backbone, merged = different.backbone, model.merges["similarity"].model
+        answers = backbone.predict(TEXTS, model.types, [expert, merged], 0.05)
+        one, other = ([e.score for found in answers[name] for e in found] for name in (expert, merged))
+        assert one == pytest.approx(other, abs=1e-4)
+
+
+class TestParts:
+    def test_economy_merges_every_pick_by_how_many_picked_it(self, different: ExpertPool) -> None:
+        def picked(strategy: str, *chosen: str) -> Selection:
+            return Selection(strategy, chosen, chosen, dict.fromkeys(chosen, 0.5))
+
+        both = {"similarity": picked("similarity", "b", "a"), "sampling": picked("sampling", "c", "b")}
+        assert recipes(both, "economy") == {"economy": {"a": 1.0, "b": 2.0, "c": 1.0}}
+        assert recipes(both, "union") == {"similarity": {"a": 1.0, "b": 1.0}, "sampling": {"b": 1.0, "c": 1.0}}
+        assert recipes({"sampling": both["sampling"]}, "sampling") == {"sampling": {"b": 1.0, "c": 1.0}}
+
+    def test_a_task_model_is_the_weighted_merge(self, different: ExpertPool) -> None:
+        made = task_model(different, {"medicine": 2.0, "sports": 1.0}, "ties", {"density": 0.3})
+        adapters = [LoraAdapter.load(different.expert_folder(name)) for name in ("medicine", "sports")]
+        expected = merge(adapters, "ties", [2, 1], density=0.3)
+        vectors = different.backbone.task_vectors(made.model)
+        assert vectors.keys() == expected.keys()
+        assert all(torch.equal(vectors[module], expected[module]) for module in expected)
+        assert task_model(different, {"sports": 1.0, "medicine": 2.0}, "ties", {"density": 0.3}).model == made.model
+        assert task_model(different, {"medicine": 1.0, "sports": 1.0}, "ties", {"density": 0.3}).model != made.model
+
+    def test_the_seed_reaches_methods_that_are_random(self, different: ExpertPool) -> None:
+        models = {
+            seed: adapt(different, TEXTS, LABELS, mode="similarity", method="dare_linear", seed=seed)
+            for seed in (0, 1)
+        }
+        assert models[1].settings["parameters"]["seed"] == 1
+        assert models[0].merges["similarity"].model != models[1].merges["similarity"].model
+        assert scores(models[0]) != scores(models[1])
+
+    def test_select_alone(self, pool: ExpertPool) -> None:
+        types = entity_types(LABELS)
+        both = select(pool, TEXTS, types, samples=3, seed=1)
+        assert list(both) == ["similarity", "sampling"]
+        assert both["sampling"].cosine == both["similarity"].cosine
+        assert select(pool, TEXTS, types, mode="similarity") == {"similarity": both["similarity"]}
+
+    def test_selection_by_similarity_alone_loads_no_expert(self, tiny_pool: Path) -> None:
+        fresh = ExpertPool(tiny_pool)
+        select(fresh, TEXTS, entity_types(LABELS), mode="similarity")
+        assert "backbone" not in vars(fresh)
+
+
+class TestAtRest:
+    def test_saved_and_loaded_it_predicts_the_same(self, different: ExpertPool, tmp_path: Path) -> None:
+        model = adapt(different, TEXTS, LABELS, experts=1, method="dare_ties", seed=2, threshold=0.1)
+        model.save(tmp_path / "model")
+        loaded = TaskModel.load(tmp_path / "model")
+        long = " ".join([*TEXTS, "So it goes. " * 100, *TEXTS])
+        texts = [*TEXTS, "", long]
+        expected, answers = model.predict(texts), loaded.predict(texts)
+        assert sum(map(len, expected)) > 3
+        for mine, theirs in zip(answers, expected, strict=True):
+            assert [(e.key, e.found_by) for e in mine] == [(e.key, e.found_by) for e in theirs]
+            assert [e.score for e in mine] == pytest.approx([e.score for e in theirs], abs=1e-5)
+        assert loaded.selections == model.selections
+        assert loaded.settings == model.settings
+
+    def test_offsets_in_long_texts(self, pool: ExpertPool) -> None:
+        model = adapt(pool, TEXTS, LABELS)
+        long = "\U0001f3c6 So it goes.\n" * 150 + "Aspirin relieves headache within hours."
+        (found,) = model.predict([long])
+        assert "Aspirin" in {long[e.start : e.end] for e in found if e.label == "drug"}
