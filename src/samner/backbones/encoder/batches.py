@@ -14,6 +14,7 @@ from samner.backbones.base import Paraphrases, TrainingSet
 from samner.backbones.encoder.model import ROLES
 from samner.backbones.encoder.words import Batch, Tokens, WordTokenizer, collate
 from samner.data.windows import windows
+from samner.errors import SamnerError
 from samner.types import Entity
 
 
@@ -74,6 +75,8 @@ class BatchPlan:
         self.paraphrase_rate = paraphrase_rate
         self.sets = sets
         self.pieces = [_pieces(s, tokenizer, max_tokens) for s in sets]
+        if empty := next((s.name for s, pieces in zip(sets, self.pieces, strict=True) if not pieces), None):
+            raise SamnerError(f"{empty}: no text has a word, so there is nothing to learn")
         self._groups = [_groups(pieces, batch_tokens, batch_texts, seed + i) for i, pieces in enumerate(self.pieces)]
         weights = np.sqrt([len(pieces) for pieces in self.pieces])
         rng = np.random.default_rng([seed, 0])

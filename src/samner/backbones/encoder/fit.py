@@ -202,7 +202,8 @@ class _State:
     def load(self, path: Path) -> None:
         try:
             with safe_open(path, framework="pt") as file:
-                record: dict[str, Any] = json.loads(file.metadata()["record"])
+                stored = json.loads(file.metadata()["record"])
+                record: dict[str, Any] = {key: stored[key] for key in _RECORDED}
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise ModelError(f"{path}: not a checkpoint ({error}); remove it to start again") from error

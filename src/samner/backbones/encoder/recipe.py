@@ -58,12 +58,15 @@ class Recipe:
             value = getattr(self, name)
             if not (isinstance(value, int) or (value is None and default is None)):
                 raise SamnerError(f"{name} must be a whole number, not {value!r}")
-        for name in ("epochs", "learning_rate", "rank", "alpha", "batch_tokens", "batch_texts", "max_types"):
+        for name in _POSITIVE:
             if getattr(self, name) <= 0:
                 raise SamnerError(f"{name} must be above 0, not {getattr(self, name)}")
         for name in ("steps", "max_minutes"):
             if getattr(self, name) is not None and getattr(self, name) <= 0:
                 raise SamnerError(f"{name} must be above 0, not {getattr(self, name)}")
+        for name in ("foreign_types", "patience", "seed"):
+            if getattr(self, name) < 0:
+                raise SamnerError(f"{name} must not be negative, not {getattr(self, name)}")
         for name in ("dropout", "paraphrase_rate"):
             if not 0 <= getattr(self, name) < 1:
                 raise SamnerError(f"{name} must lie in [0, 1), not {getattr(self, name)}")
@@ -81,4 +84,8 @@ class Recipe:
         return cls(**options)
 
 
+_POSITIVE = (
+    *("epochs", "learning_rate", "rank", "alpha", "batch_tokens", "batch_texts"),
+    *("max_types", "dev_texts", "evaluations"),
+)
 _WHOLE = {f.name: f.default for f in fields(Recipe) if str(f.type).startswith("int")}

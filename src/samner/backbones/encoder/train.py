@@ -89,7 +89,7 @@ def train_expert(
         parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
         outcome = _train(backbone, model, parameters, data, recipe, rates=None, run=run, resume=resume)
         model.peft_config["default"].base_model_name_or_path = backbone.reference
-        model.save_pretrained(str(out))
+        model.save_pretrained(str(out), save_embedding_layers=False)
     finally:
         backbone.encoder = model.unload()
         backbone.encoder.requires_grad_(False)
