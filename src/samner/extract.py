@@ -12,6 +12,7 @@ from typing import Any
 
 from samner.backbones import Backbone, load_backbone
 from samner.chunking import predict_long
+from samner.data.checks import to_fields
 from samner.errors import ModelError, SamnerError
 from samner.files import atomic_folder, inside, read_json, sha256, write_json
 from samner.selection import Selection
@@ -117,17 +118,7 @@ class TaskModel:
             Dictionaries with ``start``, ``end`` (exclusive), ``text``, ``label``, ``score`` and ``found_by``.
         """
         entities = self.predict([text], labels, threshold=threshold, flat=flat)[0]
-        return [
-            {
-                "start": e.start,
-                "end": e.end,
-                "text": text[e.start : e.end],
-                "label": e.label,
-                "score": round(e.score, 4),
-                "found_by": list(e.found_by),
-            }
-            for e in entities
-        ]
+        return [to_fields(entity, text) for entity in entities]
 
     def _strategies(self, mode: str) -> tuple[str, ...]:
         if mode not in MODES:
