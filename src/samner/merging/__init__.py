@@ -10,14 +10,15 @@ from __future__ import annotations
 
 from samner.adapters import LoraAdapter, LoraFactors
 from samner.merging import dare, linear, ties  # noqa: F401 - each registers its methods
-from samner.merging.api import iter_merge, merge
+from samner.merging.api import merge
+from samner.merging.merger import Merger
 from samner.merging.registry import MergeMethod, make_method, merge_method, methods
 
 __all__ = [
     "LoraAdapter",
     "LoraFactors",
     "MergeMethod",
-    "iter_merge",
+    "Merger",
     "make_method",
     "merge",
     "merge_method",

@@ -1,73 +1,69 @@
-"""From the experts' matrices to one: the weighted mean, and the mean of those that agree on a sign.
-
-Sums are in float64, so that opposite values cancel exactly and the order of summation hardly matters.
-"""
+"""From the experts' sparse values to one: their weighted mean, or the mean of those that agree on a sign."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
-from samner.merging.sparsify import Expert, Pass
+from samner.merging.engine import Engine
+from samner.merging.registry import TileRule
+from samner.merging.tiles import Part, TaskVectors, Tile
+
+Sparsify: TypeAlias = Callable[[Part, Tile], Part]
+"""Sets some of an expert's values on a tile to zero, in place or not, and may scale the others."""
 
 
-def weighted_mean(experts: Sequence[Expert], matrices: Pass, lam: float) -> Iterator[tuple[str, Tensor]]:
-    """Per module ``lam * sum_i(w_i x_i) / sum_i(w_i)``; an expert without the module counts as zero."""
-    scale = lam / sum(weight for _, weight in experts)
-    for module, contributions in matrices:
-        delta, weight = next(contributions)
-        total = delta.double().mul_(weight)
-        for delta, weight in contributions:
-            total.add_(delta, alpha=weight)
-        yield module, total.mul_(scale).float()
+def average(vectors: TaskVectors, sparsify: Sparsify, lam: float) -> TileRule:
+    """By position ``lam * sum_i(w_i x_i) / sum_i(w_i)``; an expert that does not adapt a module counts as zero."""
+    scale = lam / sum(weight for _, weight in vectors.experts)
+
+    def rule(tile: Tile) -> Tensor:
+        return _mass([sparsify(part, tile) for part in vectors.parts(tile)], vectors.engine).mul_(scale)
+
+    return rule
 
 
-def elected_mean(start: Callable[[], Pass], lam: float) -> Iterator[tuple[str, Tensor]]:
-    """Per module and position ``lam`` times the weighted mean of the values of the elected sign, zeros left out.
+def elect(vectors: TaskVectors, sparsify: Sparsify, lam: float) -> TileRule:
+    """By position ``lam`` times the weighted mean of the values of the elected sign, zeros left out.
 
     The sign is elected by mass, ``sign(sum_i w_i x_i)``. Where values cancel to exactly zero it is the sign that most
     positions of the whole task vector have, or negative if there are as many of each: the rule of the original code.
-
-    Args:
-        start: Begins a pass over the sparse task vectors. A second pass is made only if there is such a position.
-        lam: Scale of the result.
+    A pass counts those first; in a model of billions of values there always are some that cancel.
     """
-    majority = cache(lambda: sum(int(_Tally(values).mass.sign().sum()) for _, values in start()))
-    for module, contributions in start():
-        tally = _Tally(contributions)
-        positive = tally.mass > 0
-        cancelled = (tally.mass == 0) & (tally.above != 0)
-        if cancelled.any() and majority() > 0:
-            positive |= cancelled
-        yield module, torch.where(positive, *tally.means()).mul_(lam).float()
+
+    def sparse(tile: Tile) -> list[Part]:
+        return [sparsify(part, tile) for part in vectors.parts(tile)]
+
+    majority = -1
+    if len(vectors.experts) > 1:  # one alone has nothing to cancel
+        tiles = vectors.tiles(vectors.modules, "votes")
+        balance = sum(int(_mass(sparse(tile), vectors.engine).sign_().sum(dtype=torch.float64)) for tile in tiles)
+        majority = 1 if balance > 0 else -1
+    return lambda tile: _elected_mean(sparse(tile), majority, vectors.engine).mul_(lam)
 
 
-class _Tally:
-    """Weighted sums of the values above and below zero, and the weights of their experts, by position."""
+def _mass(parts: Sequence[Part], engine: Engine) -> Tensor:
+    """``sum_i(w_i x_i)``."""
+    mass = engine.buffer("mass", parts[0].values.shape).zero_()
+    for part in parts:
+        mass.add_(part.values, alpha=part.weight)
+    return mass
 
-    def __init__(self, contributions: Iterator[tuple[Tensor, float]]) -> None:
-        first, weight = next(contributions)
-        self.above, self.weight_above, self.below, self.weight_below = (
-            torch.zeros(first.shape, dtype=torch.float64) for _ in range(4)
-        )
-        self._add(first, weight)
-        for delta, weight in contributions:
-            self._add(delta, weight)
 
-    def _add(self, delta: Tensor, weight: float) -> None:
-        self.above.add_(delta.clamp(min=0), alpha=weight)
-        self.weight_above.add_(delta > 0, alpha=weight)
-        self.below.add_(delta.clamp(max=0), alpha=weight)
-        self.weight_below.add_(delta < 0, alpha=weight)
+def _elected_mean(parts: Sequence[Part], majority: int, engine: Engine) -> Tensor:
+    """By position the weighted mean of the values of the elected sign; ``majority`` is for where there is none.
 
-    @property
-    def mass(self) -> Tensor:
-        return self.above + self.below
-
-    def means(self) -> tuple[Tensor, Tensor]:
-        """Weighted means of the values above and of those below zero; zero where there are none."""
-        tiny = torch.finfo(torch.float64).tiny
-        return self.above / self.weight_above.clamp(min=tiny), self.below / self.weight_below.clamp(min=tiny)
+    Written without masks, with which torch is slow on a CPU.
+    """
+    # a whole mass decides, a half one where there is none
+    sign = _mass(parts, engine).sign_().add_(majority / 2).sign_()
+    total = engine.buffer("total", sign.shape).zero_()
+    votes = engine.buffer("votes", sign.shape).fill_(torch.finfo(torch.float32).tiny)  # never 0 / 0
+    for part in parts:
+        agreeing = part.values.mul_(sign).relu_()
+        total.add_(agreeing, alpha=part.weight)
+        votes.add_(agreeing.sign_(), alpha=part.weight)
+    return total.mul_(sign).div_(votes)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from samner.errors import SamnerError
-from samner.merging.combine import elected_mean, weighted_mean
-from samner.merging.registry import SparseMethod, merge_method
-from samner.merging.sparsify import Expert, dropped
+from samner.merging.combine import average, elect
+from samner.merging.registry import SparseMethod, TileRule, merge_method
+from samner.merging.sparsify import Drop
+from samner.merging.tiles import TaskVectors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,9 +37,9 @@ class DareLinear(DareMethod):
         seed: Decides with the module's name and the adapter's content what is dropped; default 0.
     """
 
-    def merge(self, experts: Sequence[Expert]) -> Iterator[tuple[str, Tensor]]:
-        """Yield (module, merged ``dW``) in one pass."""
-        return weighted_mean(experts, dropped(experts, self.density, self.seed), self.lam)
+    def rule(self, vectors: TaskVectors) -> TileRule:
+        """What merges a tile."""
+        return average(vectors, Drop(vectors, self.density, self.seed), self.lam)
 
 
 @merge_method("dare_ties")
@@ -58,6 +56,6 @@ class DareTies(DareMethod):
         seed: Decides with the module's name and the adapter's content what is dropped; default 0.
     """
 
-    def merge(self, experts: Sequence[Expert]) -> Iterator[tuple[str, Tensor]]:
-        """Yield (module, merged ``dW``) in one pass."""
-        return elected_mean(lambda: dropped(experts, self.density, self.seed), self.lam)
+    def rule(self, vectors: TaskVectors) -> TileRule:
+        """Count the signs; what merges a tile."""
+        return elect(vectors, Drop(vectors, self.density, self.seed), self.lam)

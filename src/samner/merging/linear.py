@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from torch import Tensor
+import torch
 
-from samner.merging.combine import weighted_mean
-from samner.merging.registry import MergeMethod, merge_method
-from samner.merging.sparsify import Expert, dense
+from samner.adapters import LoraFactors
+from samner.merging.registry import LowRankMethod, merge_method
+from samner.merging.tiles import TaskVectors
 
 
 @merge_method("linear")
 @dataclass(frozen=True, kw_only=True)
-class Linear(MergeMethod):
+class Linear(LowRankMethod):
     """Task arithmetic as a weighted mean (Ilharco et al. 2023, arXiv 2212.04089).
 
     ``dW = lam * sum_i(w_i dW_i) / sum_i(w_i)``; the paper's sum of k task vectors is ``lam = k``. An
-    expert that does not adapt a module counts as zero there.
+    expert that does not adapt a module counts as zero there. Exact as an adapter: the ranks add up.
 
     Args:
         lam: Scale of the result; default 1.0.
     """
 
-    def merge(self, experts: Sequence[Expert]) -> Iterator[tuple[str, Tensor]]:
-        """Yield (module, merged ``dW``) in one pass."""
-        return weighted_mean(experts, dense(experts), self.lam)
+    def factors(self, vectors: TaskVectors, module: str) -> LoraFactors:
+        """``[w_1 s_1 B_1 ... w_k s_k B_k]`` and the ``A_i`` below each other."""
+        scale = self.lam / sum(weight for _, weight in vectors.experts)
+        pairs = [(b * (weight * scale), a) for weight, b, a in vectors.factors(module)]
+        return LoraFactors(torch.cat([a for _, a in pairs]), torch.cat([b for b, _ in pairs], dim=1), 1.0)

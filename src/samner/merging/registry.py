@@ -1,7 +1,8 @@
 """What a merge method is, and the register of them.
 
 A method is a frozen dataclass: its fields are its parameters, checked when it is made. To add one, write such a class
-under ``@merge_method("name")``; ``merge(adapters, "name", parameter=...)`` finds it.
+under ``@merge_method("name")``; ``merge(adapters, "name", parameter=...)`` finds it. A package can bring its own: an
+entry point of the group ``samner.merge_methods`` names the class, undecorated, under the name of the method.
 
 In every method weights are relative (only their ratios matter) and ``lam`` scales the result. One expert at density 1
 and ``lam`` 1 comes out as it went in.
@@ -11,19 +12,30 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import TypeVar
+from functools import cache
+from importlib.metadata import entry_points
+from typing import TypeAlias, TypeVar
 
 from torch import Tensor
 
+from samner.adapters import LoraFactors
 from samner.errors import SamnerError
-from samner.merging.sparsify import Expert
+from samner.merging.tiles import TaskVectors, Tile
+
+ENTRY_POINTS = "samner.merge_methods"
+
+TileRule: TypeAlias = Callable[[Tile], Tensor]
+"""Gives the merged values of a tile, float32 of shape (rows, in), good until it is called again; in any order."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class MergeMethod(ABC):
-    """What every method has: the parameter ``lam``, the scale of the merged task vector (default 1.0)."""
+class MergeMethod:
+    """What every method has: the parameter ``lam``, the scale of the merged task vector (default 1.0).
+
+    A method is a :class:`DenseMethod` or a :class:`LowRankMethod`.
+    """
 
     lam: float = 1.0
 
@@ -31,13 +43,27 @@ class MergeMethod(ABC):
         if not is_number(self.lam):
             raise SamnerError(f"lam must be a finite number, not {self.lam!r}")
 
+
+@dataclass(frozen=True, kw_only=True)
+class DenseMethod(MergeMethod, ABC):
+    """A method that works on the values of the dense task vectors."""
+
     @abstractmethod
-    def merge(self, experts: Sequence[Expert]) -> Iterator[tuple[str, Tensor]]:
-        """Yield (module, merged float32 ``dW``) in the order of the modules' names."""
+    def rule(self, vectors: TaskVectors) -> TileRule:
+        """What merges one tile. Passes over the task vectors that come first, for thresholds say, are made here."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class SparseMethod(MergeMethod):
+class LowRankMethod(MergeMethod, ABC):
+    """A method whose result has low rank and is computed without a dense matrix."""
+
+    @abstractmethod
+    def factors(self, vectors: TaskVectors, module: str) -> LoraFactors:
+        """The merged task vector of a module, exactly."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SparseMethod(DenseMethod):
     """A method that first makes each task vector sparse: ``density`` is the share of values kept (default 0.2)."""
 
     density: float = 0.2
@@ -70,7 +96,12 @@ def merge_method(name: str) -> Callable[[_Method], _Method]:
 
 
 def methods() -> dict[str, dict[str, object]]:
-    """The merge methods by name, each with its parameters and their defaults."""
+    """The merge methods by name, each with its parameters and their defaults.
+
+    Raises:
+        SamnerError: If a package's entry point cannot be loaded or is not a merge method.
+    """
+    _load_entry_points()
     return {
         name: {parameter.name: parameter.default for parameter in fields(method)}
         for name, method in sorted(_METHODS.items())
@@ -83,15 +114,29 @@ def make_method(name: str, params: dict[str, object]) -> MergeMethod:
     Raises:
         SamnerError: If the name or a parameter is unknown, or a value is out of range.
     """
-    if name not in _METHODS:
-        raise SamnerError(f"unknown merge method {name!r}; known are {', '.join(sorted(_METHODS))}")
-    known = methods()[name]
+    known = methods()
+    if name not in known:
+        raise SamnerError(f"unknown merge method {name!r}; known are {', '.join(known)}")
     for parameter in params:
-        if parameter not in known:
+        if parameter not in known[name]:
             raise SamnerError(
-                f"the merge method {name!r} has no parameter {parameter!r}; it has {', '.join(sorted(known))}"
+                f"the merge method {name!r} has no parameter {parameter!r}; it has {', '.join(sorted(known[name]))}"
             )
     return _METHODS[name](**params)  # type: ignore[arg-type]  # each method checks its own values
+
+
+@cache
+def _load_entry_points() -> None:
+    for point in entry_points(group=ENTRY_POINTS):
+        try:
+            method = point.load()
+        except (ImportError, AttributeError) as error:
+            raise SamnerError(
+                f"the merge method {point.name!r} of {point.value} cannot be loaded ({error})"
+            ) from error
+        if not (isinstance(method, type) and issubclass(method, DenseMethod | LowRankMethod)):
+            raise SamnerError(f"merge method {point.name!r} ({point.value}) is not a DenseMethod or LowRankMethod")
+        merge_method(point.name)(method)
 
 
 def is_number(value: object) -> bool:

@@ -1,21 +1,29 @@
-"""TIES merging."""
+"""TIES, and its trimming alone."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from torch import Tensor
+from samner.merging.combine import average, elect
+from samner.merging.registry import SparseMethod, TileRule, merge_method
+from samner.merging.sparsify import Trim, check_scope
+from samner.merging.tiles import TaskVectors
 
-from samner.errors import SamnerError
-from samner.merging.combine import elected_mean
-from samner.merging.registry import SparseMethod, merge_method
-from samner.merging.sparsify import Expert, global_threshold, trimmed, trimmed_by_tensor
+
+@dataclass(frozen=True, kw_only=True)
+class TrimMethod(SparseMethod):
+    """A method that keeps the largest magnitudes: ``scope`` is over what they are counted (default ``"global"``)."""
+
+    scope: str = "global"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_scope(self.scope)
 
 
 @merge_method("ties")
 @dataclass(frozen=True, kw_only=True)
-class Ties(SparseMethod):
+class Ties(TrimMethod):
     """TIES: trim, elect sign, disjoint mean (Yadav et al. 2023, arXiv 2306.01708).
 
     Per expert ``x_i = top(dW_i)`` keeps the ``density`` largest magnitudes; per position
@@ -34,16 +42,24 @@ class Ties(SparseMethod):
             over each module alone, as PEFT and mergekit do.
     """
 
-    scope: str = "global"
+    def rule(self, vectors: TaskVectors) -> TileRule:
+        """Find each expert's threshold; what merges a tile."""
+        return elect(vectors, Trim(vectors, self.density, self.scope), self.lam)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.scope not in ("global", "tensor"):
-            raise SamnerError(f"scope must be 'global' or 'tensor', not {self.scope!r}")
 
-    def merge(self, experts: Sequence[Expert]) -> Iterator[tuple[str, Tensor]]:
-        """Yield (module, merged ``dW``); global scope makes two passes over each expert first."""
-        if self.scope == "tensor":
-            return elected_mean(lambda: trimmed_by_tensor(experts, self.density), self.lam)
-        limits = [global_threshold(adapter, self.density) for adapter, _ in experts]
-        return elected_mean(lambda: trimmed(experts, limits), self.lam)
+@merge_method("magnitude_prune")
+@dataclass(frozen=True, kw_only=True)
+class MagnitudePrune(TrimMethod):
+    """The trimming of TIES, then the weighted mean (the ``magnitude_prune`` of PEFT, on the dense task vectors).
+
+    ``dW = lam * sum_i(w_i top(dW_i)) / sum_i(w_i)`` with ``top`` as in :class:`Ties`.
+
+    Args:
+        density: Share of values kept; default 0.2.
+        lam: Scale of the result; default 1.0.
+        scope: As in :class:`Ties`; default ``"global"``.
+    """
+
+    def rule(self, vectors: TaskVectors) -> TileRule:
+        """Find each expert's threshold; what merges a tile."""
+        return average(vectors, Trim(vectors, self.density, self.scope), self.lam)

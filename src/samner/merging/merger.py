@@ -1,0 +1,154 @@
+"""A merge that is ready to be read: tile by tile, module by module, or as factors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from types import TracebackType
+
+import torch
+from torch import Tensor
+
+from samner.adapters import LoraAdapter, LoraFactors
+from samner.errors import SamnerError
+from samner.merging.engine import Engine, Progress
+from samner.merging.registry import DenseMethod, LowRankMethod, TileRule, is_number, make_method
+from samner.merging.tiles import Expert, TaskVectors, Tile, on_device
+
+
+class Merger:
+    """Merges adapters of a model of any size in the memory of their low-rank factors and a few tiles.
+
+    To be used in a ``with`` statement. Making one reads the task vectors as often as the method has to before it can
+    merge (TIES: once for the thresholds and once for the votes); every tile is then computed when it is asked for, and
+    comes out the same in whichever order that is.
+
+    Args:
+        adapters: The experts, of one base model. They may differ in rank, scale and adapted modules; a module that
+            an expert does not adapt counts as zero for it. Their order does not matter.
+        method: One of ``methods``.
+        weights: One per adapter, not negative; only their ratios matter. Equal by default. A whole-number weight does
+            the same as giving the adapter that often.
+        device: A torch device name.
+        threads: Of torch, while the merger is open; as set by default.
+        progress: Called with a stage, the values done and those to do.
+        **params: The method's parameters, for instance ``density=0.2, lam=1.0``.
+
+    Attributes:
+        shapes: Shape (out, in) of each module that any adapter of positive weight adapts, in order.
+
+    Raises:
+        SamnerError: If the method, a parameter or the device is unknown, a value is out of range, there are no
+            adapters, the weights do not fit, or two adapters give a module different shapes.
+
+    Example:
+        >>> adapters = [LoraAdapter.load("news"), LoraAdapter.load("medicine")]  # doctest: +SKIP
+        >>> with Merger(adapters, "ties", density=0.2) as merger:  # doctest: +SKIP
+        ...     for tile, values in merger.tiles():
+        ...         print(tile.module, tile.start, values.shape)
+    """
+
+    def __init__(
+        self,
+        adapters: Sequence[LoraAdapter],
+        method: str = "ties",
+        weights: Sequence[float] | None = None,
+        *,
+        device: str = "cpu",
+        threads: int | None = None,
+        progress: Progress | None = None,
+        **params: object,
+    ) -> None:
+        chosen = make_method(method, params)
+        experts = _experts(adapters, weights)
+        self._engine = Engine(device, threads, progress)
+        try:
+            self._vectors = TaskVectors(experts, self._engine)
+            self.shapes: Mapping[str, tuple[int, int]] = {m: self._vectors.shapes[m] for m in self._vectors.modules}
+            self._method = chosen
+            if isinstance(chosen, LowRankMethod):
+                self._factors = lru_cache(maxsize=4)(lambda module: chosen.factors(self._vectors, module))
+                self._rule: TileRule = self._product
+            elif isinstance(chosen, DenseMethod):
+                self._rule = chosen.rule(self._vectors)
+            else:
+                raise TypeError(f"{method} is neither a DenseMethod nor a LowRankMethod")
+        except BaseException:
+            self.close()
+            raise
+
+    def tiles(self, modules: Iterable[str] | None = None, stage: str = "merging") -> Iterator[tuple[Tile, Tensor]]:
+        """The merged values of some modules, or of all, tile by tile, float32 of shape (rows, in).
+
+        They are in working memory: good until the next tile is asked for.
+        """
+        for tile in self._vectors.tiles(self.shapes if modules is None else modules, stage):
+            yield tile, self._rule(tile)
+
+    def dense(self, modules: Iterable[str] | None = None) -> Iterator[tuple[str, Tensor]]:
+        """The same, module by module, on the CPU: memory is that of one module."""
+        whole = torch.empty(0)
+        for tile, values in self.tiles(modules):
+            if tile.start == 0:
+                whole = torch.empty(self.shapes[tile.module])
+            whole[tile.start : tile.stop] = values
+            if tile.stop == len(whole):
+                yield tile.module, whole
+
+    @property
+    def low_rank(self) -> bool:
+        """Whether the method's result has low rank, so that ``factors`` gives it."""
+        return isinstance(self._method, LowRankMethod)
+
+    def factors(self, module: str) -> LoraFactors:
+        """The merged task vector of a module as factors, exactly; only if ``low_rank``."""
+        return self._factors(module)
+
+    def close(self) -> None:
+        """Free the working memory."""
+        self._engine.close()
+
+    def __enter__(self) -> Merger:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _product(self, tile: Tile) -> Tensor:
+        b, a = on_device(self._factors(tile.module), self._engine.device)
+        return b[tile.start : tile.stop] @ a
+
+
+def _experts(adapters: Sequence[LoraAdapter], weights: Sequence[float] | None) -> list[Expert]:
+    """The adapters that have a weight, in an order that depends on their content only."""
+    if not adapters:
+        raise SamnerError("there are no adapters to merge")
+    if weights is None:
+        weights = [1.0] * len(adapters)
+    if len(weights) != len(adapters):
+        raise SamnerError(f"{len(weights)} weights do not fit {len(adapters)} adapters")
+    for weight in weights:
+        if not is_number(weight) or weight < 0:
+            raise SamnerError(f"weights must be finite and not negative, not {weight!r}")
+    if not any(weights):
+        raise SamnerError("at least one weight must be above 0")
+    _check_shapes(adapters)
+    # of two equal adapters the lighter comes first, so that the order is total as far as it can be seen
+    return sorted(
+        ((adapter, float(weight)) for adapter, weight in zip(adapters, weights, strict=True) if weight),
+        key=lambda expert: (expert[0].digest, expert[1]),
+    )
+
+
+def _check_shapes(adapters: Sequence[LoraAdapter]) -> None:
+    seen: dict[str, LoraAdapter] = {}
+    for adapter in adapters:
+        for module, factors in adapter.factors.items():
+            other = seen.setdefault(module, adapter)
+            if other.factors[module].shape != factors.shape:
+                raise SamnerError(
+                    f"module {module} has shape {other.factors[module].shape} in {other.name!r} but {factors.shape} "
+                    f"in {adapter.name!r}: the adapters are of different base models"
+                )
