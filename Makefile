@@ -4,12 +4,13 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+MERGEKIT := benchmarks/.venv-mergekit
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # The pinned torch, for instance torch==2.13.0: an index that offers a CPU build under that version gives that.
 TORCH := $(shell grep '^torch==' constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint format constraints clean
+.PHONY: help demo test test-all lint format constraints clean bench-merge
 .DELETE_ON_ERROR:
 
 help: ## List the targets
@@ -33,6 +34,9 @@ lint: $(VENV)/.dev ## Check style, formatting, types and the direction of import
 format: $(VENV)/.dev ## Format the code and fix what can be fixed by itself
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
+
+bench-merge: $(VENV)/.demo $(MERGEKIT)/.done ## Measure merging beside its peers, into docs/benchmarks.md (PARTS="engine --quick")
+	$(BIN)/python -m benchmarks.merge $(PARTS)
 
 constraints: ## Write constraints.txt anew from what is installed in .venv
 	@sed -n '/^#/p' constraints.txt > constraints.new
@@ -65,4 +69,12 @@ $(VENV)/.demo: $(VENV)/.base pyproject.toml constraints.txt
 $(VENV)/.dev: $(VENV)/.base pyproject.toml constraints.txt
 	@echo "Installing samner and the development tools into $(VENV) ..."
 	@$(PIP) install -c constraints.txt -e ".[dev]"
+	@touch $@
+
+# mergekit is no part of samner: only the benchmark calls it, and its pins may one day conflict with ours.
+$(MERGEKIT)/.done: $(VENV)/.base benchmarks/merge/requirements.txt
+	@echo "Installing mergekit into $(MERGEKIT) ..."
+	@$(BIN)/python -m venv $(MERGEKIT)
+	@$(MERGEKIT)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt $(TORCH)
+	@$(MERGEKIT)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -r benchmarks/merge/requirements.txt
 	@touch $@

@@ -233,6 +233,7 @@ A, B = "base_model.model.query.lora_A.weight", "base_model.model.query.lora_B.we
         ({B: torch.full((4, 2), math.nan)}, "lora_B holds NaN or infinite values"),
         ({B: torch.full((4, 2), -math.inf)}, "lora_B holds NaN or infinite values"),
         ({A: torch.full((2, 3), 1e20), B: torch.full((4, 2), 1e20)}, "too large for float32"),
+        ({A: torch.full((2, 3), 1e-30), B: torch.full((4, 2), 3e38)}, "too large for float32"),  # once scaled
         ({A: torch.full((2, 3), 1e200, dtype=torch.float64)}, "too large for float32"),
         ({A.replace("query", "key"): torch.ones(2, 3)}, "module key: has lora_A but not its partner"),
         ({B.replace("query", "key"): torch.ones(4, 2)}, "module key: has lora_B but not its partner"),

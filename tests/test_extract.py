@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from samner.backbones import load_backbone
 from samner.errors import ModelError, SamnerError
 from samner.extract import MANIFEST, Merge, TaskModel, check_threshold, combine
 from samner.files import sha256
+from samner.merging.sinks.delta import TensorDeltas, write_delta
 from samner.selection import PseudoLabel, Selection
 from samner.types import Entity, EntityType, entity_types
 
@@ -344,22 +346,44 @@ class TestAtRest:
         with pytest.raises(SamnerError, match=message):
             TaskModel.load(tmp_path / "model")
 
+    def test_task_vectors_are_kept_exactly_and_take_no_more_room_than_their_values(
+        self, saved: TaskModel, tmp_path: Path
+    ) -> None:
+        module = "encoder.layer.1.attention.output.dense"
+        sparse = torch.nn.functional.dropout(saved.backbone.task_vectors("task-a")[module], 0.9)
+        saved.backbone.add_task_model("sparse", {module: sparse})
+        model = replace(saved, merges={"economy": Merge({"a": 1.0}, "sparse")}, mode="economy")
+        model.save(tmp_path / "sparse")
+        assert (tmp_path / "sparse" / "sparse.safetensors").stat().st_size < 0.15 * 4 * sparse.numel()
+        loaded = TaskModel.load(tmp_path / "sparse").backbone.task_vectors("sparse")
+        assert loaded.keys() == {module} and torch.equal(loaded[module], sparse)
+
     @pytest.mark.parametrize(
-        "write",
+        ("write", "message"),
         [
-            lambda path: path.write_bytes(b"cos\nsystem\n"),
-            lambda path: save_file({"no.such.module": torch.zeros(2, 2)}, path),
-            lambda path: save_file({"encoder.layer.1.attention.output.dense": torch.zeros(2, 2)}, path),
+            (lambda path: path.write_bytes(b"cos\nsystem\n"), "not a complete safetensors file"),
+            (lambda path: path.write_bytes(path.read_bytes()[:-1]), "not a complete safetensors file"),
+            (lambda path: save_file({"x": torch.zeros(2, 2)}, path), "is not a file of task vectors"),
+            (
+                lambda path: write_delta(TensorDeltas({"no.such.module": torch.zeros(2, 2)}), path),
+                "the task vector of 'no.such.module' is .* no such module",
+            ),
+            (
+                lambda path: write_delta(
+                    TensorDeltas({"encoder.layer.1.attention.output.dense": torch.zeros(2, 2)}), path
+                ),
+                r"is \(2, 2\), this base has",
+            ),
         ],
-        ids=["garbage", "unknown module", "other shape"],
+        ids=["garbage", "truncated", "another file", "unknown module", "other shape"],
     )
     def test_task_vectors_that_do_not_fit_are_refused(
-        self, saved: TaskModel, tmp_path: Path, write: Callable[[Path], Any]
+        self, saved: TaskModel, tmp_path: Path, write: Callable[[Path], Any], message: str
     ) -> None:
         path = tmp_path / "model" / "task-a.safetensors"
         write(path)
         rewrite(tmp_path / "model", lambda manifest: manifest["files"].update({path.name: sha256(path)}))
-        with pytest.raises(ModelError):
+        with pytest.raises(ModelError, match=message):
             TaskModel.load(tmp_path / "model")
 
     def test_a_linked_file_out_of_the_folder_is_refused(self, saved: TaskModel, tmp_path: Path) -> None:

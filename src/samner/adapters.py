@@ -87,8 +87,10 @@ class LoraFactors:
         if self.rank != self.b.shape[1]:
             raise ModelError(f"rank mismatch: lora_A has rank {self.rank}, lora_B {self.b.shape[1]}")
         largest_a, largest_b = self.a.abs().max().item(), self.b.abs().max().item()
-        # this bound on |dW| is far above any trained adapter, and spares an overflow check on every dense matrix
-        bound = max(largest_a, largest_b, self.rank * largest_a * largest_b * abs(self.scale))
+        # this bound on |dW| is far above any trained adapter, and spares an overflow check on every dense matrix;
+        # the scale goes to b first
+        scaled_b = largest_b * max(1.0, abs(self.scale))
+        bound = max(largest_a, scaled_b, self.rank * largest_a * largest_b * abs(self.scale))
         if not bound <= torch.finfo(torch.float32).max:
             raise ModelError("the values are too large for float32")
 
@@ -110,10 +112,12 @@ class LoraAdapter:
     Args:
         name: What messages call it.
         factors: Module name in the base model (``encoder.layer.0.attention.self.query``) to its factors.
+        base: The base model's name or path, as far as the adapter says.
     """
 
     name: str
     factors: Mapping[str, LoraFactors]
+    base: str | None = None
 
     @classmethod
     def load(cls, folder: str | Path, name: str | None = None) -> LoraAdapter:
@@ -148,7 +152,7 @@ class LoraAdapter:
                 raise ModelError(f"{weights_path}: module {module}: {error}") from error
         if not factors:
             raise ModelError(f"{weights_path}: holds no LoRA matrices")
-        return cls(folder.resolve().name if name is None else name, factors)
+        return cls(folder.resolve().name if name is None else name, factors, config.base)
 
     @property
     def modules(self) -> tuple[str, ...]:
@@ -209,6 +213,8 @@ class _Config:
         self._rank_pattern = _pattern("rank_pattern", config.get("rank_pattern"))
         self._alpha_pattern = _pattern("alpha_pattern", config.get("alpha_pattern"))
         self._rslora = bool(config.get("use_rslora"))
+        base = config.get("base_model_name_or_path")
+        self.base = base if isinstance(base, str) and base else None
 
     def factors(self, module: str, pair: Mapping[str, Tensor]) -> LoraFactors:
         """The factors of a module from its ``{"A": ..., "B": ...}``, scaled as configured."""

@@ -134,14 +134,13 @@ class TaskModel:
         Raises:
             SamnerError: If the folder exists.
         """
-        from safetensors.torch import save_file
+        from samner.merging.sinks.delta import TensorDeltas, write_delta
 
         with atomic_folder(Path(folder)) as temporary:
             copytree(self.base_folder, temporary / "base")
             models = dict.fromkeys(merge.model for merge in self.merges.values())
             for model in models:
-                deltas = {k: v.contiguous() for k, v in self.backbone.task_vectors(model).items()}
-                save_file(deltas, temporary / f"{model}.safetensors")
+                write_delta(TensorDeltas(self.backbone.task_vectors(model)), temporary / f"{model}.safetensors")
             files = [path for path in sorted(temporary.rglob("*")) if path.is_file()]
             write_json(
                 temporary / MANIFEST,
@@ -166,8 +165,7 @@ class TaskModel:
         Raises:
             ModelError: If there is none, or a file is missing, damaged or not as the manifest says.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
+        from samner.merging.sinks.delta import DeltaFile
 
         folder = Path(folder)
         path = folder / MANIFEST
@@ -189,7 +187,8 @@ class TaskModel:
             if backbone.fingerprint != manifest["base"]:
                 raise ModelError(f"{folder / 'base'}: is not the base model that the manifest names")
             for name in dict.fromkeys(merge.model for merge in merges.values()):
-                backbone.add_task_model(name, load_file(inside(folder, f"{name}.safetensors"), device=device))
+                deltas = DeltaFile.open(inside(folder, f"{name}.safetensors"))
+                backbone.add_task_model(name, dict(deltas.dense()))
             model = cls(
                 backbone,
                 folder / "base",
@@ -202,7 +201,7 @@ class TaskModel:
             )
             model._strategies(model.mode)
             return model
-        except (KeyError, TypeError, ValueError, AttributeError, SafetensorError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ModelError(f"{path}: not a task model's manifest ({type(error).__name__}: {error})") from error
 
 

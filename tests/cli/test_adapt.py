@@ -37,6 +37,22 @@ def test_json(samner, tiny_pool: Path, texts: Path, tmp_path: Path):
     assert (said["mode"], said["threshold"], said["settings"]["seed"]) == ("economy", 0.3, 7)
 
 
+def test_any_parameter_of_any_method(samner, tiny_pool: Path, texts: Path, tmp_path: Path):
+    options = ["--method", "della", "--density", 0.5, "--param", "epsilon=1e-1", "--param", "lam=2", "--seed", 3]
+    command = ["adapt", texts, "--pool", tiny_pool, "--labels", LABELS, "--mode", "similarity", "--json"]
+    result = samner(*command, *options, "-o", tmp_path / "model")
+    assert result.exit_code == 0, result.stderr
+    parameters = json.loads(result.stdout)["settings"]["parameters"]
+    assert parameters == {"density": 0.5, "epsilon": 0.1, "lam": 2, "seed": 3}
+
+
+def test_the_help_names_every_method(samner):
+    from samner.merging import methods
+
+    said = samner("adapt", "--help").stdout
+    assert [name for name in methods() if name not in said] == []
+
+
 def test_stdin(samner, tiny_pool: Path, tmp_path: Path):
     command = ["adapt", "-", "--format", "text", "--pool", tiny_pool, "--labels", LABELS, "--mode", "similarity"]
     result = samner(*command, "-o", tmp_path / "model", stdin="Ada Moreno scored twice.\n")

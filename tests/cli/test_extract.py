@@ -88,6 +88,13 @@ def test_conll_and_bytes_that_are_not_ascii(samner, saved_model: Path, tmp_path:
         (["--labels", "a", "--method", "tie"], "unknown merge method 'tie'; known are"),
         (["--labels", "a", "--method", "linear", "--density", "0.2"], "'linear' has no parameter 'density'"),
         (["--labels", "a", "--density", "2"], "density must be above 0"),
+        (["--labels", "a", "--param", "gamma=0.1"], "'ties' has no parameter 'gamma'; it has density, lam, scope"),
+        (["--labels", "a", "--param", "mode=union"], "'ties' has no parameter 'mode'"),
+        (["--labels", "a", "--param", "scope=layer"], "scope must be 'global' or 'tensor', not 'layer'"),
+        (["--labels", "a", "--param", "scope"], "--param must be NAME=VALUE, not 'scope'"),
+        (["--labels", "a", "--param", "=1"], "--param must be NAME=VALUE, not '=1'"),
+        (["--labels", "a", "--param", "seed=1"], "the seed is set by --seed"),
+        (["--labels", "a", "--lam", "1", "--param", "lam=1"], "the parameter 'lam' is given twice"),
         (["--labels", "a", "--mode", "both"], "unknown mode 'both'; known are union"),
         (["--labels", "a", "--threshold", "1.5"], "threshold must lie between 0 and 1"),
         (["--labels", "a", "--exclude", "nobody"], "has no expert 'nobody' to leave out"),
@@ -107,7 +114,9 @@ def test_wrong_arguments(samner, tiny_pool: Path, texts: Path, arguments: list[s
     assert message in result.stderr
 
 
-@pytest.mark.parametrize("option", [["--pool", "p"], ["--experts", "2"], ["--exclude", "a"], ["--lam", "1"]])
+@pytest.mark.parametrize(
+    "option", [["--pool", "p"], ["--experts", "2"], ["--exclude", "a"], ["--lam", "1"], ["--param", "a=1"]]
+)
 def test_a_model_is_not_adapted(samner, saved_model: Path, texts: Path, option: list[str]):
     result = samner("extract", texts, "--model", saved_model, *option)
     assert result.exit_code == 2

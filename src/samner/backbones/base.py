@@ -99,6 +99,22 @@ class Backbone(ABC):
         """The dense task vectors that ``add_task_model`` was given under a name."""
 
     @property
+    def checkpoint(self) -> str | None:
+        """The folder or hub id of the causal language model that this base is, and that others can run; else none."""
+        return None
+
+    def save_fused(self, name: str, folder: Path) -> None:
+        """Write a base like this one with a task model's vectors added, which ``load_backbone`` reads.
+
+        A base that has a ``checkpoint`` leaves it to others: there, the task vectors are added to the files.
+
+        Args:
+            name: Of the task model.
+            folder: Made if missing.
+        """
+        raise NotImplementedError
+
+    @property
     @abstractmethod
     def models(self) -> Collection[str]:
         """Names of all experts and task models registered."""

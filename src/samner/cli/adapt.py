@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from samner.cli import options
-from samner.cli.adapting import Adaptation, show_merges, show_selections
+from samner.cli.adapting import Adaptation, merge_parameters, show_merges, show_selections
 from samner.cli.inputs import check_output_folder, labels_needed, texts_of
 from samner.cli.output import console, say, status, write_json
 
@@ -32,6 +32,7 @@ def adapt(
     method: options.Method = "ties",
     density: options.Density = None,
     lam: options.Lam = None,
+    param: options.Params = None,
     format: options.Format = None,
     device: options.Device = "auto",
     json: options.Json = False,
@@ -45,7 +46,8 @@ def adapt(
     check_output_folder(out)
     types = labels_needed(labels, labels_file)
     read = texts_of(texts, format)
-    adaptation = Adaptation(pool, mode, experts, samples, seed, exclude or (), method, density, lam, threshold, device)
+    parameters = merge_parameters(density, lam, param or ())
+    adaptation = Adaptation(pool, mode, experts, samples, seed, exclude or (), method, parameters, threshold, device)
     model = adaptation(read, types)
     with status("saving the model"):
         model.save(out)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from samner.cli.inputs import to_adapt_from
 from samner.cli.output import counted, say, status, table
 from samner.cli.runtime import start
+from samner.errors import SamnerError
 from samner.types import EntityType
 
 if TYPE_CHECKING:
@@ -33,8 +34,7 @@ class Adaptation:
     seed: int
     exclude: Sequence[str]
     method: str
-    density: float | None
-    lam: float | None
+    parameters: Mapping[str, Any]
     threshold: float | None
     device: str
 
@@ -42,10 +42,10 @@ class Adaptation:
         """Select experts by the texts and merge them."""
         device = start(self.device)
         from samner.adaptation import adapt
+        from samner.merging import make_method
         from samner.pool import ExpertPool
 
-        numbers: dict[str, Any] = {"density": self.density, "lam": self.lam}
-        parameters = {name: value for name, value in numbers.items() if value is not None}
+        make_method(self.method, dict(self.parameters))  # before the work, and before a name meets adapt's own
         pool = ExpertPool.load(self.pool, device)
         texts = to_adapt_from(texts)
         started = time.monotonic()
@@ -61,10 +61,39 @@ class Adaptation:
                 method=self.method,
                 threshold=self.threshold,
                 exclude=self.exclude,
-                **parameters,
+                **self.parameters,
             )
         say(f"adapted {self.pool} to {counted(len(types), 'label')} in {time.monotonic() - started:.1f} s")
         return model
+
+
+def merge_parameters(density: float | None, lam: float | None, params: Sequence[str]) -> dict[str, float | str]:
+    """The parameters of a merge method that were given, each ``NAME=VALUE`` of ``params`` among them.
+
+    Raises:
+        SamnerError: If one is not of that form or is given twice, or it is the seed, which has an option of its own.
+    """
+    options = {"density": density, "lam": lam}
+    parameters: dict[str, float | str] = {name: value for name, value in options.items() if value is not None}
+    for param in params:
+        name, equals, text = param.partition("=")
+        if not name or not equals:
+            raise SamnerError(f"--param must be NAME=VALUE, not {param!r}")
+        if name == "seed":
+            raise SamnerError("the seed is set by --seed, not by --param")
+        if name in parameters:
+            raise SamnerError(f"the parameter {name!r} is given twice")
+        parameters[name] = _value(text)
+    return parameters
+
+
+def _value(text: str) -> float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
 
 
 def show_selections(selections: Mapping[str, Selection], to: Console) -> None:

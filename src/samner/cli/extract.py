@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from samner.cli import options
-from samner.cli.adapting import Adaptation, show_selections
+from samner.cli.adapting import Adaptation, merge_parameters, show_selections
 from samner.cli.inputs import check_output_file, labels_given, labels_needed, texts_of
 from samner.cli.output import console, counted, progress, say, status, write_stdout
 from samner.cli.part import PartFile
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _BATCH_TEXTS = 256
 _BATCH_CHARACTERS = 65_536
-_ADAPTS = ("pool", "experts", "samples", "seed", "exclude", "method", "density", "lam")
+_ADAPTS = ("pool", "experts", "samples", "seed", "exclude", "method", "density", "lam", "param")
 """Parameters of ``extract`` that decide how a pool is adapted, and say nothing to a saved model."""
 
 
@@ -62,6 +62,7 @@ def extract(
     method: options.Method = "ties",
     density: options.Density = None,
     lam: options.Lam = None,
+    param: options.Params = None,
     format: options.Format = None,
     device: options.Device = "auto",
 ) -> None:
@@ -80,8 +81,9 @@ def extract(
     if model is None:
         types = labels_needed(labels, labels_file)
         read = texts_of(texts, format)
+        parameters = merge_parameters(density, lam, param or ())
         adaptation = Adaptation(
-            pool, mode, experts, samples, seed, exclude or (), method, density, lam, threshold, device
+            pool, mode, experts, samples, seed, exclude or (), method, parameters, threshold, device
         )
         task_model = adaptation(read, types)
         show_selections(task_model.selections, console(error=True))

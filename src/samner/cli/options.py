@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 _ADAPTATION = "Adaptation"
+_MERGING = "Merging"
+_ADAPTERS = "Adapters"
 
 Texts = Annotated[
     Path,
@@ -69,9 +71,7 @@ Samples = Annotated[
         "--samples", metavar="N", help="How many texts selection by sampling draws.", rich_help_panel=_ADAPTATION
     ),
 ]
-Seed = Annotated[
-    int, typer.Option("--seed", metavar="N", help="Of whatever is drawn at random.", rich_help_panel=_ADAPTATION)
-]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Of whatever is drawn at random.")]
 Exclude = Annotated[
     list[str] | None,
     typer.Option(
@@ -83,8 +83,9 @@ Method = Annotated[
     typer.Option(
         "--method",
         metavar="METHOD",
-        help="How experts are merged: ties, linear, dare_linear or dare_ties.",
-        rich_help_panel=_ADAPTATION,
+        help="How experts are merged: ties, linear, magnitude_prune, breadcrumbs, dare_linear, dare_ties, della, "
+        "knots, or what an installed package adds.",
+        rich_help_panel=_MERGING,
     ),
 ]
 Density = Annotated[
@@ -93,7 +94,7 @@ Density = Annotated[
         "--density",
         metavar="SHARE",
         help="Share of each expert's changes that the merge keeps; the method's own default if not given.",
-        rich_help_panel=_ADAPTATION,
+        rich_help_panel=_MERGING,
     ),
 ]
 Lam = Annotated[
@@ -102,12 +103,46 @@ Lam = Annotated[
         "--lam",
         metavar="FACTOR",
         help="Factor on the merged change; the method's own default if not given.",
-        rich_help_panel=_ADAPTATION,
+        rich_help_panel=_MERGING,
+    ),
+]
+Params = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--param",
+        metavar="NAME=VALUE",
+        help="Any other parameter of the merge method, as gamma=0.01 or scope=tensor; may be repeated.",
+        rich_help_panel=_MERGING,
     ),
 ]
 Threshold = Annotated[
     float | None,
     typer.Option(
         "--threshold", metavar="SCORE", help="Score from which an entity counts; the model's own if not given."
+    ),
+]
+
+Rank = Annotated[
+    int | None,
+    typer.Option(
+        "--rank", metavar="N", help="Of the adapters written; vLLM takes up to 512.", rich_help_panel=_ADAPTERS
+    ),
+]
+MaxError = Annotated[
+    float | None,
+    typer.Option(
+        "--max-error",
+        metavar="SHARE",
+        help="Instead of a rank: the relative error that an adapter may have, from which its rank follows.",
+        rich_help_panel=_ADAPTERS,
+    ),
+]
+DType = Annotated[
+    str | None,
+    typer.Option(
+        "--dtype",
+        metavar="TYPE",
+        help="Of the adapters written: float32 (the default), float16 or bfloat16.",
+        rich_help_panel=_ADAPTERS,
     ),
 ]

@@ -1,4 +1,4 @@
-"""LoRA experts merged in weight space: TIES, DARE and task arithmetic on exact dense task vectors.
+"""LoRA experts merged in weight space: TIES, DARE, task arithmetic and more, on exact task vectors of any size.
 
 Example:
     >>> from samner.merging import LoraAdapter, merge
@@ -9,7 +9,7 @@ Example:
 from __future__ import annotations
 
 from samner.adapters import LoraAdapter, LoraFactors
-from samner.merging import dare, linear, ties  # noqa: F401 - each registers its methods
+from samner.merging import breadcrumbs, dare, della, knots, linear, ties  # noqa: F401 - each registers its methods
 from samner.merging.api import merge
 from samner.merging.merger import Merger
 from samner.merging.registry import MergeMethod, make_method, merge_method, methods

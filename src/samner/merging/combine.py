@@ -18,10 +18,11 @@ Sparsify: TypeAlias = Callable[[Part, Tile], Part]
 
 def average(vectors: TaskVectors, sparsify: Sparsify, lam: float) -> TileRule:
     """By position ``lam * sum_i(w_i x_i) / sum_i(w_i)``; an expert that does not adapt a module counts as zero."""
-    scale = lam / sum(weight for _, weight in vectors.experts)
+    whole = sum(weight for _, weight in vectors.experts)
 
     def rule(tile: Tile) -> Tensor:
-        return _mass([sparsify(part, tile) for part in vectors.parts(tile)], vectors.engine).mul_(scale)
+        parts = [sparsify(part, tile)._replace(weight=lam * part.weight / whole) for part in vectors.parts(tile)]
+        return mass(parts, vectors.engine)
 
     return rule
 
@@ -37,29 +38,39 @@ def elect(vectors: TaskVectors, sparsify: Sparsify, lam: float) -> TileRule:
     def sparse(tile: Tile) -> list[Part]:
         return [sparsify(part, tile) for part in vectors.parts(tile)]
 
-    majority = -1
+    balance = 0
     if len(vectors.experts) > 1:  # one alone has nothing to cancel
         tiles = vectors.tiles(vectors.modules, "votes")
-        balance = sum(int(_mass(sparse(tile), vectors.engine).sign_().sum(dtype=torch.float64)) for tile in tiles)
-        majority = 1 if balance > 0 else -1
-    return lambda tile: _elected_mean(sparse(tile), majority, vectors.engine).mul_(lam)
+        balance = sum(sign_balance(sparse(tile), vectors.engine) for tile in tiles)
+    return lambda tile: elected_mean(sparse(tile), balance, vectors.engine).mul_(lam)
 
 
-def _mass(parts: Sequence[Part], engine: Engine) -> Tensor:
+def mass(parts: Sequence[Part], engine: Engine) -> Tensor:
     """``sum_i(w_i x_i)``."""
-    mass = engine.buffer("mass", parts[0].values.shape).zero_()
-    for part in parts:
-        mass.add_(part.values, alpha=part.weight)
-    return mass
+    first, *others = parts
+    total = torch.mul(first.values, first.weight, out=engine.buffer("mass", first.values.shape))
+    for part in others:
+        total.add_(part.values, alpha=part.weight)
+    return total
 
 
-def _elected_mean(parts: Sequence[Part], majority: int, engine: Engine) -> Tensor:
-    """By position the weighted mean of the values of the elected sign; ``majority`` is for where there is none.
+def sign_balance(parts: Sequence[Part], engine: Engine) -> int:
+    """How many more positions elect plus than minus."""
+    return int(mass(parts, engine).sign_().sum())  # exact: no tile has more values than float32 has whole numbers
+
+
+def elected_mean(parts: Sequence[Part], balance: int, engine: Engine) -> Tensor:
+    """By position the weighted mean of the values of the elected sign, written over the parts.
 
     Written without masks, with which torch is slow on a CPU.
+
+    Args:
+        parts: The experts' values.
+        balance: Decides by its sign where they cancel; see ``elect``.
+        engine: Where to compute.
     """
-    # a whole mass decides, a half one where there is none
-    sign = _mass(parts, engine).sign_().add_(majority / 2).sign_()
+    # a whole mass decides, the half one where there is none
+    sign = mass(parts, engine).sign_().add_(0.5 if balance > 0 else -0.5).sign_()
     total = engine.buffer("total", sign.shape).zero_()
     votes = engine.buffer("votes", sign.shape).fill_(torch.finfo(torch.float32).tiny)  # never 0 / 0
     for part in parts:

@@ -6,13 +6,16 @@ from dataclasses import dataclass
 
 from samner.errors import SamnerError
 from samner.merging.combine import average, elect
-from samner.merging.registry import SparseMethod, TileRule, merge_method
+from samner.merging.registry import DenseMethod, SparseMethod, TileRule, merge_method
 from samner.merging.sparsify import Drop
 from samner.merging.tiles import TaskVectors
 
+LEAST_CHANCE = 1e-6
+"""No value is kept with a lower probability: random float32 numbers are hardly finer, and what is kept grows by it."""
+
 
 @dataclass(frozen=True, kw_only=True)
-class DareMethod(SparseMethod):
+class DropMethod(SparseMethod, DenseMethod):
     """A method that drops values at random: ``seed`` decides which (default 0)."""
 
     seed: int = 0
@@ -21,11 +24,13 @@ class DareMethod(SparseMethod):
         super().__post_init__()
         if isinstance(self.seed, bool) or not isinstance(self.seed, int):
             raise SamnerError(f"seed must be a whole number, not {self.seed!r}")
+        if self.density < LEAST_CHANCE:
+            raise SamnerError(f"density must be at least {LEAST_CHANCE:g} to drop at random, not {self.density!r}")
 
 
 @merge_method("dare_linear")
 @dataclass(frozen=True, kw_only=True)
-class DareLinear(DareMethod):
+class DareLinear(DropMethod):
     """DARE, then the weighted mean (Yu et al. 2024, arXiv 2311.03099).
 
     ``x_i = m_i * dW_i / density`` with ``m_i ~ Bernoulli(density)`` by position (the paper's drop rate is
@@ -44,7 +49,7 @@ class DareLinear(DareMethod):
 
 @merge_method("dare_ties")
 @dataclass(frozen=True, kw_only=True)
-class DareTies(DareMethod):
+class DareTies(DropMethod):
     """DARE in the place of trimming, then the sign election and disjoint mean of TIES (arXiv 2311.03099, 2306.01708).
 
     ``x_i = m_i * dW_i / density`` as in :class:`DareLinear`, then ``g`` and ``dW`` as in :class:`Ties`. PEFT and

@@ -25,6 +25,6 @@ class Linear(LowRankMethod):
 
     def factors(self, vectors: TaskVectors, module: str) -> LoraFactors:
         """``[w_1 s_1 B_1 ... w_k s_k B_k]`` and the ``A_i`` below each other."""
-        scale = self.lam / sum(weight for _, weight in vectors.experts)
-        pairs = [(b * (weight * scale), a) for weight, b, a in vectors.factors(module)]
+        whole = sum(weight for _, weight in vectors.experts)
+        pairs = [(b * (self.lam * weight / whole), a) for weight, b, a in vectors.factors(module)]
         return LoraFactors(torch.cat([a for _, a in pairs]), torch.cat([b for b, _ in pairs], dim=1), 1.0)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from pathlib import PurePath
 from types import TracebackType
 
 import torch
@@ -39,7 +41,7 @@ class Merger:
 
     Raises:
         SamnerError: If the method, a parameter or the device is unknown, a value is out of range, there are no
-            adapters, the weights do not fit, or two adapters give a module different shapes.
+            adapters, the weights do not fit, or the adapters are of different base models.
 
     Example:
         >>> adapters = [LoraAdapter.load("news"), LoraAdapter.load("medicine")]  # doctest: +SKIP
@@ -68,6 +70,9 @@ class Merger:
             self._method = chosen
             if isinstance(chosen, LowRankMethod):
                 self._factors = lru_cache(maxsize=4)(lambda module: chosen.factors(self._vectors, module))
+                self._on_device = lru_cache(maxsize=4)(
+                    lambda module: on_device(self._factors(module), self._engine.device)
+                )
                 self._rule: TileRule = self._product
             elif isinstance(chosen, DenseMethod):
                 self._rule = chosen.rule(self._vectors)
@@ -94,6 +99,7 @@ class Merger:
             whole[tile.start : tile.stop] = values
             if tile.stop == len(whole):
                 yield tile.module, whole
+                whole = torch.empty(0)  # before the next is made
 
     @property
     def low_rank(self) -> bool:
@@ -117,8 +123,9 @@ class Merger:
         self.close()
 
     def _product(self, tile: Tile) -> Tensor:
-        b, a = on_device(self._factors(tile.module), self._engine.device)
-        return b[tile.start : tile.stop] @ a
+        b, a = self._on_device(tile.module)
+        out = self._engine.buffer("product", (tile.stop - tile.start, a.shape[1]))
+        return torch.mm(b[tile.start : tile.stop], a, out=out)
 
 
 def _experts(adapters: Sequence[LoraAdapter], weights: Sequence[float] | None) -> list[Expert]:
@@ -134,12 +141,31 @@ def _experts(adapters: Sequence[LoraAdapter], weights: Sequence[float] | None) -
             raise SamnerError(f"weights must be finite and not negative, not {weight!r}")
     if not any(weights):
         raise SamnerError("at least one weight must be above 0")
+    _check_bases(adapters)
     _check_shapes(adapters)
+    # only ratios matter: brought into float32's range by a power of two, which is exact
+    exponent = math.frexp(max(weights))[1]
     # of two equal adapters the lighter comes first, so that the order is total as far as it can be seen
     return sorted(
-        ((adapter, float(weight)) for adapter, weight in zip(adapters, weights, strict=True) if weight),
+        (
+            (adapter, math.ldexp(weight, -exponent))
+            for adapter, weight in zip(adapters, weights, strict=True)
+            if weight
+        ),
         key=lambda expert: (expert[0].digest, expert[1]),
     )
+
+
+def _check_bases(adapters: Sequence[LoraAdapter]) -> None:
+    """Adapters of one base name it alike but for where it lies: a hub's name, or a folder of that name."""
+    named = [(adapter, adapter.base) for adapter in adapters if adapter.base]
+    for adapter, base in named:
+        first, other = named[0]
+        if PurePath(base).name.lower() != PurePath(other).name.lower():
+            raise SamnerError(
+                f"{first.name!r} is an adapter of {other} but {adapter.name!r} of {base}: only adapters of one base "
+                "model can be merged"
+            )
 
 
 def _check_shapes(adapters: Sequence[LoraAdapter]) -> None:

@@ -63,8 +63,11 @@ class LowRankMethod(MergeMethod, ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SparseMethod(DenseMethod):
-    """A method that first makes each task vector sparse: ``density`` is the share of values kept (default 0.2)."""
+class SparseMethod(MergeMethod):
+    """A method, dense or of low rank, that makes each task vector sparse first.
+
+    ``density`` is the share of values kept (default 0.2).
+    """
 
     density: float = 0.2
 
@@ -130,13 +133,14 @@ def _load_entry_points() -> None:
     for point in entry_points(group=ENTRY_POINTS):
         try:
             method = point.load()
-        except (ImportError, AttributeError) as error:
+        except Exception as error:  # another package's code: anything may go wrong in it
             raise SamnerError(
                 f"the merge method {point.name!r} of {point.value} cannot be loaded ({error})"
             ) from error
         if not (isinstance(method, type) and issubclass(method, DenseMethod | LowRankMethod)):
             raise SamnerError(f"merge method {point.name!r} ({point.value}) is not a DenseMethod or LowRankMethod")
-        merge_method(point.name)(method)
+        if _METHODS.get(point.name) is not method:  # it is, if an entry point after it failed the last time
+            merge_method(point.name)(method)
 
 
 def is_number(value: object) -> bool:

@@ -9,7 +9,7 @@ bounds. So the result never depends on the sample, and memory on neither the val
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -20,8 +20,8 @@ from torch import Tensor
 from samner.merging.tiles import TaskVectors, Tile
 
 _SMALL = 1 << 16  # up to so many values need no bounds
-_SAMPLE = 1 << 14  # values of each module in the sample
-_MOST = 1 << 25  # values between the bounds, at eight bytes each, that may be kept
+_SAMPLE = 1 << 14  # values in the sample for every module
+_MOST = 1 << 26  # values between the bounds, at four bytes each, that may be held
 _LOW = 16  # bits that the first histogram leaves to the second
 _INFINITY = 0x7F800000
 
@@ -58,98 +58,98 @@ NOTHING = Limit(_INFINITY, Tile("", 0, 0), 0)
 EVERYTHING = Limit(0, Tile("\U0010ffff", 0, 0), 0)
 
 
-def magnitude_limit(vectors: TaskVectors, expert: int, modules: Sequence[str], share: float) -> Limit:
-    """What keeps exactly ``round(share * n)`` of the ``n`` values that an expert has in some modules.
+def magnitude_limit(vectors: TaskVectors, expert: int, modules: Sequence[str], keep: int) -> Limit:
+    """What keeps exactly so many of the values that an expert has in some modules.
 
     Args:
         vectors: The task vectors.
         expert: Which of them.
         modules: Names, in order.
-        share: From 0 to 1.
+        keep: How many.
     """
     size = sum(math.prod(vectors.shapes[module]) for module in modules)
-    keep = round(share * size)
     if keep in (0, size):
         return EVERYTHING if keep else NOTHING
-    return next(
-        limit
-        for bounds in _narrowing(vectors, expert, modules, keep, size)
-        if (limit := _between(vectors, expert, modules, keep, bounds))
-    )
+    search = vectors, expert, modules
+    likely = (0, _INFINITY) if size <= _SMALL else _sample(*search, keep / size, size)
+    if limit := _between(*search, keep, likely):
+        return limit
+    bucket, rest = _descend(_histogram(*search, (0, _INFINITY), _LOW), keep)
+    sure = bucket << _LOW, ((bucket + 1) << _LOW) - 1
+    if limit := _between(*search, keep, sure):
+        return limit
+    offset, ties = _descend(_histogram(*search, sure, 0), rest)
+    bits = sure[0] + offset
+    values = ((tile, vectors.values(expert, tile).abs_()) for tile in _tiles(*search, "ties"))
+    return _cut(bits, ties, ((tile, int((part == _magnitude(bits)).sum())) for tile, part in values))
 
 
-def _narrowing(vectors: TaskVectors, expert: int, modules: Sequence[str], keep: int, size: int) -> Iterator[_Bounds]:
-    """Bounds of the threshold: likely ones, then sure ones, then the threshold itself."""
-    yield (0, _INFINITY) if size <= _SMALL else _sample(vectors, expert, modules, keep / size)
-    high = _histogram(vectors, expert, modules, (0, _INFINITY), _LOW)
-    bucket, rest = _descend(high, keep)
-    bounds = bucket << _LOW, ((bucket + 1) << _LOW) - 1
-    yield bounds
-    offset, _ = _descend(_histogram(vectors, expert, modules, bounds, 0), rest)
-    yield bounds[0] + offset, bounds[0] + offset
-
-
-def _sample(vectors: TaskVectors, expert: int, modules: Sequence[str], share: float) -> _Bounds:
-    """Bounds six standard errors apart from where a sample has the threshold."""
-    drawn = [vectors.sample(expert, module, _SAMPLE).abs() for module in modules]
-    magnitudes, order = torch.cat(drawn).sort(descending=True)
-    weights = torch.tensor([math.prod(vectors.shapes[module]) / _SAMPLE for module in modules], dtype=torch.float64)
-    shares = weights.repeat_interleave(_SAMPLE)[order].cumsum(0)
-    shares /= shares[-1].clone()
-    margin = 6 * math.sqrt(share * (1 - share) / len(order))
-    places = torch.searchsorted(shares, torch.tensor([share + margin, share - margin], dtype=torch.float64))
-    low, high = magnitudes[places.clamp(max=len(order) - 1)].view(torch.int32).tolist()
-    return (low if share + margin < 1 else 0), (high if share > margin else _INFINITY)
+def _sample(vectors: TaskVectors, expert: int, modules: Sequence[str], share: float, size: int) -> _Bounds:
+    """Bounds six standard errors apart from where a sample, of each module by its size, has the threshold."""
+    rate = _SAMPLE * len(modules) / size
+    drawn = [vectors.sample(expert, module, math.ceil(rate * math.prod(vectors.shapes[module]))) for module in modules]
+    bits = torch.cat(drawn).abs().sort(descending=True).values.view(torch.int32)
+    margin = 6 * math.sqrt(share * (1 - share) / len(bits))
+    first, last = int((share - margin) * len(bits)), int((share + margin) * len(bits))
+    low = int(bits[last]) if last < len(bits) else 0
+    high = int(bits[first]) if share > margin else _INFINITY
+    return low, high
 
 
 def _between(vectors: TaskVectors, expert: int, modules: Sequence[str], keep: int, bounds: _Bounds) -> Limit | None:
     """The limit, if it lies between the bounds and what lies there is not too much to look at."""
-    found: list[tuple[Tile, NDArray[np.int32], NDArray[np.int64]]] = []
-    above = kept = 0
-    for tile in vectors.tiles(modules, f"threshold of {vectors.experts[expert][0].name}"):
-        more, bits, times = _count(vectors.values(expert, tile), bounds)
-        above += more
-        kept += len(bits)
+    found: list[tuple[Tile, NDArray[np.int32]]] = []
+    rest, kept = keep, 0
+    for tile in _tiles(vectors, expert, modules, "threshold"):
+        above, inside = _split(vectors.values(expert, tile), bounds)
+        rest -= above
+        kept += len(inside)
         if kept > _MOST:
             return None
-        if len(bits):
-            found.append((tile, bits, times))
-    rest = keep - above
-    if not found or not 0 < rest <= sum(int(times.sum()) for _, _, times in found):
+        found.append((tile, inside))
+    if not 0 < rest <= kept:
         return None
-    bits, times = (np.concatenate(arrays) for arrays in list(zip(*found, strict=True))[1:])
-    order = np.argsort(bits)[::-1]
-    limit = int(bits[order[np.searchsorted(times[order].cumsum(), rest)]])
-    ties = rest - int(times[bits > limit].sum())
-    for tile, bits, times in found:
-        equal = int(times[bits == limit].sum())
+    bits = np.concatenate([inside for _, inside in found])
+    bits.partition(kept - rest)
+    limit = int(bits[kept - rest])
+    ties = rest - int(np.count_nonzero(bits > limit))
+    return _cut(limit, ties, ((tile, int(np.count_nonzero(inside == limit))) for tile, inside in found))
+
+
+def _cut(bits: int, ties: int, counts: Iterable[tuple[Tile, int]]) -> Limit:
+    """The limit at a magnitude, once the tiles' counts of it have been gone through as far as its ties reach."""
+    for tile, equal in counts:
         if equal >= ties:
-            return Limit(limit, tile, ties)
+            return Limit(bits, tile, ties)
         ties -= equal
     raise AssertionError("more ties than values")
 
 
-def _count(values: Tensor, bounds: _Bounds) -> tuple[int, NDArray[np.int32], NDArray[np.int64]]:
-    """How many magnitudes are above the bounds; those between them, and how often each occurs."""
+def _split(values: Tensor, bounds: _Bounds) -> tuple[int, NDArray[np.int32]]:
+    """How many magnitudes are above the bounds, and the bits of those between them; ``values`` is written over."""
     low, high = map(_magnitude, bounds)
     magnitudes = values.abs_()
     if magnitudes.is_cuda:
         above = int((magnitudes > high).sum())
         inside = magnitudes[(magnitudes >= low) & (magnitudes <= high)].cpu().numpy()
     else:  # NumPy compares and counts several times as fast as torch does on a CPU
-        array = magnitudes.numpy()
-        above = int(np.count_nonzero(array > high))
-        inside = array.ravel()[np.flatnonzero((array >= low) & (array <= high))]
-    return above, *np.unique(inside.view(np.int32), return_counts=True)
+        array = magnitudes.numpy().ravel()
+        over, chosen = array > high, array >= low
+        above = int(np.count_nonzero(over))
+        inside = array[np.flatnonzero(np.logical_xor(chosen, over, out=chosen))]
+    return above, inside.view(np.int32)
+
+
+def _tiles(vectors: TaskVectors, expert: int, modules: Sequence[str], stage: str) -> Iterator[Tile]:
+    return vectors.tiles(modules, f"{stage} of {vectors.experts[expert][0].name}")
 
 
 def _histogram(vectors: TaskVectors, expert: int, modules: Sequence[str], bounds: _Bounds, shift: int) -> Tensor:
     """How often the bits of magnitudes between the bounds, less the lower one and without the lowest bits, occur."""
     low, high = bounds
     bins = ((high - low) >> shift) + 1
-
     counts = torch.zeros(bins, dtype=torch.int64)
-    for tile in vectors.tiles(modules, f"histogram of {vectors.experts[expert][0].name}"):
+    for tile in _tiles(vectors, expert, modules, "histogram"):
         bits = vectors.values(expert, tile).abs_().flatten().view(torch.int32)
         counts += torch.bincount((bits[(bits >= low) & (bits <= high)] - low) >> shift, minlength=bins).cpu()
     return counts

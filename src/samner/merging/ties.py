@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from samner.merging.combine import average, elect
-from samner.merging.registry import SparseMethod, TileRule, merge_method
+from samner.merging.registry import DenseMethod, SparseMethod, TileRule, merge_method
 from samner.merging.sparsify import Trim, check_scope
 from samner.merging.tiles import TaskVectors
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrimMethod(SparseMethod):
-    """A method that keeps the largest magnitudes: ``scope`` is over what they are counted (default ``"global"``)."""
+class TrimMethod(SparseMethod, DenseMethod):
+    """A method that keeps values by magnitude: ``scope`` is over what they are counted (default ``"global"``)."""
 
     scope: str = "global"
 

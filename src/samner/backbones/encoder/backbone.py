@@ -60,6 +60,7 @@ class EncoderBackbone(Backbone):
         self.max_tokens = limit - len(self.tokenizer.prefix) - len(self.tokenizer.suffix)
         self.threshold = 0.5
         self.types: dict[str, list[str]] = {}
+        self.data: list[Any] = []
         self._vectors: dict[str, Tensor] = {}
         self._peft: Any = None
         self._counter = itertools.count()
@@ -103,6 +104,7 @@ class EncoderBackbone(Backbone):
             raise ModelError(f"{path}: not the weights of a base on {reference} ({_line(error)})") from error
         backbone.threshold = threshold
         backbone.types = types
+        backbone.data = list(card.get("data", ()))
         backbone.fingerprint = backbone._fingerprint()
         return backbone
 
@@ -115,9 +117,10 @@ class EncoderBackbone(Backbone):
             card: More entries for ``base.json``, for instance data sets and licences.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        tensors = {f"heads.{k}": v for k, v in self.heads.state_dict().items()}
-        tensors |= {f"encoder.{k}": v for k, v in self._trained()}
-        save_file({k: v.to(dtype).contiguous() for k, v in tensors.items()}, folder / WEIGHTS)
+        try:
+            save_file({k: v.to(dtype).contiguous() for k, v in self._tensors().items()}, folder / WEIGHTS)
+        except SafetensorError as error:  # a full disk, for one
+            raise ModelError(f"{folder / WEIGHTS}: cannot be written ({_line(error)})") from error
         write_json(
             folder / "base.json",
             {
@@ -130,6 +133,19 @@ class EncoderBackbone(Backbone):
                 **(card or {}),
             },
         )
+
+    def save_fused(self, name: str, folder: Path) -> None:
+        fused = type(self)(self.reference, str(self.device))
+        fused._set(self._tensors())
+        for module, delta in self._task_models[name].items():
+            fused._linears[module].weight += delta
+        fused.threshold, fused.types = self.threshold, self.types
+        fused.save(folder, card={"data": self.data})  # what taught it, and under which licences
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """What ``save`` writes and ``_set`` takes."""
+        tensors = {f"heads.{k}": v for k, v in self.heads.state_dict().items()}
+        return tensors | {f"encoder.{k}": v for k, v in self._trained()}
 
     def _set(self, tensors: Mapping[str, Tensor]) -> None:
         state = {k: v.float() for k, v in tensors.items()}

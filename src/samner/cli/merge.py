@@ -1,0 +1,190 @@
+"""``samner merge``: adapters into one adapter, one base model, or one file of task vectors."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from samner.cli import options
+from samner.cli.adapting import merge_parameters
+from samner.cli.inputs import check_output_folder
+from samner.cli.output import console, counted, say, status, table, write_json
+from samner.cli.runtime import start
+from samner.cli.stages import stages
+from samner.errors import SamnerError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from samner.export import Source, Target
+
+KINDS = ("adapter", "fused", "delta")
+
+
+def merge(
+    adapters: Annotated[
+        list[str], typer.Argument(metavar="ADAPTER", help="PEFT adapter folders; with --pool, names of experts.")
+    ],
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", metavar="FOLDER", help="The folder to write; must not exist.", show_default=False),
+    ],
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            metavar="KIND",
+            help="adapter: a PEFT adapter, of a rank; fused: the base model with the merge added, exact; delta: the "
+            "merged task vectors alone, exact.",
+        ),
+    ] = "adapter",
+    pool: Annotated[
+        str | None,
+        typer.Option(
+            "--pool", metavar="POOL", help="The pool whose experts are merged: 'builtin', a folder, a hub id."
+        ),
+    ] = None,
+    method: options.Method = "ties",
+    density: options.Density = None,
+    lam: options.Lam = None,
+    param: options.Params = None,
+    seed: options.Seed = 0,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            "--weights", metavar="W,W,...", help="One per adapter; only their ratios matter. Equal if not given."
+        ),
+    ] = None,
+    rank: options.Rank = None,
+    max_error: options.MaxError = None,
+    dtype: options.DType = None,
+    base: Annotated[
+        Path | None,
+        typer.Option(
+            "--base",
+            metavar="FOLDER",
+            help="For fused: the base model's safetensors; not needed with --pool, or if the adapters name a folder.",
+        ),
+    ] = None,
+    device: options.Device = "auto",
+    threads: Annotated[
+        int | None, typer.Option("--threads", metavar="N", help="Processor threads; all if not given.")
+    ] = None,
+    json: options.Json = False,
+) -> None:
+    """Merge LoRA adapters on their task vectors, exactly, whatever the size of the base model.
+
+    The base model is not needed, except to write it out with the merge added (--to fused). An adapter has a rank,
+    which costs exactness unless the method's result has one itself (linear, knots): how much is shown. Beside the
+    result lie a manifest, merge.json, and a model card.
+
+    Example: samner merge --pool builtin news legal --to adapter --rank 64 -o merged
+    """
+    check_output_folder(out)
+    if to not in KINDS:
+        raise SamnerError(f"unknown --to {to!r}; known are {', '.join(KINDS)}")
+    if to != "adapter" and (rank, max_error, dtype) != (None, None, None):
+        raise SamnerError("--rank, --max-error and --dtype are for --to adapter")
+    if to != "fused" and base:
+        raise SamnerError("--base is for --to fused")
+    numbers = _weights(weights, len(adapters))
+    parameters: dict[str, Any] = {**merge_parameters(density, lam, param or ())}
+    device = start(device)
+    from samner.export import export_merge
+    from samner.merging import methods
+
+    if "seed" in methods().get(method, {}):
+        parameters["seed"] = seed
+
+    with status("reading adapters"):
+        sources, base = _sources(adapters, pool, base)
+    target = _target(to, sources, rank, max_error, dtype, base)
+    with stages() as show:
+        manifest = export_merge(
+            sources, out, target, method, numbers, device=device, threads=threads, progress=show, **parameters
+        )
+    if json:
+        write_json({"out": str(out), **manifest})
+    else:
+        _show(manifest, console())
+    say(f"wrote {shlex.quote(str(out))}")
+
+
+def _weights(text: str | None, count: int) -> list[float] | None:
+    if text is None:
+        return None
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise SamnerError(f"--weights {text}: give numbers parted by commas, for instance --weights 2,1,1") from None
+    if len(numbers) != count:
+        raise SamnerError(f"--weights gives {counted(len(numbers), 'weight')} for {counted(count, 'adapter')}")
+    return numbers
+
+
+def _sources(names: Sequence[str], pool: str | None, base: Path | None) -> tuple[list[Source], Path | None]:
+    """The adapters, and the base model's folder if it is known."""
+    from samner.export import Source, named_base
+    from samner.pool import ExpertPool
+
+    if pool is None:
+        sources = [Source.read(Path(name)) for name in names]
+        named = named_base(sources)
+        return sources, base or (Path(named) if named and Path(named).is_dir() else None)
+    opened = ExpertPool.load(pool)
+    return [Source.read(opened.expert_folder(name)) for name in names], base or opened.base_folder
+
+
+def _target(
+    to: str,
+    sources: Sequence[Source],
+    rank: int | None,
+    max_error: float | None,
+    dtype: str | None,
+    base: Path | None,
+) -> Target:
+    from samner.export import AdapterTarget, DeltaTarget, FusedTarget, named_base
+
+    named = named_base(sources)
+    if to == "adapter":
+        causal = any(source.causal for source in sources)
+        return AdapterTarget(rank, max_error, dtype or "float32", named, causal)
+    if to == "delta":
+        return DeltaTarget()
+    if base is None:
+        raise SamnerError(
+            f"--to fused adds the merge to the base model's weights: --base FOLDER says where they are"
+            f"{f' (the adapters name {named!r})' if named else ''}"
+        )
+    return FusedTarget(base, next((source.card.base for source in sources if source.card), None))
+
+
+def _show(manifest: Mapping[str, Any], to: Console) -> None:
+    from samner.export.card import settings
+
+    report, adapters = manifest["report"], manifest["adapters"]
+    equal = len({adapter["weight"] for adapter in adapters}) == 1
+    of = ", ".join(a["name"] if equal else f"{a['name']} x {a['weight']:g}" for a in adapters)
+    to.print(f"merged {of} ({settings(manifest['method'], manifest['parameters'])})")
+    show_report(report, to)
+
+
+def show_report(report: Mapping[str, Any], to: Console, what: str = "") -> None:
+    """Print what was written, and of an adapter what was lost."""
+    from samner.export.card import is_exact, worst
+
+    if "relative_error" not in report:
+        to.print(f"{what}{counted(report['modules'], 'module')}, exact")
+        return
+    modules = f"{what}{counted(len(report['modules']), 'module')} as an adapter of rank {report['rank']}"
+    if is_exact(report):
+        to.print(f"{modules}, exact")
+        return
+    energy = f"{report['energy']:.1%} of the energy retained"
+    to.print(f"{modules}: relative error {report['relative_error']:.3g}, {energy}")
+    rows = [[name, error["relative_error"], f"{error['energy']:.1%}"] for name, error in worst(report)]
+    to.print(table(["worst modules", "relative error", "energy"], rows, right=("relative error", "energy")))

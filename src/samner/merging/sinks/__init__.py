@@ -1,0 +1,3 @@
+"""Where merged task vectors go: an adapter, a fused base model, or a file of their own."""
+
+from __future__ import annotations
