@@ -91,6 +91,7 @@ def test_fused_into_the_base_of_a_pool(samner, tiny_pool: Path, tmp_path: Path):
         (["--rank", 2, "--method", "magic"], "unknown merge method 'magic'"),
         (["--rank", 2, "--density", 2], "density must be above 0"),
         (["--rank", 2, "--param", "depth=2"], "has no parameter 'depth'"),
+        (["--rank", 2, "--param", "device=2"], "has no parameter 'device'"),
         (["--rank", 2, "--threads", 0], "threads must be at least 1"),
         (["--rank", 2, "--pool", "no-pool"], "no pool at 'no-pool'"),
         (["--rank", 2, "-o", "."], "exists already"),

@@ -95,10 +95,11 @@ def merge(
     parameters: dict[str, Any] = {**merge_parameters(density, lam, param or ())}
     device = start(device)
     from samner.export import export_merge
-    from samner.merging import methods
+    from samner.merging import make_method, methods
 
     if "seed" in methods().get(method, {}):
         parameters["seed"] = seed
+    make_method(method, dict(parameters))  # before a name that is no parameter of it is taken for another argument
 
     with status("reading adapters"):
         sources, base = _sources(adapters, pool, base)
