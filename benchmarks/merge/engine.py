@@ -21,9 +21,12 @@ def part(bench: Bench) -> str:
     for threads in (2, 1):
         rates = bench.run("rates.measure", threads=threads, rank=RANK, sketch=OUTPUT_RANK, shapes=shapes).answer
         null = bench.run("ours.null", paths=paths, threads=threads)
-        save = bench.path("adapter")
-        adapter = bench.run("ours.adapter", paths=paths, rank=OUTPUT_RANK, threads=threads, save=save)
-        for sink, result in (("null", null), (f"adapter, rank {OUTPUT_RANK}", adapter)):
+        results = {"null": null}
+        if threads > 1:
+            save = bench.path("adapter")
+            adapter = bench.run("ours.adapter", paths=paths, rank=OUTPUT_RANK, threads=threads, save=save)
+            results[f"adapter, rank {OUTPUT_RANK}"] = adapter
+        for sink, result in results.items():
             rows.append(_row(sink, threads, result, *(limits(shape, layers, rates, sink != "null") if rates else ())))
             stages.append([sink, str(threads), *_stages(result)])
     header = ["sink", "threads", "seconds", "RSS before, MB", "peak RSS, MB", "memory, s", "GEMM, s", "time / limit"]
