@@ -107,6 +107,7 @@ def test_a_merged_adapter_has_manifest_and_card(llama, adapters, tmp_path):
     card = (tmp_path / "out" / "README.md").read_text()
     assert f"vllm serve {llama} --enable-lora --max-lora-rank 8 --max-loras 1 --lora-modules out=." in card
     assert "Nothing is stated about the data" in card
+    assert Source.read(tmp_path / "out").causal  # merged again it can still be served
 
 
 def test_a_low_rank_method_needs_no_rank(adapters, tmp_path):

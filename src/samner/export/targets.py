@@ -95,6 +95,7 @@ class AdapterTarget(Target):
             rank=rank,
             max_error=self.max_error,
             base=self.base,
+            causal=self.causal,
             dtype=DTYPES[self.dtype],
             progress=progress,
         )

@@ -143,7 +143,7 @@ def _plan(backbone: Backbone, kind: str, adapter: AdapterTarget | None, base: Pa
     if kind == "fused" and adapter:
         raise SamnerError("--rank, --max-error and --dtype are of adapters; a fused model is exact and has none")
     if kind in ("peft", "vllm") or adapter:
-        adapter = replace(adapter or AdapterTarget(), base=name or None)
+        adapter = replace(adapter or AdapterTarget(), base=name or None, causal=bool(name))
         adapter.check(low_rank=False)
         if kind == "vllm" and adapter.rank:
             vllm_rank(adapter.rank)

@@ -51,6 +51,7 @@ def write_adapter(
     rank: int | None = None,
     max_error: float | None = None,
     base: str | None = None,
+    causal: bool = False,
     dtype: torch.dtype = torch.float32,
     progress: Progress | None = None,
 ) -> AdapterReport:
@@ -70,6 +71,7 @@ def write_adapter(
         max_error: Instead of a rank: the relative error, over all modules, for which the smallest of ``RANKS`` is
             taken.
         base: The name of the base model, for the adapter's configuration.
+        causal: Whether that is a causal language model, for the same.
         dtype: In which the factors are stored. Their rounding counts as an error too.
         progress: Called with the values of the task vectors done.
 
@@ -86,7 +88,7 @@ def write_adapter(
             continue
         tried = _write_weights(deltas, folder / WEIGHTS_FILE, candidate, dtype, progress)
         if max_error is None or tried.relative_error <= max_error:
-            write_json(folder / CONFIG_FILE, _config(deltas, candidate, base))
+            write_json(folder / CONFIG_FILE, _config(deltas, candidate, base, causal))
             return tried
     reached = f"at rank {tried.rank} it is {tried.relative_error:.3g}" if tried else "there are no modules"
     raise SamnerError(f"no rank up to {RANKS[-1]} has a relative error of at most {max_error}: {reached}")
@@ -156,7 +158,7 @@ def _tensor(module: str, letter: str) -> str:
     return f"base_model.model.{module}.lora_{letter}.weight"
 
 
-def _config(deltas: Deltas, rank: int, base: str | None) -> dict[str, object]:
+def _config(deltas: Deltas, rank: int, base: str | None, causal: bool) -> dict[str, object]:
     return {
         "base_model_name_or_path": base,
         "bias": "none",
@@ -169,7 +171,7 @@ def _config(deltas: Deltas, rank: int, base: str | None) -> dict[str, object]:
         "peft_type": "LORA",
         "r": rank,
         "target_modules": list(deltas.shapes),
-        "task_type": None,
+        "task_type": "CAUSAL_LM" if causal else None,
         "use_dora": False,
         "use_rslora": False,
     }
