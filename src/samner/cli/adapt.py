@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from samner.cli import options
 from samner.cli.adapting import Adaptation, merge_parameters, show_merges, show_selections
@@ -16,10 +12,7 @@ from samner.cli.output import console, say, status, write_json
 
 def adapt(
     texts: options.Texts,
-    out: Annotated[
-        Path,
-        typer.Option("--out", "-o", metavar="FOLDER", help="The model to write; must not exist.", show_default=False),
-    ],
+    out: options.OutFolder,
     pool: options.Pool = "builtin",
     labels: options.Labels = None,
     labels_file: options.LabelsFile = None,

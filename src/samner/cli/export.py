@@ -18,10 +18,7 @@ from samner.cli.stages import stages
 
 def export(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="The folder that 'samner adapt' wrote.")],
-    out: Annotated[
-        Path,
-        typer.Option("--out", "-o", metavar="FOLDER", help="The folder to write; must not exist.", show_default=False),
-    ],
+    out: options.OutFolder,
     to: Annotated[
         str,
         typer.Option(

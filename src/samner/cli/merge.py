@@ -29,10 +29,7 @@ def merge(
     adapters: Annotated[
         list[str], typer.Argument(metavar="ADAPTER", help="PEFT adapter folders; with --pool, names of experts.")
     ],
-    out: Annotated[
-        Path,
-        typer.Option("--out", "-o", metavar="FOLDER", help="The folder to write; must not exist.", show_default=False),
-    ],
+    out: options.OutFolder,
     to: Annotated[
         str,
         typer.Option(

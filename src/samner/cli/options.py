@@ -122,6 +122,11 @@ Threshold = Annotated[
     ),
 ]
 
+OutFolder = Annotated[
+    Path,
+    typer.Option("--out", "-o", metavar="FOLDER", help="The folder to write; must not exist.", show_default=False),
+]
+
 Rank = Annotated[
     int | None,
     typer.Option(

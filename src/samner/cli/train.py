@@ -30,10 +30,7 @@ def train(
         ),
     ],
     name: Annotated[str, typer.Option("--name", metavar="NAME", help="Of the expert.", show_default=False)],
-    out: Annotated[
-        Path,
-        typer.Option("--out", "-o", metavar="FOLDER", help="The expert to write; must not exist.", show_default=False),
-    ],
+    out: options.OutFolder,
     pool: options.Pool = "builtin",
     dev: Annotated[
         list[Path] | None,
