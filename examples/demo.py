@@ -15,8 +15,8 @@ from rich.text import Text
 from samner import Entity, ExpertPool, TaskModel, adapt
 from samner.cli.runtime import start
 
-LABELS = ["person", "company", "city", "drug", "disease", "court", "government agency", "date"]
-STYLES = ["cyan", "green", "yellow", "magenta", "red", "blue", "bright_cyan", "bright_green"]
+LABELS = ["person", "organization", "city", "drug", "disease", "date"]
+STYLES = ["cyan", "green", "yellow", "magenta", "red", "blue"]
 
 
 def selection_table(model: TaskModel) -> Table:
