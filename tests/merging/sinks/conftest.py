@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +60,20 @@ def make_lora(make_llama: Make, tmp_path_factory: pytest.TempPathFactory) -> Mak
     return make
 
 
-@pytest.fixture
-def small_disk() -> Iterator[Callable[[int], None]]:
-    """``limit(bytes)``: from now on no file can grow beyond so many bytes."""
+@contextmanager
+def _small_disk(size: int) -> Iterator[None]:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.fixture
+def small_disk() -> Callable[[int], AbstractContextManager[None]]:
+    """``with small_disk(bytes)``: no file can grow beyond so many bytes.
+
+    In force within the test only: pytest's own output may go to a longer file.
+    """
+    return _small_disk

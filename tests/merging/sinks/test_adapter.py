@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -278,10 +279,10 @@ class TestRefused:
                 write_adapter(deltas, out, rank=rank, dtype=torch.float16)
 
     def test_a_full_disk_leaves_nothing_and_names_the_file(
-        self, tmp_path: Path, small_disk: Callable[[int], None]
+        self, tmp_path: Path, small_disk: Callable[[int], AbstractContextManager[None]]
     ) -> None:
-        small_disk(10_000)
         with (
+            small_disk(10_000),
             pytest.raises(OSError, match=r"adapter_model\.safetensors"),
             atomic_folder(tmp_path / "result") as folder,
         ):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -92,9 +93,10 @@ def test_they_have_no_factors(written: Path) -> None:
         DeltaFile.open(written).factors("sparse")
 
 
-def test_a_full_disk_leaves_nothing_and_names_the_file(tmp_path: Path, small_disk: Callable[[int], None]) -> None:
-    small_disk(10_000)
-    with pytest.raises(OSError, match=r"delta\.safetensors"):
+def test_a_full_disk_leaves_nothing_and_names_the_file(
+    tmp_path: Path, small_disk: Callable[[int], AbstractContextManager[None]]
+) -> None:
+    with small_disk(10_000), pytest.raises(OSError, match=r"delta\.safetensors"):
         write_delta(TensorDeltas({"m": torch.randn(100, 100)}), tmp_path / "delta.safetensors")
     assert not list(tmp_path.iterdir())
 

@@ -5,6 +5,7 @@ import shutil
 import tracemalloc
 import weakref
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -346,10 +347,10 @@ class TestErrors:
         self.refused(tmp_path, out, str(tmp_path), "holds neither model.safetensors nor model.safetensors.index.json")
 
     def test_a_full_disk_leaves_nothing_and_names_the_file(
-        self, base: Path, tmp_path: Path, small_disk: Callable[[int], None]
+        self, base: Path, tmp_path: Path, small_disk: Callable[[int], AbstractContextManager[None]]
     ) -> None:
-        small_disk(10_000)
         with (
+            small_disk(10_000),
             pytest.raises(OSError, match=r"model-\d+-of-\d+\.safetensors"),
             atomic_folder(tmp_path / "result") as folder,
         ):
