@@ -1,5 +1,6 @@
-"""Train the built-in pool: base, six experts, unified baseline. Resumable; settings in builtin_pool.yaml.
+"""Train the built-in pool: base, experts, unified baseline. Resumable; settings in builtin_pool.yaml.
 
+    python scripts/wordnet_types.py ../shared/data/foundation/multiconer2/train.jsonl --out runs/foundation/wordnet
     python scripts/train_builtin_pool.py --data ../shared/data compare      # choose the base by leave-one-domain-out
     python scripts/train_builtin_pool.py --data ../shared/data train        # train all parts into runs/builtin
     python scripts/train_builtin_pool.py --data ../shared/data assemble     # write them to src/samner/builtin
@@ -53,19 +54,21 @@ class Trainer:
         """A data set's split, with the types of its train split; types the scoring leaves out teach nothing."""
         if (name, split) not in self._sets:
             types = None if split == "train" else self.set(name, "train").types
-            examples = read_examples(self.data / name / f"{split}.jsonl")
+            folder = next((root / name for root in (self.data, self.runs) if (root / name).is_dir()), self.data / name)
+            examples = read_examples(folder / f"{split}.jsonl")
             self._sets[name, split] = training_set(name, examples, types)
         return self._sets[name, split]
 
     def training_data(self, names: Iterable[str]) -> TrainingData:
         """The named sets with their dev splits; in a comparison the first texts of each set, without dev splits."""
         train = [self.set(name, "train") for name in names]
-        everything = [*self.foundation, *(name for sets in self.domains.values() for name in sets)]
+        everything = [name for sets in self.domains.values() for name in sets]
         foreign = sorted({t.prompt for name in everything for t in self.set(name, "train").types})
         if self.most is not None:
             train = [replace(data, examples=data.examples[: self.most]) for data in train]
             return TrainingData(train, (), foreign, self.paraphrases)
-        return TrainingData(train, [self.set(name, "dev") for name in names], foreign, self.paraphrases)
+        dev = [self.set(name, "dev") for name in names if name not in self.foundation]
+        return TrainingData(train, dev, foreign, self.paraphrases)
 
     def base(self, pool: Path, names: list[str], recipe: Recipe, *, encoder: bool) -> ExpertPool:
         """A pool over a base trained on the named sets; opened where that was done."""
@@ -74,6 +77,8 @@ class Trainer:
             backbone = EncoderBackbone()
             run = pool.parent / f".{pool.name}-base"
             outcome = train_base(backbone, self.training_data(names), recipe, encoder=encoder, run=run, resume=True)
+            for name in self.foundation:  # thousands of types, of which none is a safe negative for others
+                backbone.types.pop(name, None)
             card = {"training": {"recipe": asdict(recipe), "outcome": asdict(outcome)}, "data": self.sources(names)}
             with tempfile.TemporaryDirectory(dir=pool.parent) as folder:
                 backbone.save(Path(folder), torch.float16, card)

@@ -234,7 +234,7 @@ def saved(tiny_pool: Path, tmp_path: Path) -> TaskModel:
         tiny_pool / "base",
         entity_types({"drug": "a medicine", "disease": "", "person": "", "team": ""}),
         "union",
-        {"similarity": Merge({"a": 1.0, "b": 2.0}, "task-a"), "sampling": Merge({"b": 1.0}, "task-b")},
+        {"similarity": Merge({"a": 1.0, "b": 2.0}, "task-a", ("pill",)), "sampling": Merge({"b": 1.0}, "task-b")},
         {"similarity": Selection("similarity", ("a",), ("a", "b"), {"a": 0.5, "b": 0.25}), "sampling": selection},
         {"method": "ties", "parameters": {"density": 0.2}, "seed": 3},
         0.15,
@@ -266,6 +266,18 @@ class TestAtRest:
             assert getattr(loaded, name) == getattr(saved, name)
         assert loaded.backbone.fingerprint == saved.backbone.fingerprint
 
+    def test_what_its_experts_were_taught_is_not_novel_to_it(self, saved: TaskModel, tmp_path: Path) -> None:
+        saved.backbone.novelty = 8.0
+        saved.merges = saved.merges | {"similarity": replace(saved.merges["similarity"], types=("spaceship",))}
+        base = load_backbone(saved.base_folder)
+        base.novelty = 8.0
+        base.save(tmp_path / "base")
+        saved.base_folder = tmp_path / "base"
+        saved.save(tmp_path / "novel")
+        loaded = TaskModel.load(tmp_path / "novel")
+        found = {m: loaded.predict(TEXTS, ["spaceship"], mode=m, threshold=0.01) for m in ("similarity", "sampling")}
+        assert sum(map(len, found["similarity"])) < sum(map(len, found["sampling"]))
+
     def test_it_needs_neither_pool_nor_place(self, saved: TaskModel, tmp_path: Path) -> None:
         (tmp_path / "model").rename(tmp_path / "moved")
         loaded = TaskModel.load(str(tmp_path / "moved"))
@@ -277,7 +289,11 @@ class TestAtRest:
     def test_the_manifest_tells_what_was_done_with_what(self, saved: TaskModel, tmp_path: Path) -> None:
         folder = tmp_path / "model"
         manifest = json.loads((folder / MANIFEST).read_text())
-        assert manifest["merges"]["similarity"] == {"experts": {"a": 1.0, "b": 2.0}, "model": "task-a"}
+        assert manifest["merges"]["similarity"] == {
+            "experts": {"a": 1.0, "b": 2.0},
+            "model": "task-a",
+            "types": ["pill"],
+        }
         assert manifest["labels"][0] == {"name": "drug", "description": "a medicine"}
         assert manifest["selections"]["sampling"]["f1"] == {"a": 0.0, "b": 1.0}
         assert {"python", "samner", "torch", "peft"} <= manifest["versions"].keys()

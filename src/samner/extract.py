@@ -27,10 +27,17 @@ MODES = ("union", "intersection", *STRATEGIES, "economy")
 
 @dataclass(frozen=True, slots=True)
 class Merge:
-    """A task model: which experts went into it, with which weights, and under which name the backbone holds it."""
+    """A task model: which experts went into it, with which weights, and under which name the backbone holds it.
+
+    Args:
+        experts: Name to weight.
+        model: The backbone's name for it.
+        types: What the experts were taught.
+    """
 
     experts: Mapping[str, float]
     model: str
+    types: tuple[str, ...] = ()
 
 
 @dataclass
@@ -149,7 +156,10 @@ class TaskModel:
                     "mode": self.mode,
                     "labels": [{"name": t.name, "description": t.description} for t in self.types],
                     "threshold": self.threshold,
-                    "merges": {n: {"experts": dict(m.experts), "model": m.model} for n, m in self.merges.items()},
+                    "merges": {
+                        n: {"experts": dict(m.experts), "model": m.model, "types": list(m.types)}
+                        for n, m in self.merges.items()
+                    },
                     "selections": {name: selection.to_dict() for name, selection in self.selections.items()},
                     "settings": dict(self.settings),
                     "base": self.backbone.fingerprint,
@@ -179,16 +189,19 @@ class TaskModel:
                     raise ModelError(f"{file}: missing")
                 if sha256(file) != digest:
                     raise ModelError(f"{file}: damaged or changed, its SHA-256 is not the one in {MANIFEST}")
-            merges = {n: Merge(dict(m["experts"]), str(m["model"])) for n, m in manifest["merges"].items()}
+            merges = {
+                n: Merge(dict(m["experts"]), str(m["model"]), tuple(map(str, m["types"])))
+                for n, m in manifest["merges"].items()
+            }
             listed = {f"{merge.model}.safetensors" for merge in merges.values()}
             if unlisted := listed - set(manifest["files"]):
                 raise ModelError(f"{path}: lists no checksum of {min(unlisted)}")
             backbone = load_backbone(folder / "base", device)
             if backbone.fingerprint != manifest["base"]:
                 raise ModelError(f"{folder / 'base'}: is not the base model that the manifest names")
-            for name in dict.fromkeys(merge.model for merge in merges.values()):
+            for name, merge in {merge.model: merge for merge in merges.values()}.items():
                 deltas = DeltaFile.open(inside(folder, f"{name}.safetensors"))
-                backbone.add_task_model(name, dict(deltas.dense()))
+                backbone.add_task_model(name, dict(deltas.dense()), merge.types)
             model = cls(
                 backbone,
                 folder / "base",

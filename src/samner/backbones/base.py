@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,16 +80,26 @@ class Backbone(ABC):
         """The modules that an adapter may touch, each with the (out, in) shape of its weight."""
 
     @abstractmethod
-    def add_expert(self, name: str, folder: Path) -> None:
+    def add_expert(self, name: str, folder: Path, types: Sequence[str] = ()) -> None:
         """Load a PEFT adapter folder under a name.
+
+        Args:
+            name: For ``predict``.
+            folder: Holds the adapter.
+            types: Prompts of the types it was taught, beside those the base was.
 
         Raises:
             ModelError: If the adapter cannot be read or does not fit this base.
         """
 
     @abstractmethod
-    def add_task_model(self, name: str, deltas: Mapping[str, Tensor]) -> None:
+    def add_task_model(self, name: str, deltas: Mapping[str, Tensor], types: Sequence[str] = ()) -> None:
         """Register base weights plus these dense task vectors (module name to out x in) under a name.
+
+        Args:
+            name: For ``predict``.
+            deltas: The task vectors.
+            types: Prompts of the types that the merged experts were taught, beside those the base was.
 
         Raises:
             ModelError: If a module is unknown or a shape does not fit.
@@ -102,6 +113,15 @@ class Backbone(ABC):
     def checkpoint(self) -> str | None:
         """The folder or hub id of the causal language model that this base is, and that others can run; else none."""
         return None
+
+    @property
+    def statistics(self) -> Mapping[str, Counter[str]]:
+        """How the answers were that each model gave so far, where models answer in text.
+
+        Counted are ``answers``, of these ``valid``, ``repaired`` and ``unreadable`` ones, and ``entities``, of these
+        ``normalised`` (found in the text by other case or blanks) and, besides, ``not_found``.
+        """
+        return {}
 
     def save_fused(self, name: str, folder: Path) -> None:
         """Write a base like this one with a task model's vectors added, which ``load_backbone`` reads.

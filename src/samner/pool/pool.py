@@ -23,6 +23,7 @@ from samner.pool.card import ADAPTER_FILES, CARD, ExpertCard, check_name
 
 BUILTIN = "builtin"
 _ALLOWED_SUFFIXES = (".safetensors", ".json", ".md")
+_BASE_SUFFIXES = (".jinja", ".model", ".tiktoken", ".txt", ".yaml")  # tokenizer and prompt of a language model
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
@@ -176,7 +177,7 @@ class ExpertPool:
         if self._loaded.get(model) != digest:
             self._loaded.pop(model, None)
             self.backbone.remove(model)
-            self.backbone.add_expert(model, folder)
+            self.backbone.add_expert(model, folder, card.types)
             self._loaded[model] = digest
 
     def _sound(self, folder: Path) -> tuple[Path, ExpertCard]:
@@ -290,7 +291,7 @@ def _download(reference: str) -> Path:
     # a folder of its own, because the hub's cache holds links out of the folder, which a pool refuses
     folder = Path(constants.HF_HOME) / "samner" / reference.replace("/", "--")
     try:
-        patterns = [f"*{suffix}" for suffix in _ALLOWED_SUFFIXES]
+        patterns = [f"*{suffix}" for suffix in (*_ALLOWED_SUFFIXES, *_BASE_SUFFIXES)]
         return Path(snapshot_download(reference, allow_patterns=patterns, local_dir=folder))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise PoolError(

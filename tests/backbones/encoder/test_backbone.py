@@ -17,7 +17,7 @@ from samner.backbones.encoder.backbone import EncoderBackbone, _batches
 from samner.errors import ModelError, SamnerError
 from samner.files import sha256
 from samner.merging import LoraAdapter, merge
-from samner.types import Entity, entity_types
+from samner.types import Entity, EntityType, entity_types
 
 TYPES = entity_types(["drug", "disease", "person", "team"])
 TEXTS = [
@@ -77,6 +77,16 @@ def write_adapter(
 
 def ask(base: EncoderBackbone, *models: str) -> dict[str, Answers]:
     return base.predict(TEXTS, TYPES, models, THRESHOLD)
+
+
+def ask_types(base: EncoderBackbone, types: tuple[EntityType, ...], model: str = BASE) -> dict[str, float]:
+    """The score of "Aspirin" for each type."""
+    (found,) = base.predict(TEXTS[:1], types, [model], 1e-6)[model]
+    return {e.label: e.score for e in found if TEXTS[0][e.start : e.end] == "Aspirin"}
+
+
+def logit(probability: float) -> float:
+    return math.log(probability / (1 - probability))
 
 
 def scores(answers: Answers) -> list[dict[tuple[int, int, str], float]]:
@@ -250,6 +260,34 @@ class TestPredict:
     def test_the_description_counts(self, base: EncoderBackbone) -> None:
         described = entity_types({"drug": "a football club", "disease": "", "person": "", "team": ""})
         assert far(base.predict(TEXTS, described, [BASE], THRESHOLD)[BASE], ask(base, BASE)[BASE])
+
+    def test_a_type_gains_by_its_novelty(self, base: EncoderBackbone) -> None:
+        types = entity_types(["drug", "medicine", "spaceship"])
+        before = ask_types(base, types)
+        base.novelty = 4.0
+        after = ask_types(base, types)
+        taught = base.known_types()
+        assert "drug" in taught and "medicine" not in taught
+        assert after["drug"] == pytest.approx(before["drug"], abs=1e-4)
+        cosine = float((base.type_vectors(["medicine"]) @ base.type_vectors(taught).T).max())
+        gain = logit(after["medicine"]) - logit(before["medicine"])
+        assert gain == pytest.approx(4 * (1 - cosine), abs=0.05)
+        assert logit(after["spaceship"]) - logit(before["spaceship"]) > gain
+
+    def test_what_an_expert_was_taught_is_not_novel_to_it(self, base: EncoderBackbone, tmp_path: Path) -> None:
+        base.novelty = 4.0
+        adapter = write_adapter(base, tmp_path / "one", strength=0.0)
+        base.add_expert("taught", adapter, ["medicine"])
+        base.add_expert("untaught", adapter)
+        base.add_task_model("merged", {}, ["medicine"])
+        types = entity_types(["medicine"])
+        scores = {name: ask_types(base, types, name)["medicine"] for name in ("taught", "merged", "untaught", BASE)}
+        assert scores["taught"] == pytest.approx(scores["merged"], abs=1e-4)
+        assert scores["untaught"] == pytest.approx(scores[BASE], abs=1e-4)
+        assert scores["taught"] < scores["untaught"]
+        base.remove("taught")
+        base.add_expert("taught", adapter)
+        assert ask_types(base, types, "taught")["medicine"] == pytest.approx(scores["untaught"], abs=1e-4)
 
     def test_many_texts_are_read_in_batches(self, base: EncoderBackbone, monkeypatch: pytest.MonkeyPatch) -> None:
         together = ask(base, BASE)[BASE]

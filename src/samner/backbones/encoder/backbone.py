@@ -42,6 +42,10 @@ class EncoderBackbone(Backbone):
     Args:
         reference: Where the sentence encoder comes from; see ``samner.embedding.sentence_encoder``.
         device: A torch device name.
+
+    Attributes:
+        novelty: What is added to the logits of a type for its novelty, which is 1 minus the cosine with the most
+            similar type that the model was taught: of types unlike any taught the model is sure too seldom.
     """
 
     family: ClassVar[str] = "encoder"
@@ -59,12 +63,14 @@ class EncoderBackbone(Backbone):
         limit = int(self._sentences.max_seq_length or self.encoder.config.max_position_embeddings)
         self.max_tokens = limit - len(self.tokenizer.prefix) - len(self.tokenizer.suffix)
         self.threshold = 0.5
+        self.novelty = 0.0
         self.types: dict[str, list[str]] = {}
         self.data: list[Any] = []
         self._vectors: dict[str, Tensor] = {}
         self._peft: Any = None
         self._counter = itertools.count()
         self._experts: dict[str, str] = {}
+        self._taught: dict[str, tuple[str, ...]] = {}
         self._task_models: dict[str, dict[str, Tensor]] = {}
         self._linears = {
             name: module
@@ -86,7 +92,7 @@ class EncoderBackbone(Backbone):
         try:
             reference, encoder_sha = card["sentence_encoder"]["reference"], card["sentence_encoder"]["sha256"]
             file, digest = card["weights"]["file"], card["weights"]["sha256"]
-            threshold = float(card["threshold"])
+            threshold, novelty = float(card["threshold"]), float(card["novelty"])
             types = {str(name): [str(prompt) for prompt in prompts] for name, prompts in card["types"].items()}
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ModelError(f"{folder / 'base.json'}: not the card of an encoder base ({error!r})") from error
@@ -102,7 +108,7 @@ class EncoderBackbone(Backbone):
             backbone._set(load_file(path, device=device))
         except (SafetensorError, RuntimeError) as error:
             raise ModelError(f"{path}: not the weights of a base on {reference} ({_line(error)})") from error
-        backbone.threshold = threshold
+        backbone.threshold, backbone.novelty = threshold, novelty
         backbone.types = types
         backbone.data = list(card.get("data", ()))
         backbone.fingerprint = backbone._fingerprint()
@@ -129,6 +135,7 @@ class EncoderBackbone(Backbone):
                 "sentence_encoder": {"reference": self.reference, "sha256": _encoder_sha(self.reference)},
                 "weights": {"file": WEIGHTS, "sha256": sha256(folder / WEIGHTS)},
                 "threshold": self.threshold,
+                "novelty": self.novelty,
                 "types": self.types,
                 **(card or {}),
             },
@@ -139,7 +146,8 @@ class EncoderBackbone(Backbone):
         fused._set(self._tensors())
         for module, delta in self._task_models[name].items():
             fused._linears[module].weight += delta
-        fused.threshold, fused.types = self.threshold, self.types
+        fused.threshold, fused.novelty = self.threshold, self.novelty
+        fused.types = self.types | {name: list(self._taught[name])}
         fused.save(folder, card={"data": self.data})  # what taught it, and under which licences
 
     def _tensors(self) -> dict[str, Tensor]:
@@ -177,7 +185,7 @@ class EncoderBackbone(Backbone):
     def module_shapes(self) -> dict[str, tuple[int, int]]:
         return {name: (module.out_features, module.in_features) for name, module in self._linears.items()}
 
-    def add_expert(self, name: str, folder: Path) -> None:
+    def add_expert(self, name: str, folder: Path, types: Sequence[str] = ()) -> None:
         from peft import PeftModel
 
         self._check_free(name)
@@ -193,6 +201,7 @@ class EncoderBackbone(Backbone):
             raise ModelError(f"{folder}: not an adapter that fits this base ({_line(error)})") from error
         self._peft.eval()
         self._experts[name] = adapter
+        self._taught[name] = tuple(types)
 
     def _check_adapter(self, folder: Path) -> None:
         """Refuse an adapter whose tensors do not fit, before PEFT, which would find out halfway, touches the base."""
@@ -212,7 +221,7 @@ class EncoderBackbone(Backbone):
             if not fits:
                 raise ModelError(f"{path}: {key} is {shape}, this base has {(out, into)}")
 
-    def add_task_model(self, name: str, deltas: Mapping[str, Tensor]) -> None:
+    def add_task_model(self, name: str, deltas: Mapping[str, Tensor], types: Sequence[str] = ()) -> None:
         self._check_free(name)
         shapes = self.module_shapes()
         for module, delta in deltas.items():
@@ -220,6 +229,7 @@ class EncoderBackbone(Backbone):
                 have = shapes.get(module, "no such module")
                 raise ModelError(f"the task vector of {module!r} is {tuple(delta.shape)}, this base has {have}")
         self._task_models[name] = {k: v.to(self.device, torch.float32) for k, v in deltas.items()}
+        self._taught[name] = tuple(types)
 
     def task_vectors(self, name: str) -> Mapping[str, Tensor]:
         return self._task_models[name]
@@ -230,6 +240,7 @@ class EncoderBackbone(Backbone):
 
     def remove(self, name: str) -> None:
         self._task_models.pop(name, None)
+        self._taught.pop(name, None)
         if name in self._experts:
             self._drop(self._experts.pop(name))
 
@@ -290,39 +301,35 @@ class EncoderBackbone(Backbone):
     ) -> dict[str, list[list[Entity]]]:
         tokens = self.tokenizer(texts)
         vectors = self.type_vectors([t.prompt for t in types])
+        bonus = {model: self._bonus(model, vectors) for model in models}
         result: dict[str, list[list[Entity]]] = {model: [[] for _ in texts] for model in models}
         for rows in _batches([t.cost for t in tokens], _BATCH_TOKENS):
             group = [tokens[i] for i in rows]
             for model, words in self._states(group, models):
-                self._decode(words, vectors, rows, tokens, types, threshold, result[model])
+                probabilities = (self.heads(words, vectors) + bonus[model]).sigmoid()
+                _decode(probabilities, rows, tokens, types, threshold, result[model])
         return result
+
+    def _bonus(self, model: str, vectors: Tensor) -> Tensor:
+        """L x 1: what a model's logits of the types with these L vectors gain by their novelty."""
+        taught = [*self.known_types(), *self._taught.get(model, ())]
+        if not self.novelty or not taught:
+            return vectors.new_zeros(len(vectors), 1)
+        nearest = (vectors @ self.type_vectors(taught).T).max(dim=1).values
+        return self.novelty * (1 - nearest.clamp(max=1)).unsqueeze(1)
 
     def run(
         self, encoder: Any, texts: Sequence[str], types: Sequence[EntityType], threshold: float
     ) -> list[list[Entity]]:
-        """Candidate entities by an encoder given as such, for instance one in training."""
+        """Candidate entities by an encoder given as such, for instance one in training; no type is novel to it."""
         tokens = self.tokenizer(texts)
         vectors = self.type_vectors([t.prompt for t in types])
         result: list[list[Entity]] = [[] for _ in texts]
         with torch.no_grad():
             for rows in _batches([t.cost for t in tokens], _BATCH_TOKENS):
                 words = word_vectors(encoder, collate([tokens[i] for i in rows], self.tokenizer).to(self.device))
-                self._decode(words, vectors, rows, tokens, types, threshold, result)
+                _decode(self.heads(words, vectors).sigmoid(), rows, tokens, types, threshold, result)
         return result
-
-    def _decode(
-        self,
-        words: Tensor,
-        vectors: Tensor,
-        rows: Sequence[int],
-        tokens: Sequence[Tokens],
-        types: Sequence[EntityType],
-        threshold: float,
-        result: list[list[Entity]],
-    ) -> None:
-        probabilities = self.heads(words, vectors).sigmoid().cpu().numpy()
-        for row, i in enumerate(rows):
-            result[i] = decode(probabilities[row, : len(tokens[i].words)], tokens[i].words, types, threshold)
 
     @torch.inference_mode()
     def _states(self, tokens: Sequence[Tokens], models: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
@@ -352,6 +359,20 @@ class EncoderBackbone(Backbone):
             wrapped = self.encoder.get_submodule(module) is not linear  # by PEFT, where an expert adapts the module
             weights[module + (".base_layer.weight" if wrapped else ".weight")] = linear.weight + delta
         return lambda **inputs: functional_call(self.encoder, weights, (), inputs)
+
+
+def _decode(
+    probabilities: Tensor,
+    rows: Sequence[int],
+    tokens: Sequence[Tokens],
+    types: Sequence[EntityType],
+    threshold: float,
+    result: list[list[Entity]],
+) -> None:
+    """Put the entities of a batch, whose texts are those of these rows, into the result."""
+    values = probabilities.cpu().numpy()
+    for row, i in enumerate(rows):
+        result[i] = decode(values[row, : len(tokens[i].words)], tokens[i].words, types, threshold)
 
 
 def _repeat(batch: Batch, times: int) -> Batch:
