@@ -6,6 +6,7 @@ python examples/demo.py
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from importlib import resources
 
 from rich.console import Console
@@ -17,6 +18,7 @@ from samner.cli.runtime import start
 
 LABELS = ["person", "organization", "city", "drug", "disease", "date"]
 STYLES = ["cyan", "green", "yellow", "magenta", "red", "blue"]
+"""Of the labels, in their order."""
 
 
 def selection_table(model: TaskModel) -> Table:
@@ -31,12 +33,12 @@ def selection_table(model: TaskModel) -> Table:
     return table
 
 
-def marked(text: str, entities: list[Entity]) -> Text:
+def marked(text: str, entities: Sequence[Entity], labels: Sequence[str]) -> Text:
     """The text with its entities coloured and named."""
     result, last = Text(), 0
     for entity in entities:
         result.append(text[last : entity.start])
-        style = STYLES[LABELS.index(entity.label)]
+        style = STYLES[labels.index(entity.label)]
         result.append(f"[{text[entity.start : entity.end]}]", style=f"bold {style}")
         result.append(f" {entity.label}", style=f"italic {style}")
         last = entity.end
@@ -61,7 +63,7 @@ def main() -> None:
     console.print(f"Selected and merged in {time.perf_counter() - started:.1f} s.\n")
 
     for text, entities in zip(texts, model.predict(texts), strict=True):
-        console.print(marked(text, entities))
+        console.print(marked(text, entities, LABELS))
 
 
 if __name__ == "__main__":

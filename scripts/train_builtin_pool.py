@@ -65,7 +65,7 @@ class Trainer:
         everything = [name for sets in self.domains.values() for name in sets]
         foreign = sorted({t.prompt for name in everything for t in self.set(name, "train").types})
         if self.most is not None:
-            train = [replace(data, examples=data.examples[: self.most]) for data in train]
+            train = [d if d.name in self.foundation else replace(d, examples=d.examples[: self.most]) for d in train]
             return TrainingData(train, (), foreign, self.paraphrases)
         dev = [self.set(name, "dev") for name in names if name not in self.foundation]
         return TrainingData(train, dev, foreign, self.paraphrases)
@@ -118,8 +118,10 @@ def compare(trainer: Trainer) -> None:
     plan = trainer.settings["compare"]
     trainer.most = plan["texts"]
     for name, variant in plan["variants"].items():
-        seen = [d for d in trainer.domains if d not in plan["hidden"]]
-        names = [*trainer.foundation, *(s for d in seen if variant["mixture"] for s in trainer.domains[d])]
+        seen = [d for d in variant.get("domains", trainer.domains) if d not in plan["hidden"]]
+        names = [s for d in seen for s in trainer.domains[d]]
+        if variant.get("foundation"):
+            names = [*trainer.foundation, *names]
         changes = {"paraphrase_rate": variant["paraphrase_rate"]}
         base = Recipe.of(trainer.settings["base"]["recipe"] | changes | {"steps": plan["base_steps"]})
         pool = trainer.base(trainer.runs / f"compare-{name}", names, base, encoder=variant["encoder"])
@@ -130,10 +132,9 @@ def compare(trainer: Trainer) -> None:
 
 def train(trainer: Trainer) -> None:
     """Train the parts of the built-in pool."""
-    settings = trainer.settings["base"]
     every = [name for sets in trainer.domains.values() for name in sets]
-    names = [*trainer.foundation, *(every if settings["mixture"] else [])]
-    pool = trainer.base(trainer.runs / "builtin", names, Recipe.of(settings["recipe"]), encoder=settings["encoder"])
+    recipe = Recipe.of(trainer.settings["base"]["recipe"])
+    pool = trainer.base(trainer.runs / "builtin", [*trainer.foundation, *every], recipe, encoder=True)
     recipe = Recipe.of(trainer.settings["expert"]["recipe"])
     for domain, sets in trainer.domains.items():
         trainer.expert(pool, domain, sets, recipe, pool.folder / "experts" / domain)
@@ -147,7 +148,7 @@ def assemble(trainer: Trainer) -> None:
         shutil.copytree(trainer.runs / "builtin", target, dirs_exist_ok=True)
         base = target / "base" / "base.json"
         trained = read_json(base)
-        write_json(base, trained | {"threshold": trainer.settings["base"]["threshold"]})
+        write_json(base, trained | {key: trainer.settings["base"][key] for key in ("threshold", "novelty")})
         for card in sorted(target.rglob("expert.json")):
             weights = card.parent / "adapter_model.safetensors"
             save_file({k: v.half() for k, v in load_file(weights).items()}, weights)
@@ -171,9 +172,10 @@ def model_card(trainer: Trainer, pool: ExpertPool, threshold: float) -> str:
     lines = [
         "# The built-in pool",
         "",
-        "A base model and six experts for English named entity recognition, over all-MiniLM-L6-v2 (Apache-2.0, from",
-        f"the package {base['sentence_encoder']['reference']}, whose token embeddings it uses as they are). Made by",
-        "`scripts/train_builtin_pool.py` with `scripts/builtin_pool.yaml`. Weights are in half precision.",
+        f"A base model and {len(pool.experts)} experts for English named entity recognition, over all-MiniLM-L6-v2",
+        f"(Apache-2.0, from the package {base['sentence_encoder']['reference']}, whose token embeddings it uses",
+        "as they are). Made by `scripts/train_builtin_pool.py` with `scripts/builtin_pool.yaml`. Weights are in half",
+        "precision.",
         f"Scores: strict span micro-F1 on the first {texts} texts of each dev split, averaged over data sets, at the",
         f"threshold {threshold} that training used; the pool ships with {base['threshold']}. Seconds are of two",
         "CPU cores that did other work besides.",
@@ -192,7 +194,7 @@ def model_card(trainer: Trainer, pool: ExpertPool, threshold: float) -> str:
     ]
     lines += ["| data set | taught | source | licence as stated |", "|---|---|---|---|"]
     for domain, sets in {"base": trainer.settings["foundation"], **trainer.settings["domains"]}.items():
-        taught = domain if domain == "base" else f"base, {domain}" if trainer.settings["base"]["mixture"] else domain
+        taught = domain if domain == "base" else f"base, {domain}"
         lines += [f"| {name} | {taught} | {s['source']} | {s['licence']} |" for name, s in sets.items()]
     lines += [
         "",

@@ -10,13 +10,22 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from samner.errors import PoolError, SamnerError
 from samner.extract import MODES, STRATEGIES, Merge, TaskModel, check_threshold
 from samner.merging import make_method, merge, methods
 from samner.pool import ExpertPool
-from samner.selection import Selection, select_by_sampling, select_by_similarity
+from samner.selection import (
+    Count,
+    Selection,
+    check_count,
+    check_votes,
+    select_by_sampling,
+    select_by_similarity,
+    warning,
+)
 from samner.types import EntityType, LabelsLike, entity_types
 
 
@@ -26,8 +35,9 @@ def adapt(
     labels: LabelsLike,
     *,
     mode: str = "union",
-    experts: int = 3,
+    experts: Count = 3,
     samples: int = 10,
+    votes: str = "majority",
     seed: int = 0,
     method: str = "ties",
     threshold: float | None = None,
@@ -43,8 +53,10 @@ def adapt(
         mode: ``"union"`` (what either task model finds), ``"intersection"``, ``"similarity"`` or ``"sampling"`` (one
             task model alone), or ``"economy"``: one merge of every expert that either strategy picked, weighted by
             how many picked it, for a single pass.
-        experts: How many experts each strategy picks.
+        experts: How many experts each strategy picks; ``"auto"``: those that come close to its best, at most three.
         samples: How many texts selection by sampling draws.
+        votes: What it ranks experts by: ``"majority"``, their F1 against what most of them find, or ``"soft"``, their
+            confidence in what the others support.
         seed: Of that draw, and of merge methods that are random.
         method: Merge method; see ``samner.merging.methods``.
         threshold: Score from which an entity counts; the base model's own by default.
@@ -76,11 +88,20 @@ def adapt(
     backbone = pool.backbone
     limit = backbone.threshold if threshold is None else check_threshold(threshold)
 
-    selections = select(pool, texts, types, mode=mode, count=experts, samples=samples, seed=seed, exclude=exclude)
+    selections = select(
+        pool, texts, types, mode=mode, count=experts, samples=samples, votes=votes, seed=seed, exclude=exclude
+    )
     merges = {
         name: task_model(pool, weights, method, parameters) for name, weights in recipes(selections, mode).items()
     }
-    settings = {"method": method, "parameters": parameters, "experts": experts, "samples": samples, "seed": seed}
+    settings = {
+        "method": method,
+        "parameters": parameters,
+        "experts": experts,
+        "samples": samples,
+        "votes": votes,
+        "seed": seed,
+    }
     return TaskModel(backbone, pool.base_folder, types, mode, merges, selections, settings, limit)
 
 
@@ -90,8 +111,9 @@ def select(
     types: Sequence[EntityType],
     *,
     mode: str = "union",
-    count: int = 3,
+    count: Count = 3,
     samples: int = 10,
+    votes: str = "majority",
     seed: int = 0,
     exclude: Iterable[str] = (),
 ) -> dict[str, Selection]:
@@ -101,18 +123,23 @@ def select(
         PoolError: If the pool is empty, or an expert is unknown or of another base.
         SamnerError: If no text is left or a number is out of range.
     """
+    check_count(count)
+    check_votes(votes)
     excluded = set(exclude)
     cards = pool.experts
     if unknown := excluded - set(cards):
         raise PoolError(f"{pool.folder} has no expert {min(unknown)!r} to leave out; it has: {', '.join(cards)}")
     cards = {name: card for name, card in cards.items() if name not in excluded}
     similarity = select_by_similarity(cards, texts, count)
+    warn = warning(cards, similarity.cosine, types)
+    similarity = replace(similarity, warning=warn)
     if mode == "similarity":
         return {"similarity": similarity}
     pool.load_experts(cards)
     sampling = select_by_sampling(
-        pool.backbone, similarity.cosine, texts, types, count=count, samples=samples, seed=seed
+        pool.backbone, similarity.cosine, texts, types, count=count, samples=samples, votes=votes, seed=seed
     )
+    sampling = replace(sampling, warning=warn)
     return {"sampling": sampling} if mode == "sampling" else {"similarity": similarity, "sampling": sampling}
 
 

@@ -59,11 +59,30 @@ def _load(reference: str, device: str) -> SentenceTransformer:
 def embed_domain(texts: Sequence[str], reference: str = MINILM, device: str = "cpu") -> npt.NDArray[np.float32]:
     """The domain embedding: the mean of the L2-normalised sentence embeddings of the texts, itself normalised.
 
+    The last few are kept in memory: a domain that is adapted to in several ways is embedded once. Do not change them.
+
     Source: Ding, Wei and Fan (ACL 2025), who compare domains by the cosine of these means.
     """
+    return _embed_domain(tuple(texts), reference, device)
+
+
+@lru_cache(maxsize=32)
+def _embed_domain(texts: tuple[str, ...], reference: str, device: str) -> npt.NDArray[np.float32]:
     sound = [text.encode("utf-8", "replace").decode() for text in texts]  # half surrogate pairs become "?"
     vectors = sentence_encoder(reference, device).encode(
         sound, normalize_embeddings=True, show_progress_bar=False, batch_size=64
     )
-    mean = np.asarray(vectors, dtype=np.float32).mean(axis=0)
-    return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-12), dtype=np.float32)
+    return unit_mean(np.asarray(vectors, dtype=np.float32))
+
+
+def unit_mean(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """The mean of the rows at length 1, read-only; zeros if it is zero."""
+    mean = vectors.mean(axis=0)
+    mean = np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-12), dtype=np.float32)
+    mean.flags.writeable = False
+    return mean
+
+
+def spread(texts: Sequence[str], most: int = 500) -> Sequence[str]:
+    """At most so many of a data set's texts, spread evenly over it: more do not move the mean."""
+    return texts[:: -(-len(texts) // most)] if texts else texts

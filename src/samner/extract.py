@@ -10,7 +10,7 @@ from pathlib import Path
 from shutil import copytree
 from typing import Any
 
-from samner.backbones import Backbone, load_backbone
+from samner.backbones import Backbone, is_server, load_backbone
 from samner.chunking import predict_long
 from samner.data.checks import to_fields
 from samner.errors import ModelError, SamnerError
@@ -172,6 +172,12 @@ class TaskModel:
     def load(cls, folder: str | Path, device: str = "cpu") -> TaskModel:
         """Read a model that ``save`` wrote.
 
+        Args:
+            folder: Of the model.
+            device: A torch device name. Or a server, by its URL or a JSON file, that has the model's parts as adapters
+                under the names of their strategies, as ``samner export --to vllm`` writes them: the folder needs no
+                weights then (``*.safetensors``).
+
         Raises:
             ModelError: If there is none, or a file is missing, damaged or not as the manifest says.
         """
@@ -182,8 +188,11 @@ class TaskModel:
         if not path.is_file():
             raise ModelError(f"{path}: no such file, so {folder} is not a saved task model")
         manifest = read_json(path)
+        served = is_server(device)
         try:
             for name, digest in manifest["files"].items():
+                if served and name.endswith(".safetensors"):
+                    continue
                 file = inside(folder, name)
                 if not file.is_file():
                     raise ModelError(f"{file}: missing")
@@ -197,9 +206,12 @@ class TaskModel:
             if unlisted := listed - set(manifest["files"]):
                 raise ModelError(f"{path}: lists no checksum of {min(unlisted)}")
             backbone = load_backbone(folder / "base", device)
-            if backbone.fingerprint != manifest["base"]:
+            if not served and backbone.fingerprint != manifest["base"]:
                 raise ModelError(f"{folder / 'base'}: is not the base model that the manifest names")
             for name, merge in {merge.model: merge for merge in merges.values()}.items():
+                if served:
+                    backbone.add_served(name, next(strategy for strategy in merges if merges[strategy].model == name))
+                    continue
                 deltas = DeltaFile.open(inside(folder, f"{name}.safetensors"))
                 backbone.add_task_model(name, dict(deltas.dense()), merge.types)
             model = cls(

@@ -7,16 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from samner.backbones import TrainingData, TrainingSet
-from samner.embedding import MINILM, embed_domain
+from samner.embedding import MINILM, embed_domain, spread
 from samner.errors import SamnerError
 from samner.evaluation.scoring import scored_labels
 from samner.files import atomic_folder
 from samner.pool import DataSource, ExpertCard, ExpertPool
 from samner.pool.card import check_name
 from samner.types import EntityType, Example
-
-_EMBEDDED_TEXTS = 500
-"""Texts that enter the domain embedding, spread evenly over each data set: more do not move the mean."""
 
 
 def training_set(name: str, examples: Sequence[Example], types: Sequence[EntityType] | None = None) -> TrainingSet:
@@ -66,7 +63,7 @@ def train_expert(
     check_name(name)
     with atomic_folder(out) as temporary:
         record = pool.backbone.train_expert(data, temporary, options or {}, run=run, resume=resume)
-        texts = [text for data_set in data.train for text in _spread([e.text for e in data_set.examples])]
+        texts = [text for data_set in data.train for text in spread([e.text for e in data_set.examples])]
         card = ExpertCard(
             name=name,
             base=pool.backbone.fingerprint,
@@ -81,7 +78,3 @@ def train_expert(
         )
         card.write(temporary)
     return ExpertCard.read(out)
-
-
-def _spread(texts: Sequence[str]) -> Sequence[str]:
-    return texts[:: -(-len(texts) // _EMBEDDED_TEXTS)]

@@ -77,6 +77,8 @@ class Entity:
         label: Name of its entity type.
         score: Confidence in [0, 1]; 1 for gold.
         found_by: Names of the task models that found it; empty for gold.
+        aligned: How a model's answer was found in the text: ``"exact"``, or ``"normalised"`` (by other case or
+            blanks); empty for gold and for models that answer in offsets.
     """
 
     start: int
@@ -84,6 +86,7 @@ class Entity:
     label: str
     score: float = 1.0
     found_by: tuple[str, ...] = ()
+    aligned: str = ""
 
     @property
     def key(self) -> tuple[int, int, str]:

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 VERBS = [
-    *(["extract"], ["adapt"], ["select"], ["train"], ["merge"], ["export"], ["evaluate"], ["pool"]),
+    *(["extract"], ["adapt"], ["select"], ["train"], ["merge"], ["export"], ["evaluate"], ["benchmark"]),
+    *(["pool"], ["prompts"]),
     *(["pool", verb] for verb in ("create", "list", "show", "add", "remove", "verify")),
+    *(["prompts", verb] for verb in ("list", "show")),
 ]
 HEAVY = ("torch", "transformers", "peft", "sentence_transformers", "datasets", "safetensors", "numpy")
 
@@ -34,7 +36,7 @@ def test_help_keeps_its_paragraphs(samner, verb):
     result = samner(*verb, "-h")
     assert result.exit_code == 0
     assert " ".join([verb[0], *verb[1:]]) in result.stdout
-    assert "[required]" in result.stdout or verb[-1] in ("pool", "list", "verify", "evaluate")
+    assert "[required]" in result.stdout or verb[-1] in ("pool", "prompts", "list", "verify", "evaluate")
 
 
 def test_version(samner):

@@ -13,7 +13,9 @@ from samner.types import Entity, Example
 datasets = pytest.importorskip("datasets")
 
 EXAMPLES = [
-    Example("Rome and 😀 Bonn", (Entity(0, 4, "city"), Entity(11, 15, "city", 0.25, ("similarity", "sampling")))),
+    Example(
+        "Rome and 😀 Bonn", (Entity(0, 4, "city"), Entity(11, 15, "city", 0.25, ("similarity", "sampling"), "exact"))
+    ),
     Example("nothing"),
 ]
 TAGGED = [Example("Bad Bunny sings", (Entity(0, 9, "PER"),)), Example("in Rome", (Entity(3, 7, "LOC"),))]

@@ -52,15 +52,24 @@ def test_offsets_count_code_points(tmp_path: Path, text: str) -> None:
 def test_gold_has_its_text_and_predictions_also_who_found_them(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     write_examples(
-        [Example("Rome and Bonn", (Entity(0, 4, "city"), Entity(9, 13, "city", 0.123456, ("sampling",))))], path
+        [
+            Example(
+                "Rome and Bonn", (Entity(0, 4, "city"), Entity(9, 13, "city", 0.123456, ("sampling",), "normalised"))
+            )
+        ],
+        path,
     )
     assert json.loads(path.read_text()) == {
         "text": "Rome and Bonn",
         "entities": [
             {"start": 0, "end": 4, "label": "city", "text": "Rome"},
-            {"start": 9, "end": 13, "label": "city", "text": "Bonn", "score": 0.1235, "found_by": ["sampling"]},
+            {
+                **{"start": 9, "end": 13, "label": "city", "text": "Bonn", "score": 0.1235},
+                **{"found_by": ["sampling"], "aligned": "normalised"},
+            },
         ],
     }
+    assert read_examples(path)[0].entities[1].aligned == "normalised"
 
 
 def test_reads_what_it_need_not_understand(tmp_path: Path) -> None:
@@ -137,6 +146,7 @@ def entity(**changes: object) -> str:
         (entity(score=True), "score must be a number from 0 to 1, not True"),
         (entity(score=float("nan")), "score must be a number from 0 to 1, not nan"),
         (entity(found_by="sampling"), "found_by must be a list of strings, not 'sampling'"),
+        (entity(aligned=["exact"]), "aligned must be a string, not ['exact']"),
         (
             '{"text": "Rome", "entities": [{"start": 0, "end": 4, "label": "city"},'
             ' {"start": 0, "end": 4, "label": "city", "score": 0.5}]}',

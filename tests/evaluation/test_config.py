@@ -32,7 +32,7 @@ def write(folder: Path, values: Any) -> Path:
 def test_defaults(folder: Path) -> None:
     path = write(folder, {"targets": TARGETS})
     target = Target("pharma", folder / "test.jsonl", folder / "unlabeled.jsonl")
-    assert read_config(path) == Config(path, "builtin", (target,))
+    assert read_config(path) == Config(path=path, pool="builtin", targets=(target,))
 
 
 def test_everything(folder: Path) -> None:

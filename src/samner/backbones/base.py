@@ -105,6 +105,18 @@ class Backbone(ABC):
             ModelError: If a module is unknown or a shape does not fit.
         """
 
+    def add_served(self, name: str, served_as: str) -> None:
+        """Register a task model that a server has; only for bases that are asked through one.
+
+        Args:
+            name: For ``predict``.
+            served_as: What the server calls it, unless the description of the server says otherwise.
+
+        Raises:
+            ModelError: If the server has no such model.
+        """
+        raise NotImplementedError
+
     @abstractmethod
     def task_vectors(self, name: str) -> Mapping[str, Tensor]:
         """The dense task vectors that ``add_task_model`` was given under a name."""

@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from samner.cli import adapt, evaluate, export, extract, merge, pool, select, train
+from samner.cli import adapt, benchmark, evaluate, export, extract, merge, pool, prompts, select, train
 from samner.cli.help import add_command
 from samner.cli.output import say
 from samner.errors import SamnerError
@@ -70,6 +70,8 @@ add_command(app, "adapt", adapt.adapt)
 add_command(app, "select", select.select)
 add_command(app, "train", train.train)
 app.add_typer(pool.app, name="pool")
+app.add_typer(prompts.app, name="prompts")
 add_command(app, "merge", merge.merge)
 add_command(app, "export", export.export)
 add_command(app, "evaluate", evaluate.evaluate)
+add_command(app, "benchmark", benchmark.benchmark)

@@ -48,7 +48,13 @@ Format = Annotated[
     ),
 ]
 Device = Annotated[
-    str, typer.Option("--device", metavar="DEVICE", help="'cpu', 'cuda', ..., or 'auto': a GPU if there is one.")
+    str,
+    typer.Option(
+        "--device",
+        metavar="DEVICE",
+        help="'cpu', 'cuda', ..., or 'auto': a GPU if there is one. For a language model also a server that has it "
+        "(vLLM): the URL of its API, as http://host:8000/v1, or a JSON file; see docs/serving.md.",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs, on standard output.")]
 

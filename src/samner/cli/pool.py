@@ -24,18 +24,65 @@ app = typer.Typer(no_args_is_help=True, help="Make, look at, change and check po
 Changed = Annotated[str, typer.Argument(metavar="POOL", help="The folder of the pool.")]
 
 
+_LANGUAGE_MODELS = "Over a language model"
+
+
 def create(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The pool to make; must not exist.")],
-    source: Annotated[str, typer.Option("--from", metavar="POOL", help="The pool to copy.")] = "builtin",
+    source: Annotated[
+        str | None, typer.Option("--from", metavar="POOL", help="The pool to copy; 'builtin' if not given.")
+    ] = None,
     empty: Annotated[bool, typer.Option("--empty", help="Copy its base model only, no experts.")] = False,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="MODEL",
+            help="Instead of copying a pool, make an empty one over this causal language model: a hub id, or a "
+            "folder, which is copied. Code that comes with a model is run only with SAMNER_TRUST_REMOTE_CODE=1.",
+            rich_help_panel=_LANGUAGE_MODELS,
+        ),
+    ] = None,
+    prompt: Annotated[
+        str | None,
+        typer.Option(
+            "--prompt",
+            metavar="PROMPT",
+            help="How it is asked: a name that 'samner prompts list' shows, or a YAML file.",
+            rich_help_panel=_LANGUAGE_MODELS,
+        ),
+    ] = None,
+    link: Annotated[
+        bool,
+        typer.Option(
+            "--link", help="Use the model's folder where it is, do not copy it.", rich_help_panel=_LANGUAGE_MODELS
+        ),
+    ] = False,
+    four_bit: Annotated[
+        bool,
+        typer.Option(
+            "--four-bit",
+            help="Hold the model in 4 bits where there is a GPU; needs bitsandbytes.",
+            rich_help_panel=_LANGUAGE_MODELS,
+        ),
+    ] = False,
 ) -> None:
-    """Make a pool of your own, as a copy of another.
+    """Make a pool of your own: a copy of another, or an empty one over a language model.
 
     Example: samner pool create my-pool --from builtin
+
+    Example: samner pool create my-pool --model Qwen/Qwen2.5-7B
     """
     check_output_folder(folder)
+    if model is None and (prompt is not None or link or four_bit):
+        raise SamnerError("--prompt, --link and --four-bit are of a pool over a language model: give --model")
+    if model is not None and (source is not None or empty):
+        raise SamnerError("--model makes a new pool, --from and --empty copy one: give one or the other")
     start("cpu")
-    copied = _open(source)
+    if model is not None:
+        _create_over(folder, model, prompt=prompt or "json-by-type", link=link, four_bit=four_bit)
+        return
+    copied = _open(source or "builtin")
     from samner.pool import ExpertPool
 
     names = [] if empty else list(copied.experts)
@@ -47,6 +94,20 @@ def create(
                 made.add(copied.expert_folder(name))
         os.rename(made.folder, folder)
     say(f"made {folder} with {counted(len(names), 'expert')}")
+
+
+def _create_over(folder: Path, model: str, **settings: Any) -> None:
+    from samner.backbones.causal.card import create_base
+    from samner.pool import ExpertPool
+
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
+        base = Path(temporary) / "base"
+        base.mkdir()
+        with status("copying the model"):
+            create_base(base, model, **settings)
+            made = ExpertPool.create(Path(temporary) / "pool", base)
+        os.rename(made.folder, folder)
+    say(f"made {folder} over {model}; next: samner train DATA --pool {folder} --name NAME -o EXPERT")
 
 
 def list_(pool: options.Pool = "builtin", json: options.Json = False) -> None:

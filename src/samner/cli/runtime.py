@@ -29,7 +29,7 @@ def start(device: str, *, log: bool = False) -> str:
     """Import what the models need, without its chatter, and settle on a device.
 
     Args:
-        device: As given: a torch device, or ``"auto"``.
+        device: As given: a torch device, a server, or ``"auto"``.
         log: Whether samner's own log, of a training for instance, is shown.
 
     Returns:
@@ -54,8 +54,15 @@ def start(device: str, *, log: bool = False) -> str:
     transformers_logging.disable_progress_bar()
     for name in ("sentence_transformers", "transformers", "peft"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    from samner.backbones import is_server
+
+    if is_server(device):
+        return device
     if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        if not torch.cuda.is_available():
+            return "cpu"
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))  # of several processes, each has its own
+        return "cuda"
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:

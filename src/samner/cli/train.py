@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,8 +16,10 @@ import typer
 from samner.cli import options
 from samner.cli.inputs import check_output_folder
 from samner.cli.output import console, counted, say, write_json
+from samner.cli.recipes import Arguments, RecipeFile, read_recipe
+from samner.cli.rehearsal import show_dry_run
 from samner.cli.runtime import open_pool, start
-from samner.cli.training import find_sources, parse_licences, parse_options, read_sources, training_data
+from samner.cli.training import find_sources, parse_licences, read_sources, training_data
 from samner.errors import SamnerError
 
 if TYPE_CHECKING:
@@ -23,15 +28,23 @@ if TYPE_CHECKING:
 
 def train(
     data: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Argument(
             metavar="DATA...",
             help="Labelled texts: files, or folders with train.jsonl and, if there is one, dev.jsonl.",
+            show_default=False,
         ),
-    ],
-    name: Annotated[str, typer.Option("--name", metavar="NAME", help="Of the expert.", show_default=False)],
-    out: options.OutFolder,
-    pool: options.Pool = "builtin",
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Of the expert.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FOLDER", help="The folder to write; must not exist.")
+    ] = None,
+    pool: Annotated[
+        str | None,
+        typer.Option(
+            "--pool", metavar="POOL", help="'builtin' (the default), a folder, or the hub id of a pool (owner/name)."
+        ),
+    ] = None,
     dev: Annotated[
         list[Path] | None,
         typer.Option(
@@ -39,8 +52,8 @@ def train(
         ),
     ] = None,
     description: Annotated[
-        str, typer.Option("--description", metavar="TEXT", help="One line for the expert's card.")
-    ] = "",
+        str | None, typer.Option("--description", metavar="TEXT", help="One line for the expert's card.")
+    ] = None,
     licence: Annotated[
         list[str] | None,
         typer.Option(
@@ -57,6 +70,19 @@ def train(
         list[str] | None,
         typer.Option("--option", metavar="KEY=VALUE", help="A training option; repeated. A wrong one lists them all."),
     ] = None,
+    recipe: Annotated[
+        Path | None,
+        typer.Option(
+            "--recipe", metavar="FILE", help="Arguments and options from a YAML file; those of this command go first."
+        ),
+    ] = None,
+    dry: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Of a language model: show adapter, first question and steps of the training, and train nothing.",
+        ),
+    ] = False,
     format: options.Format = None,
     device: options.Device = "auto",
     json: options.Json = False,
@@ -66,56 +92,90 @@ def train(
     The expert is a LoRA adapter over the pool's base model; the pool itself is not changed. Without a dev split, a
     tenth of the texts is held out. Checkpoints go to FOLDER.run, which is removed in the end.
 
+    Over a language model, 'accelerate launch -m samner train ...' or 'torchrun -m samner train ...' shares the work
+    among several GPUs.
+
     Example: samner train my-data/ --name invoices -o invoices
     """
-    check_output_folder(out)
-    run = out.with_name(out.name + ".run")
-    if run.exists() and not resume:
-        raise SamnerError(f"{run} holds the checkpoint of an interrupted run: go on with --resume, or remove it")
-    if resume and not run.exists():
-        say(f"there is no checkpoint in {run}; starting from the beginning")
-    sources = find_sources(data, dev or ())
-    licences = parse_licences(licence or (), [source.name for source in sources])
-    read = read_sources(sources, format)
+    said = read_recipe(recipe) if recipe else RecipeFile()
+    given = Arguments(
+        data=tuple(data or said.data),
+        dev=tuple(dev or (() if data else said.dev)),
+        pool=pool or said.pool or "builtin",
+        licence=tuple(licence or said.licence),
+        options=tuple(option or ()) if max_minutes is None else (*(option or ()), f"max_minutes={max_minutes}"),
+    )
+    if dry:
+        show_dry_run(given, said, format, json=json)
+        return
+    name, out = name or said.name, out or said.out
+    for value, how in ((given.data, "DATA"), (name, "--name NAME"), (out, "-o FOLDER")):
+        if not value:
+            raise SamnerError(f"{how} is missing, on the command line and in a recipe")
+    assert name and out
+    with _place(out) as (out, run, first):
+        if first:
+            check_output_folder(out)
+            if run.exists() and not resume:
+                raise SamnerError(
+                    f"{run} holds the checkpoint of an interrupted run: go on with --resume, or remove it"
+                )
+            if resume and not run.exists():
+                say(f"there is no checkpoint in {run}; starting from the beginning")
+        sources = find_sources(given.data, given.dev)
+        licences = parse_licences(given.licence, [source.name for source in sources])
+        read = read_sources(sources, format)
 
-    device = start(device, log=True)
-    from samner.pool.card import check_name
-    from samner.train import train_expert
+        device = start(device, log=True)
+        from samner.pool.card import check_name
+        from samner.train import train_expert
 
-    check_name(name)
-    opened = open_pool(pool, device)
-    settings = _settings(option or (), max_minutes, opened.backbone.recipe_options())
-    labelled = training_data(read, int(settings.get("seed", 0)), opened.backbone.known_types())
-    say(f"training {name} on " + ", ".join(f"{s.name} ({counted(len(s.examples), 'text')})" for s in labelled.train))
-    try:
-        card = train_expert(
-            opened,
-            name,
-            labelled,
-            out,
-            options=settings,
-            description=description,
-            licences=licences,
-            run=run,
-            resume=resume,
-        )
-    except KeyboardInterrupt:
-        if run.exists():
-            say(f"the same command with --resume goes on from the checkpoint in {run}")
+        check_name(name)
+        opened = open_pool(given.pool, device)
+        settings = given.settings(said, opened.backbone.recipe_options())
+        labelled = training_data(read, int(settings.get("seed", 0)), opened.backbone.known_types(), quiet=not first)
+        sets = ", ".join(f"{s.name} ({counted(len(s.examples), 'text')})" for s in labelled.train)
+        if first:
+            say(f"training {name} on {sets}")
+        try:
+            card = train_expert(
+                opened,
+                name,
+                labelled,
+                out,
+                options=settings,
+                description=said.description if description is None else description,
+                licences=licences,
+                run=run,
+                resume=resume,
+            )
+        except KeyboardInterrupt:
+            if first and run.exists():
+                say(f"the same command with --resume goes on from the checkpoint in {run}")
+            elif first:
+                say("there was no checkpoint yet; the same command starts anew")
+            raise
+        if not first:
+            return
+        shutil.rmtree(run, ignore_errors=True)
+        if json:
+            write_json({"expert": str(out), "card": _plain(card)})
         else:
-            say("there was no checkpoint yet; the same command starts anew")
-        raise
-    shutil.rmtree(run, ignore_errors=True)
-    if json:
-        write_json({"expert": str(out), "card": _plain(card)})
-    else:
-        _show(card, out, pool)
+            _show(card, out, given.pool)
 
 
-def _settings(pairs: Sequence[str], max_minutes: float | None, known: dict[str, Any]) -> dict[str, Any]:
-    if max_minutes is not None:
-        pairs = [*pairs, f"max_minutes={max_minutes}"]
-    return parse_options(pairs, known)
+@contextmanager
+def _place(out: Path) -> Iterator[tuple[Path, Path, bool]]:
+    """Where this process writes the expert, where the run is, and whether it is the first of all.
+
+    Of several processes that share the work, the others write what they have to write to a folder that is thrown away.
+    """
+    run = out.with_name(out.name + ".run")
+    if os.environ.get("RANK", "0") == "0":
+        yield out, run, True
+        return
+    with tempfile.TemporaryDirectory(prefix="samner-") as scratch:
+        yield Path(scratch) / out.name, run, False
 
 
 def _plain(card: ExpertCard) -> dict[str, Any]:
@@ -135,6 +195,8 @@ def _show(card: ExpertCard, out: Path, pool: str) -> None:
     to.print(f"wrote {out}: {counted(len(card.types), 'type')}, {effort}")
     if outcome.get("best_score") is not None:
         to.print(f"dev F1 {outcome['best_score']:.3f}, best at step {outcome['best_step']}")
+    elif outcome.get("best_loss") is not None:
+        to.print(f"dev loss {outcome['best_loss']:.3f}, best at step {outcome['best_step']}")
     target = pool
     if pool == "builtin":
         target = "my-pool"

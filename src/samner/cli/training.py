@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,13 +105,14 @@ def read_sources(sources: Sequence[Source], format: str | None) -> list[Labelled
     ]
 
 
-def training_data(data: Sequence[Labelled], seed: int, foreign: Sequence[str]) -> TrainingData:
+def training_data(data: Sequence[Labelled], seed: int, foreign: Sequence[str], *, quiet: bool = False) -> TrainingData:
     """What to train on; part of the training texts is held out where there is no dev split.
 
     Args:
         data: The data sets.
         seed: Of the draw of what is held out.
         foreign: Prompts of types of other data sets.
+        quiet: Say nothing of what is held out.
 
     Raises:
         SamnerError: If nothing is labelled in one.
@@ -122,21 +123,22 @@ def training_data(data: Sequence[Labelled], seed: int, foreign: Sequence[str]) -
     train, dev = [], []
     for each in data:
         types = training_set(each.name, each.train).types
-        rest, held_out = _hold_out(each, seed) if each.dev is None else (each.train, each.dev)
+        rest, held_out = _hold_out(each, seed, quiet) if each.dev is None else (each.train, each.dev)
         train.append(training_set(each.name, rest, types))
         if held_out:
             dev.append(training_set(each.name, held_out, types))
     return TrainingData(train, dev, foreign)
 
 
-def _hold_out(data: Labelled, seed: int) -> tuple[list[Example], list[Example]]:
+def _hold_out(data: Labelled, seed: int, quiet: bool) -> tuple[list[Example], list[Example]]:
+    tell: Callable[[str], None] = (lambda line: None) if quiet else say
     texts = list(dict.fromkeys(example.text for example in data.train))
     count = max(_DEV_TEXTS, round(_DEV_SHARE * len(texts)))
     if len(texts) - count < _DEV_TEXTS:
-        say(f"{data.name}: too few texts ({len(texts)}) to hold some out: there is no dev score, no early stopping")
+        tell(f"{data.name}: too few texts ({len(texts)}) to hold some out: there is no dev score, no early stopping")
         return data.train, []
     picked = set(random.Random(seed).sample(texts, count))
-    say(f"{data.name}: {count} of its {len(texts)} texts, drawn at random, are held out as dev split")
+    tell(f"{data.name}: {count} of its {len(texts)} texts, drawn at random, are held out as dev split")
     return [e for e in data.train if e.text not in picked], [e for e in data.train if e.text in picked]
 
 

@@ -40,8 +40,8 @@ def check_example(example: Example) -> None:
 
 
 def to_fields(entity: Entity, text: str) -> dict[str, Any]:
-    """The entity as an object with all its fields and the text it covers."""
-    return {
+    """The entity as an object with all its fields and the text it covers; ``aligned`` only where there is one."""
+    fields = {
         "start": entity.start,
         "end": entity.end,
         "label": entity.label,
@@ -49,6 +49,7 @@ def to_fields(entity: Entity, text: str) -> dict[str, Any]:
         "score": round(float(entity.score), 4),
         "found_by": list(entity.found_by),
     }
+    return fields | {"aligned": entity.aligned} if entity.aligned else fields
 
 
 def example_from_fields(text: object, entities: object) -> Example:
@@ -90,7 +91,10 @@ def _from_fields(fields: object) -> Entity:
     found_by = [] if fields.get("found_by") is None else fields["found_by"]
     if not isinstance(found_by, list) or not all(isinstance(name, str) for name in found_by):
         raise DataError(f"found_by must be a list of strings, not {short(found_by)}")
-    return Entity(fields["start"], fields["end"], fields["label"], score, tuple(found_by))
+    aligned = fields.get("aligned") or ""
+    if not isinstance(aligned, str):
+        raise DataError(f"aligned must be a string, not {short(aligned)}")
+    return Entity(fields["start"], fields["end"], fields["label"], score, tuple(found_by), aligned)
 
 
 def _check_text(text: object) -> str:

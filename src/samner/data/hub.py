@@ -36,8 +36,8 @@ def from_dataset(dataset: Dataset) -> list[Example]:
 def to_dataset(examples: Iterable[Example]) -> Dataset:
     """A ``datasets.Dataset`` with the columns text and entities.
 
-    An entity has start, end, label, text, score (rounded to four digits) and found_by, gold or not, so that
-    all such datasets have the same features.
+    An entity has start, end, label, text, score (rounded to four digits), found_by and aligned (which may be null),
+    gold or not, so that all such datasets have the same features.
 
     Raises:
         DataError: If an example is not valid.
@@ -48,7 +48,7 @@ def to_dataset(examples: Iterable[Example]) -> Dataset:
         with located(f"examples[{index}]"):
             check_example(example)
         columns["text"].append(example.text)
-        columns["entities"].append([to_fields(entity, example.text) for entity in example.entities])
+        columns["entities"].append([{"aligned": None, **to_fields(e, example.text)} for e in example.entities])
     string, integer = datasets.Value("string"), datasets.Value("int64")
     entity = {
         "start": integer,
@@ -57,6 +57,7 @@ def to_dataset(examples: Iterable[Example]) -> Dataset:
         "text": string,
         "score": datasets.Value("float64"),
         "found_by": datasets.List(string),
+        "aligned": string,
     }
     features = datasets.Features({"text": string, "entities": datasets.List(entity)})
     return datasets.Dataset.from_dict(columns, features=features)

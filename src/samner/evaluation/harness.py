@@ -11,24 +11,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from samner.errors import SamnerError
-from samner.evaluation.config import Config, Target, read_config
+from samner.evaluation.common import chosen_targets, open_pool, pool_state, writable
+from samner.evaluation.config import Config, read_config
 from samner.evaluation.measure import Bench
 from samner.evaluation.progress import EvaluationProgress
 from samner.evaluation.results import Results, TargetResult, target_result
 from samner.evaluation.section import check_section, write_section
 from samner.evaluation.tables import markdown
 from samner.evaluation.target import TargetTexts, read_target
-from samner.extract import versions
-from samner.files import read_json, sha256, write_json
-from samner.pool import ExpertPool
-from samner.pool.card import CARD
+from samner.files import read_json, write_json
 
 _REVISION = 1
 """Raise it when the harness measures something else than before, so that kept results are not taken for new ones."""
@@ -61,10 +58,10 @@ def run(
             checked before the first target is measured.
     """
     settings = read_config(config, data)
-    chosen = _only(settings, only)
+    chosen = chosen_targets(settings, only)
     for folder in (out and out.parent, json_out and json_out.parent, work):
         if folder:
-            _writable(folder)
+            writable(folder)
     if out:
         check_section(out)
     targets = [read_target(target) for target in chosen]
@@ -91,15 +88,12 @@ def run(
 def _measure_all(
     config: Config, targets: Sequence[TargetTexts], work: Path | None, progress: EvaluationProgress
 ) -> list[TargetResult]:
-    try:
-        pool = ExpertPool.load(config.pool)
-    except SamnerError as error:
-        raise SamnerError(f"{config.path}: pool: {error}") from error
-    common = _common(pool, config)
+    pool = open_pool(config)
+    common = [_REVISION, config.settings(), pool_state(pool, config.baselines)]
     bench: Bench | None = None  # loading the experts takes seconds, for nothing if every result is there
     results = []
     for target in targets:
-        digest = hashlib.sha256(json.dumps([common, target.checksum]).encode()).hexdigest()
+        digest = hashlib.sha256(json.dumps([common, target.checksum], sort_keys=True).encode()).hexdigest()
         kept = work / f"{target.name}.json" if work else None
         known = _kept(kept, digest) if kept else None
         if known is None:
@@ -115,21 +109,6 @@ def _measure_all(
     return results
 
 
-def _common(pool: ExpertPool, config: Config) -> str:
-    """Digest of what decides the numbers of every target."""
-    folders = {name: pool.expert_folder(name) for name in pool.experts}
-    folders |= {f"baseline:{name}": pool.baseline_folder(name) for name in config.baselines}
-    parts = [
-        _REVISION,
-        config.settings(),
-        pool.backbone.fingerprint,
-        pool.backbone.threshold,  # decides what counts as found, and is no part of the fingerprint
-        {name: sha256(folder / CARD) for name, folder in folders.items()},  # a card holds its files' checksums
-        versions(),
-    ]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
 def _kept(path: Path, digest: str) -> TargetResult | None:
     """The result in a work file, unless it was measured otherwise or the file is damaged."""
     try:
@@ -137,23 +116,6 @@ def _kept(path: Path, digest: str) -> TargetResult | None:
     except (SamnerError, TypeError):
         return None
     return result if result.digest == digest else None
-
-
-def _writable(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SamnerError(f"{folder}: cannot be made ({error.strerror})") from error
-    if not os.access(folder, os.W_OK):
-        raise SamnerError(f"{folder}: may not be written to")
-
-
-def _only(config: Config, only: Sequence[str]) -> list[Target]:
-    names = [target.name for target in config.targets]
-    for name in only:
-        if name not in names:
-            raise SamnerError(f"{config.path}: has no target {name!r}; it has: {', '.join(names)}")
-    return [target for target in config.targets if not only or target.name in only]
 
 
 def _summary(result: TargetResult) -> str:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from samner.errors import SamnerError
 from samner.types import Entity, EntityType, Example, LabelsLike, entity_types
@@ -26,6 +27,9 @@ IGNORED_LABELS = frozenset({"miscellaneous", "misc", "else"})
 
 RESAMPLES = 1000
 """How many bootstrap samples an interval is read from."""
+
+INTERVAL = (0.025, 0.975)
+"""The quantiles between which a 95 % interval lies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,13 +225,30 @@ def bootstrap_interval(counts: Sequence[Counts], *, seed: int = 0) -> tuple[floa
     """
     if not counts:
         raise SamnerError("there is no text to score")
-    table = np.array([(count.tp, count.fp, count.fn) for count in counts], dtype=np.int64)
+    tp, fp, fn = resample(count_table(counts), seed=seed).T
+    low, high = np.quantile(f1_of(tp, fp, fn), INTERVAL)
+    return float(low), float(high)
+
+
+def count_table(counts: Sequence[Counts]) -> npt.NDArray[np.int64]:
+    """Texts x 3: true positives, false positives, false negatives."""
+    return np.array([(count.tp, count.fp, count.fn) for count in counts], dtype=np.int64)
+
+
+def resample(table: npt.NDArray[np.int64], *, seed: int = 0) -> npt.NDArray[np.int64]:
+    """`RESAMPLES` x columns: the sums of a table over texts drawn with replacement, as many as it has rows.
+
+    Columns of one table are summed over the same draws, so that what is computed from them is paired; so are two
+    tables of as many rows with one seed.
+    """
     rng = np.random.default_rng(seed)
     # sample by sample: all at once would take gigabytes for some ten thousand texts and is no faster
-    sums = np.array([table[rng.integers(len(table), size=len(table))].sum(axis=0) for _ in range(RESAMPLES)])
-    tp, fp, fn = sums.T
-    low, high = np.quantile(2 * tp / np.maximum(2 * tp + fp + fn, 1), (0.025, 0.975))
-    return float(low), float(high)
+    return np.array([table[rng.integers(len(table), size=len(table))].sum(axis=0) for _ in range(RESAMPLES)])
+
+
+def f1_of(tp: npt.NDArray[np.int64], fp: npt.NDArray[np.int64], fn: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """F1 of many counts at once."""
+    return np.asarray(2 * tp / np.maximum(2 * tp + fp + fn, 1), dtype=np.float64)
 
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")

@@ -11,7 +11,7 @@ from samner.data import read_examples, read_texts
 from samner.errors import SamnerError
 from samner.evaluation.config import Target
 from samner.evaluation.scoring import scored_labels
-from samner.types import EntityType, Example
+from samner.types import Entity, EntityType, Example
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,12 @@ class TargetTexts:
     test: Sequence[Example]
     unlabelled: Sequence[str]
     types: tuple[EntityType, ...]
+
+    @property
+    def scored(self) -> list[list[Entity]]:
+        """The true entities of every test text, of the types that are scored."""
+        names = {entity_type.name for entity_type in self.types}
+        return [[entity for entity in example.entities if entity.label in names] for example in self.test]
 
     @property
     def checksum(self) -> str:

@@ -126,6 +126,12 @@ class FusedTarget(Target):
         backbone = load_backbone(self.base)
         if self.fingerprint not in (None, backbone.fingerprint):
             raise ModelError(f"{self.base}: is not the base model that the adapters were trained on")
+        if backbone.checkpoint is not None:
+            if not Path(backbone.checkpoint).is_dir():
+                raise ModelError(
+                    f"the weights of {backbone.checkpoint} are not in a folder here: --base FOLDER says where they are"
+                )
+            return asdict(write_fused(deltas, Path(backbone.checkpoint), folder, progress=progress))
         backbone.add_task_model("merged", dict(deltas.dense()))
         backbone.save_fused("merged", folder)
         return {"modules": len(deltas.shapes)}

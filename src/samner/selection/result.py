@@ -31,7 +31,9 @@ class Selection:
         votes_needed: Votes an entity needed to become a pseudo-label; sampling only, none if no entity got any.
         sample: The sample texts; sampling only.
         pseudo_labels: What the experts agreed on; sampling only.
+        support: Each expert's confidence in what it found, weighted by that of all experts; sampling only.
         note: What the user should know about how it went; empty if all went as usual.
+        warning: Why no expert is close to the target; empty if one is.
     """
 
     strategy: str
@@ -42,7 +44,9 @@ class Selection:
     votes_needed: int | None = None
     sample: tuple[str, ...] = ()
     pseudo_labels: tuple[PseudoLabel, ...] = ()
+    support: Mapping[str, float] = field(default_factory=dict)
     note: str = ""
+    warning: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values."""

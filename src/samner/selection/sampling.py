@@ -9,9 +9,13 @@ import numpy as np
 from samner.backbones import Backbone
 from samner.chunking import predict_long
 from samner.errors import PoolError, SamnerError
+from samner.selection.count import Count, check_count, first
 from samner.selection.result import PseudoLabel, Selection
 from samner.spans import flat
 from samner.types import Entity, EntityType
+
+VOTES = ("majority", "soft")
+"""What experts are ranked by: F1 against what most of them predict, or confidence in what the others support."""
 
 Votes = Mapping[tuple[int, int, int, str], tuple[str, ...]]
 """For an entity (index of its text, start, end, label), the experts that predicted it."""
@@ -23,51 +27,72 @@ def select_by_sampling(
     texts: Sequence[str],
     types: Sequence[EntityType],
     *,
-    count: int = 3,
+    count: Count = 3,
     samples: int = 10,
     seed: int = 0,
     threshold: float | None = None,
+    votes: str = "majority",
 ) -> Selection:
-    """Choose the experts with the highest micro-F1 against pseudo-labels that the experts make together.
+    """Choose the experts that agree best with what all experts together find in a few texts.
 
     ``samples`` texts are drawn; every expert predicts them, all in one call of the backbone. An entity (span and
     type) that more than half of the experts predict becomes a pseudo-label. If there is none, two votes suffice; if
-    there is still none, the order is that of similarity. Equal F1 goes to the more similar expert.
+    there is still none, the order is that of similarity. By ``"majority"`` experts are ranked by their micro-F1 against
+    the pseudo-labels. That rewards experts near the majority which predict little; by ``"soft"`` votes they are ranked
+    by their support instead: the sum over an expert's entities of its score for the entity times the mean score that
+    all experts give it, as a share of what an expert would have that found each entity as surely as the surest one
+    did. What is equal goes to the more similar expert.
 
-    Source: Ding, Wei and Fan (ACL 2025); the fallback is ours.
+    Source: Ding, Wei and Fan (ACL 2025); the fallback and soft votes are ours.
 
     Args:
         backbone: Holds every expert, registered under its name.
         cosine: The experts, with the similarity that breaks ties.
         texts: Unlabelled texts of the target domain.
         types: The entity types to look for.
-        count: How many experts to choose; all, if there are fewer.
+        count: How many experts to choose; all, if there are fewer. ``"auto"``: those almost as good as the best.
         samples: How many texts to draw; all, if there are fewer.
         seed: Of the draw.
         threshold: Score from which an expert's entity counts; the backbone's own by default.
+        votes: ``"majority"`` or ``"soft"``.
 
     Raises:
         PoolError: If there are no experts.
-        SamnerError: If every text is blank, or ``count`` or ``samples`` is below 1.
+        SamnerError: If every text is blank, or ``count``, ``samples`` or ``votes`` is not valid.
     """
     if not cosine:
         raise PoolError("the pool has no experts to select from")
-    if min(count, samples) < 1:
-        raise SamnerError(f"count and samples must be at least 1, not {count} and {samples}")
+    check_count(count)
+    check_votes(votes)
+    if samples < 1:
+        raise SamnerError(f"the number of samples must be at least 1, not {samples}")
     sample = draw(texts, samples, seed)
     names = sorted(cosine)
     score = backbone.threshold if threshold is None else threshold
     answers = predict_long(backbone, sample, types, names, score)
     predicted = {name: [flat(entities) for entities in answers[name]] for name in names}
 
-    votes = _votes(predicted)
+    found = _votes(predicted)
     majority = len(names) // 2 + 1
-    needed, note = _votes_needed(votes, majority)
-    gold = {key for key, voters in votes.items() if needed is not None and len(voters) >= needed}
+    needed, note = _votes_needed(found, majority)
+    gold = {key for key, voters in found.items() if needed is not None and len(voters) >= needed}
     f1 = {name: _f1(predicted[name], gold) for name in names}
-    ranking = tuple(sorted(names, key=lambda name: (-f1[name], -cosine[name], name)))
-    labels = tuple(PseudoLabel(*key, votes[key]) for key in sorted(gold))
-    return Selection("sampling", ranking[:count], ranking, dict(cosine), f1, needed, tuple(sample), labels, note)
+    support = _support(predicted)
+    by = support if votes == "soft" else f1
+    ranking = tuple(sorted(names, key=lambda name: (-by[name], -cosine[name], name)))
+    labels = tuple(PseudoLabel(*key, found[key]) for key in sorted(gold))
+    chosen = first(ranking, by, count)
+    return Selection("sampling", chosen, ranking, dict(cosine), f1, needed, tuple(sample), labels, support, note)
+
+
+def check_votes(votes: str) -> None:
+    """Refuse an unknown way to vote.
+
+    Raises:
+        SamnerError: If it is not one of ``VOTES``.
+    """
+    if votes not in VOTES:
+        raise SamnerError(f"unknown votes {votes!r}; known are {', '.join(VOTES)}")
 
 
 def draw(texts: Sequence[str], samples: int, seed: int) -> list[str]:
@@ -103,3 +128,19 @@ def _votes_needed(votes: Votes, majority: int) -> tuple[int | None, str]:
 def _f1(answers: Sequence[Sequence[Entity]], gold: set[tuple[int, int, int, str]]) -> float:
     mine = {(text, *entity.key) for text, entities in enumerate(answers) for entity in entities}
     return 2 * len(mine & gold) / (len(mine) + len(gold)) if mine or gold else 0.0
+
+
+def _support(predicted: Mapping[str, Sequence[Sequence[Entity]]]) -> dict[str, float]:
+    scores: dict[tuple[int, int, int, str], dict[str, float]] = {}
+    for name, answers in predicted.items():
+        for text, entities in enumerate(answers):
+            for entity in entities:
+                scores.setdefault((text, *entity.key), {})[name] = entity.score
+    support = dict.fromkeys(predicted, 0.0)
+    possible = 0.0
+    for given in scores.values():
+        together = sum(given.values())
+        possible += together * max(given.values())
+        for name, score in given.items():
+            support[name] += together * score
+    return {name: value / possible if possible else 0.0 for name, value in support.items()}

@@ -9,10 +9,11 @@ import numpy as np
 from samner.embedding import embed_domain
 from samner.errors import PoolError, SamnerError
 from samner.pool import ExpertCard
+from samner.selection.count import Count, check_count, first
 from samner.selection.result import Selection
 
 
-def select_by_similarity(experts: Mapping[str, ExpertCard], texts: Sequence[str], count: int = 3) -> Selection:
+def select_by_similarity(experts: Mapping[str, ExpertCard], texts: Sequence[str], count: Count = 3) -> Selection:
     """Choose the experts whose domain embeddings have the highest cosine with the target's.
 
     Source: Ding, Wei and Fan (ACL 2025). Equal cosines are ordered by name.
@@ -20,19 +21,18 @@ def select_by_similarity(experts: Mapping[str, ExpertCard], texts: Sequence[str]
     Args:
         experts: The pool's cards by name.
         texts: Unlabelled texts of the target domain.
-        count: How many to choose; all, if the pool has fewer.
+        count: How many to choose; all, if the pool has fewer. ``"auto"``: those almost as similar as the best.
 
     Raises:
         PoolError: If there are no experts, or their embeddings come from different sentence encoders.
-        SamnerError: If every text is blank, or ``count`` is below 1.
+        SamnerError: If every text is blank, or ``count`` is not valid.
     """
     texts = [text for text in texts if text.strip()]
     if not experts:
         raise PoolError("the pool has no experts to select from")
     if not texts:
         raise SamnerError("selection needs at least one text that is not blank")
-    if count < 1:
-        raise SamnerError(f"at least one expert must be chosen, not {count}")
+    check_count(count)
     models = {card.embedding_model for card in experts.values()}
     if len(models) > 1:
         raise PoolError(f"domain embeddings by different sentence encoders cannot be compared: {sorted(models)}")
@@ -42,4 +42,4 @@ def select_by_similarity(experts: Mapping[str, ExpertCard], texts: Sequence[str]
             raise PoolError(f"the domain embedding of {name!r} has {card.vector.size} numbers, not {target.size}")
     cosine = {name: float(np.dot(card.vector, target)) for name, card in experts.items()}
     ranking = tuple(sorted(cosine, key=lambda name: (-cosine[name], name)))
-    return Selection("similarity", ranking[:count], ranking, cosine)
+    return Selection("similarity", first(ranking, cosine, count), ranking, cosine)

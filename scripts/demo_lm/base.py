@@ -1,0 +1,137 @@
+"""The base of the demonstration language model: a small Llama, trained from nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import random
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from samner.backbones.causal.card import BaseCard
+from samner.backbones.causal.prompting import Prompt, load_prompt
+from samner.backbones.encoder.fit import Schedule, fit
+from samner.files import atomic_folder
+from samner.types import EntityType
+from scripts.demo_lm.generate import Names, read_fields, texts
+from scripts.demo_lm.lessons import Batch, Lessons
+from scripts.demo_lm.tokenizer import train_tokenizer, without_blank
+
+PROMPT = Path(__file__).parent / "prompt.yaml"
+_EVERY = 50
+"""Steps between two lines of the log."""
+
+log = logging.getLogger(__name__)
+
+
+def make_tokenizer(settings: Mapping[str, Any], prompt: Prompt) -> Any:
+    """A tokenizer of what the base will read and write: questions and answers about texts of all its fields."""
+    names, rng = Names(), random.Random("tokenizer")
+    corpus = []
+    for field in [*read_fields("domains").values(), *read_fields("base").values()]:
+        stream = texts(field, "train", names, rng)
+        for example in (next(stream) for _ in range(settings["texts"])):
+            types = [EntityType(name) for name in field.types]
+            mentions = [(example.text[e.start : e.end], e.label) for e in example.entities]
+            question = prompt.plain(prompt.questions(example.text, types)[0])
+            corpus.append(question + prompt.answer(mentions, types)[0])
+    return train_tokenizer(corpus, settings["plain"], settings["blank"])
+
+
+def new_model(settings: Mapping[str, Any], tokenizer: Any, seed: int) -> LlamaForCausalLM:
+    """An untrained Llama, in which a token after a blank starts as the token itself plus one vector for all blanks."""
+    torch.manual_seed(seed)
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=settings["hidden"],
+            intermediate_size=settings["intermediate"],
+            num_hidden_layers=settings["layers"],
+            num_attention_heads=settings["heads"],
+            num_key_value_heads=settings["heads"],
+            max_position_embeddings=settings["context"],
+            tie_word_embeddings=True,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+    with torch.no_grad():
+        tokens = model.get_input_embeddings().weight
+        tokens.normal_(0, settings["hidden"] ** -0.5)
+        blank = torch.randn(settings["hidden"]) * settings["hidden"] ** -0.5
+        for after_blank, token in without_blank(tokenizer).items():
+            tokens[after_blank] = tokens[token] + blank
+    return model
+
+
+def loss_of(model: LlamaForCausalLM, batch: Batch) -> Tensor:
+    """Mean cross-entropy of the tokens that count."""
+    hidden = model.model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False).last_hidden_state
+    wanted = batch.labels[:, 1:]
+    counts = wanted != -100
+    return cross_entropy(model.lm_head(hidden[:, :-1][counts]), wanted[counts])
+
+
+def train_base(settings: Mapping[str, Any], seed: int, run: Path, folder: Path) -> None:
+    """Train the base and write it in half precision as a folder that a pool can be made over; resumable.
+
+    Args:
+        settings: ``model``, ``tokenizer`` and ``base`` of settings.yaml.
+        seed: Of everything random.
+        run: Folder for the checkpoint.
+        folder: To write; must not exist.
+    """
+    prompt = load_prompt(PROMPT)
+    tokenizer = make_tokenizer(settings["tokenizer"], prompt)
+    model = new_model(settings["model"], tokenizer, seed)
+    lessons = Lessons(tokenizer, prompt, settings["base"]["lessons"], settings["base"]["batch"], seed)
+    schedule = Schedule(**settings["base"]["schedule"], seed=seed, checkpoint_minutes=1.0)
+    identity = hashlib.sha256(json.dumps([dict(settings), seed, asdict(prompt)], sort_keys=True).encode()).hexdigest()
+    log.info("base: %d parameters, %d steps", model.num_parameters(), schedule.steps)
+    outcome = fit(
+        dict(model.named_parameters()),
+        lambda step: loss_of(model, lessons.batch(step)),
+        schedule,
+        run=run,
+        resume=True,
+        identity=identity,
+        on_step=_Watch(schedule.steps),
+    )
+    types = {name: list(field.types) for name, field in read_fields("base").items()}
+    card = BaseCard("model", PROMPT.name, types=types, **settings["base"]["limits"])
+    with atomic_folder(folder) as temporary:
+        model.half().save_pretrained(temporary / "model")
+        tokenizer.save_pretrained(temporary / "model")
+        (temporary / PROMPT.name).write_bytes(PROMPT.read_bytes())
+        card.write(temporary)
+    log.info("base: trained in %.0f s", outcome.seconds)
+
+
+class _Watch:
+    """Tells the log every so many steps the mean loss, and when it will be over."""
+
+    def __init__(self, steps: int) -> None:
+        self._steps = steps
+        self._losses: list[float] = []
+        self._started: tuple[int, float] | None = None
+
+    def __call__(self, step: int, done: float, loss: float) -> None:
+        now = time.monotonic()
+        self._started = self._started or (step, now)
+        self._losses.append(loss)
+        if step % _EVERY == 0:
+            speed = (step - self._started[0]) / max(now - self._started[1], 1e-9)
+            left = (self._steps - step) / speed / 60 if speed else 0.0
+            mean = sum(self._losses) / len(self._losses)
+            log.info("base: step %d of %d, loss %.3f, %.0f minutes to go", step, self._steps, mean, left)
+            self._losses.clear()

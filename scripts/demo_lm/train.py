@@ -1,0 +1,131 @@
+"""Train the demonstration language model: base, six experts, unified baseline. Resumable; settings in settings.yaml.
+
+    python -m scripts.demo_lm.train                       # into runs/demo_lm/0
+    python -m scripts.demo_lm.train --seed 1              # another one, for study.py
+    python -m scripts.demo_lm.train --assemble            # copy the one of seed 0 into the package
+
+Every part is skipped where it is finished and resumed where it was stopped. Takes about half an hour on two CPU cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from safetensors.torch import load_file, save_file
+
+from samner.backbones import TrainingData
+from samner.data import read_examples
+from samner.errors import SamnerError
+from samner.files import atomic_folder
+from samner.pool import ExpertCard, ExpertPool
+from samner.train import train_expert, training_set
+from samner.types import entity_types
+from scripts.demo_lm.base import train_base
+from scripts.demo_lm.generate import read_fields, write
+
+HERE = Path(__file__).parent
+PACKAGED = HERE.parent.parent / "src" / "samner" / "demo_lm"
+LICENCE = "Apache-2.0 (made by this project)"
+_MOST_BYTES = 10_000_000
+
+log = logging.getLogger("train_demo_lm")
+
+
+def train(settings: Mapping[str, Any], runs: Path, seed: int) -> Path:
+    """Train whatever part of a pool is not finished yet.
+
+    Returns:
+        The pool's folder.
+    """
+    data, run = runs / "data", runs / str(seed)
+    if not data.is_dir():
+        with atomic_folder(data) as temporary:
+            write(temporary)
+    base, pool = run / "base", run / "pool"
+    if not base.is_dir():
+        train_base(settings, seed, run / ".base", base)
+    if not pool.is_dir():
+        ExpertPool.create(pool, base)
+    domains = list(read_fields("domains"))
+    for name in domains:
+        _expert(settings, data, pool, name, [name], pool / "experts" / name, seed)
+    _expert(settings, data, pool, "unified", domains, pool / "baselines" / "unified", seed, settings["unified"])
+    return pool
+
+
+def _expert(
+    settings: Mapping[str, Any],
+    data: Path,
+    pool: Path,
+    name: str,
+    domains: Sequence[str],
+    out: Path,
+    seed: int,
+    changes: Mapping[str, Any] | None = None,
+) -> None:
+    """Train an expert by samner's own means, unless that was done."""
+    if out.is_dir():
+        return
+    log.info("expert %s", name)
+    loaded = ExpertPool(pool)
+    fields = read_fields("domains")
+    splits = {
+        split: [
+            training_set(d, read_examples(data / d / f"{split}.jsonl"), entity_types(fields[d].types)) for d in domains
+        ]
+        for split in ("train", "dev")
+    }
+    train_expert(
+        loaded,
+        name,
+        TrainingData(splits["train"], splits["dev"], loaded.backbone.known_types()),
+        out,
+        options={**settings["expert"]["recipe"], **(changes or {}), "seed": seed},
+        description=settings["descriptions"][name],
+        licences=dict.fromkeys(domains, LICENCE),
+        run=pool.parent / f".{name}",
+        resume=True,
+    )
+
+
+def assemble(pool: Path) -> None:
+    """Copy a trained pool into the package, adapters in half precision.
+
+    Raises:
+        SamnerError: If it is too large to ship.
+    """
+    with atomic_folder(PACKAGED, overwrite=True) as target:
+        shutil.copytree(pool, target, dirs_exist_ok=True)
+        for card in sorted(target.rglob("expert.json")):
+            weights = card.parent / "adapter_model.safetensors"
+            save_file({k: v.half() for k, v in load_file(weights).items()}, weights, {"format": "pt"})
+            ExpertCard.read(card.parent).write(card.parent)
+        size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
+        if size > _MOST_BYTES:
+            raise SamnerError(f"{pool}: takes {size:,} bytes, more than the {_MOST_BYTES:,} that may ship")
+        log.info("%s: %.1f MB", PACKAGED, size / 1e6)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=Path, default=HERE.parent.parent / "runs" / "demo_lm", help="where parts go")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--settings", type=Path, default=HERE / "settings.yaml")
+    parser.add_argument("--assemble", action="store_true", help="copy the trained pool into the package")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    settings = yaml.safe_load(arguments.settings.read_text(encoding="utf-8"))
+    pool = train(settings, arguments.runs, arguments.seed)
+    if arguments.assemble:
+        assemble(pool)
+
+
+if __name__ == "__main__":
+    main()

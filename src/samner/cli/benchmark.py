@@ -1,0 +1,57 @@
+"""``samner benchmark``: every arm and ablation on every target, and a report."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from samner.cli.output import say
+from samner.cli.runtime import start
+
+
+def benchmark(
+    config: Annotated[
+        Path, typer.Argument(metavar="CONFIG", help="A YAML of pool, targets and groups of arms.", show_default=False)
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where to: results.json, report.html, report.md.")
+    ],
+    data: Annotated[
+        Path | None, typer.Option("--data", metavar="FOLDER", help="Where the targets' files are.")
+    ] = None,
+    work: Annotated[
+        Path | None,
+        typer.Option(
+            "--work",
+            metavar="FOLDER",
+            help="What is kept, so that a stopped run goes on; by default .samner-benchmark beside the output.",
+        ),
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="TARGET", help="Only this target; repeated.")
+    ] = None,
+    groups: Annotated[
+        list[str] | None, typer.Option("--groups", metavar="GROUP", help="Only arms of this group; repeated.")
+    ] = None,
+    arms: Annotated[list[str] | None, typer.Option("--arms", metavar="ARM", help="Only this arm; repeated.")] = None,
+) -> None:
+    """Measure a pool: every way to select and merge, on every target, with a report.
+
+    CONFIG names targets and groups of arms: the base, each expert, baselines, selections, merges, ensembles, oracles,
+    and whatever argument of samner.adapt is to be varied. docs/benchmark.yaml is an example.
+
+    What was selected, embedded and read is kept by its content: a run that was stopped goes on where it was, and one
+    with another arm or target reads only what is new.
+
+    Example: samner benchmark docs/benchmark.yaml --data ../shared/data --out runs/benchmark
+    """
+    start("cpu")
+    from samner.evaluation.benchmark.runner import run
+
+    command = shlex.join(["samner", *sys.argv[1:]])
+    run(config, out, data=data, work=work, only=only or (), groups=groups or (), arms=arms or (), command=command)
+    say(f"wrote {out / 'results.json'}, report.html and report.md")

@@ -1,0 +1,57 @@
+"""``samner prompts``: the questions that a language model is asked."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from samner.cli import options
+from samner.cli.help import add_command
+from samner.cli.output import console, table, write_json
+
+app = typer.Typer(no_args_is_help=True, help="Look at the questions that a language model is asked.")
+
+_TEXT = "Ada Lovelace was born in London."
+_TYPES = {"person": "", "city": "a town of some size"}
+_MENTIONS = [("Ada Lovelace", "person"), ("London", "city")]
+
+
+def list_(json: options.Json = False) -> None:
+    """List the prompts that ship with samner."""
+    from samner.backbones.causal.prompting import load_prompt, prompt_names
+
+    prompts = [load_prompt(name) for name in prompt_names()]
+    if json:
+        write_json([asdict(prompt) for prompt in prompts])
+        return
+    rows = [[prompt.name, prompt.version, prompt.format, prompt.description] for prompt in prompts]
+    console().print(table(["prompt", "version", "answer", "description"], rows, right=("version",)))
+
+
+def show(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the prompt, or a YAML file of your own.")],
+    json: options.Json = False,
+) -> None:
+    """Show a prompt, and what is asked and answered about a sentence.
+
+    Example: samner prompts show json-by-type
+    """
+    from samner.backbones.causal.prompting import load_prompt
+    from samner.types import entity_types
+
+    prompt = load_prompt(name)
+    if json:
+        write_json(asdict(prompt))
+        return
+    types = entity_types(_TYPES)
+    to = console()
+    to.print(f"{prompt.name}, version {prompt.version}: {prompt.description}")
+    to.print(f"\nSystem:\n{prompt.system.strip()}\n\nQuestion:\n{prompt.question.strip()}")
+    for question, answer in zip(prompt.questions(_TEXT, types), prompt.answer(_MENTIONS, types), strict=True):
+        to.print(f"\nFor example:\n{question}\n{answer}")
+
+
+for _name, _verb in (("list", list_), ("show", show)):
+    add_command(app, _name, _verb)

@@ -1,0 +1,65 @@
+"""What every run over targets begins with: the targets asked for, folders to write to, and the pool."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from samner.errors import SamnerError
+from samner.evaluation.config import Setup, Target
+from samner.extract import versions
+from samner.files import sha256
+from samner.pool import ExpertPool
+from samner.pool.card import CARD
+
+
+def chosen_targets(setup: Setup, only: Sequence[str]) -> list[Target]:
+    """The targets of these names; all if there are none.
+
+    Raises:
+        SamnerError: If a name is not that of a target.
+    """
+    names = [target.name for target in setup.targets]
+    for name in only:
+        if name not in names:
+            raise SamnerError(f"{setup.path}: has no target {name!r}; it has: {', '.join(names)}")
+    return [target for target in setup.targets if not only or target.name in only]
+
+
+def writable(folder: Path) -> None:
+    """Make a folder, if it is missing, that files can be written to: better known before hours of work than after.
+
+    Raises:
+        SamnerError: If that cannot be.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SamnerError(f"{folder}: cannot be made ({error.strerror})") from error
+    if not os.access(folder, os.W_OK):
+        raise SamnerError(f"{folder}: may not be written to")
+
+
+def open_pool(setup: Setup) -> ExpertPool:
+    """The pool of a configuration.
+
+    Raises:
+        SamnerError: If there is none.
+    """
+    try:
+        return ExpertPool.load(setup.pool)
+    except SamnerError as error:
+        raise SamnerError(f"{setup.path}: pool: {error}") from error
+
+
+def pool_state(pool: ExpertPool, baselines: Sequence[str]) -> list[Any]:
+    """What of a pool decides any number, as JSON values: the base, experts and baselines, and library versions."""
+    folders = {name: pool.expert_folder(name) for name in pool.experts}
+    folders |= {f"baseline:{name}": pool.baseline_folder(name) for name in baselines}
+    return [
+        [pool.backbone.fingerprint, sha256(pool.base_folder / "base.json")],  # this one says what counts as found
+        {name: sha256(folder / CARD) for name, folder in folders.items()},  # a card holds its files' checksums
+        versions(),
+    ]

@@ -1,0 +1,150 @@
+"""A YAML file of settings: read safely, every value checked, and what is wrong named by file and key."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from samner.errors import SamnerError
+
+
+def read_yaml(path: Path) -> Section:
+    """The mapping that a file holds.
+
+    Raises:
+        SamnerError: If it cannot be read, is not YAML or not a mapping.
+    """
+    return Section(path, "", _load(path))
+
+
+class Section:
+    """A mapping of the file; every way to look at it checks the value and names the key where it is wrong."""
+
+    def __init__(self, path: Path, place: str, values: object) -> None:
+        self._path = path
+        self._place = place
+        if not isinstance(values, dict):
+            raise self.error("", f"must be a mapping of keys to values, not {_kind(values)}")
+        for key in values:
+            if not isinstance(key, str):
+                raise self.error("", f"the key {key!r} must be a string; put it in quotes")
+        self.values: dict[str, Any] = values
+
+    def error(self, key: str, reason: str) -> SamnerError:
+        """What is wrong with a key (the empty string: with the whole mapping), to be raised."""
+        place = ".".join(part for part in (self._place, key) if part)
+        return SamnerError(": ".join(part for part in (str(self._path), place, reason) if part))
+
+    def only(self, *keys: str) -> None:
+        """Refuse any other key."""
+        for key in self.values:
+            if key not in keys:
+                raise self.error(key, f"unknown key; known are {', '.join(keys)}")
+
+    def section(self, key: str) -> Section:
+        """The mapping under a key; an empty one if the key is missing."""
+        place = ".".join(part for part in (self._place, key) if part)
+        return Section(self._path, place, self.values.get(key, {}))
+
+    def text(self, key: str, default: str | None = None) -> str:
+        """A string that is not blank."""
+        value = self.values.get(key, default)
+        if value is None and key not in self.values:
+            raise self.error(key, "is missing")
+        if not isinstance(value, str) or not value.strip():
+            raise self.error(key, f"must be a string that is not blank, not {_kind(value)}")
+        return value
+
+    def integer(self, key: str, default: int, *, least: int) -> int:
+        """A whole number of at least ``least``."""
+        value = self.values.get(key, default)
+        # bool is a subclass of int, but true is no number
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise self.error(key, f"must be a whole number of at least {least}, not {value!r}")
+        return value
+
+    def names(self, key: str, default: Sequence[str] = (), known: Sequence[str] | None = None) -> tuple[str, ...]:
+        """A list of distinct strings, of ``known`` ones if those are given."""
+        value = self.values.get(key, list(default))
+        if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+            raise self.error(key, f"must be a list of names, not {value!r}")
+        if known is not None and not value:
+            raise self.error(key, f"must not be empty; known are {', '.join(known)}")
+        for name in value:
+            if known is not None and name not in known:
+                raise self.error(key, f"unknown {name!r}; known are {', '.join(known)}")
+            if value.count(name) > 1:
+                raise self.error(key, f"{name!r} is given twice")
+        return tuple(value)
+
+    def integers(self, key: str, default: Sequence[int], *, least: int) -> tuple[int, ...]:
+        """A list of whole numbers of at least ``least``, not empty."""
+        values = self.values.get(key, list(default))
+        if not isinstance(values, list) or not values or not all(type(v) is int and v >= least for v in values):
+            raise self.error(key, f"must be a list of whole numbers of at least {least}, not {values!r}")
+        return tuple(values)
+
+    def number(self, key: str) -> float:
+        """A number."""
+        value = self.values.get(key)
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise self.error(key, f"must be a number, not {_kind(value)}")
+        return float(value)
+
+    def anything(self, key: str, default: list[Any] | None = None) -> list[Any]:
+        """A list of anything; empty only where there is a default."""
+        value = self.values.get(key, default)
+        if not isinstance(value, list) or not (value or default is not None):
+            raise self.error(key, f"must be a list that is not empty, not {_kind(value)}")
+        return value
+
+    def files(self, key: str, root: Path) -> tuple[Path, ...]:
+        """Paths below ``root`` at which there are files."""
+        paths = tuple(root / name for name in self.names(key))
+        for path in paths:
+            if not path.is_file():
+                raise self.error(key, f"no such file: {path}")
+        return paths
+
+    def file(self, key: str, root: Path) -> Path:
+        """A path below ``root`` at which there is something."""
+        path = root / self.text(key)
+        if not path.exists():
+            raise self.error(key, f"no such file: {path}")
+        return path
+
+
+def _load(path: Path) -> object:
+    try:
+        # a subclass of yaml's safe loader: it makes plain values only
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    except OSError as error:
+        raise SamnerError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise SamnerError(f"{path}: is not UTF-8 text") from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise SamnerError(f"{place}: not valid YAML ({error.problem})") from error
+    except yaml.YAMLError as error:
+        raise SamnerError(f"{path}: not valid YAML ({str(error).splitlines()[0]})") from error
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key given twice, of which YAML would silently keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key, (key_node, _) in reversed(list(zip(keys, node.value, strict=True))):
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} is given twice", key_node.start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
+def _kind(value: object) -> str:
+    return "nothing" if value is None else f"{value!r}"

@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks import llm
+from samner import ExpertPool
+from samner.types import Entity
+
+
+def test_the_table_is_of_the_same_answers_both_ways(tmp_path: Path) -> None:
+    pool = ExpertPool.load(llm.random_pool(tmp_path, experts=2, width=48))
+    text = llm.measure(pool, ["Ada Moreno left Rovers.", "Aspirin relieves headache."], ["person", "drug"], 1)
+    assert "Same answers both ways" in text
+    assert "| union: two task models | 2 " in text and "| sampling: 2 experts " in text
+
+
+def test_other_answers_are_told() -> None:
+    one, other = {"a": [[Entity(0, 3, "person", 0.5)]]}, {"a": [[Entity(0, 3, "person", 0.6)]]}
+    llm.check_same(one, one)
+    for wrong in (other, {"a": [[]]}):
+        with pytest.raises(SystemExit, match="a answers text 0 differently"):
+            llm.check_same(one, wrong)
