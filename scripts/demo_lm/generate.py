@@ -23,7 +23,7 @@ from samner.data import write_examples
 from samner.types import Entity, Example
 
 HERE = Path(__file__).parent
-SPLITS = {"train": 3000, "dev": 100, "test": 200}
+SPLITS = {"train": 6000, "dev": 100, "test": 200}
 """Texts of a domain's splits."""
 UNLABELLED = 300
 """Texts of a target to adapt to; its test split is as large as a domain's."""

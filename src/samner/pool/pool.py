@@ -43,7 +43,7 @@ class ExpertPool:
     Example:
         >>> pool = ExpertPool.load("builtin")
         >>> sorted(pool.experts)
-        ['biomedical', 'legal', 'news', 'social', 'stem', 'traffic']
+        ['biomedical', 'encyclopedia', 'legal', 'news', 'social', 'stem', 'traffic']
     """
 
     def __init__(self, folder: Path, device: str = "cpu") -> None:

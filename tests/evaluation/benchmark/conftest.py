@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
 import yaml
 from safetensors.torch import load_file, save_file
+
+from samner.evaluation.benchmark import report
 
 LABELLED = {
     "pharma": [
@@ -108,14 +108,8 @@ def configure(made: Path) -> Callable[..., Path]:
     return write
 
 
-@pytest.fixture(autouse=True, scope="session")
-def reports() -> Any:
-    """The folders that a report was written to."""
-    name = "samner.evaluation.benchmark.report"
-    written: list[Path] = []
-    patch = pytest.MonkeyPatch()
-    report = ModuleType(name)
-    report.write_report = lambda results, folder: written.append(folder)  # type: ignore[attr-defined]
-    patch.setitem(sys.modules, name, report)
-    yield written
-    patch.undo()
+@pytest.fixture(autouse=True)
+def no_plots(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Drawing takes seconds; the shared run of test_runner.py and the tests in report/ do it."""
+    if "report" not in request.path.parent.name:
+        monkeypatch.setattr(report, "write_report", lambda results, folder: None)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from samner.errors import ModelError
@@ -52,11 +53,13 @@ class Server:
     answers: Path | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.key, str) or not re.fullmatch(r"[A-Z_][A-Z0-9_]*", self.key):
+        key: Any = self.key  # from a file it may be anything
+        names: Any = self.names
+        if not isinstance(key, str) or not re.fullmatch(r"[A-Z_][A-Z0-9_]*", key):
             # what stands there may be the key itself, so it is not repeated
             raise ModelError(f"key must name the environment variable that holds the API key, as {KEY} does")
         checks = {
-            "names": isinstance(self.names, Mapping) and all(isinstance(name, str) for name in self.names.values()),
+            "names": isinstance(names, Mapping) and all(isinstance(name, str) for name in names.values()),
             "adapters": self.adapters is None or isinstance(self.adapters, str),
             "api": self.api is None or self.api in APIS,
             "structure": self.structure in STRUCTURES,

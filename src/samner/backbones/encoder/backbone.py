@@ -44,8 +44,9 @@ class EncoderBackbone(Backbone):
         device: A torch device name.
 
     Attributes:
-        novelty: What is added to the logits of a type for its novelty, which is 1 minus the cosine with the most
-            similar type that the model was taught: of types unlike any taught the model is sure too seldom.
+        novelty: What the logits of a type gain for each point of ``min(1 - c, c)``, with the cosine c to the most
+            similar type that the model was taught: of types that it only half knows it is sure too seldom, and what
+            it says of types like none is not worth raising.
     """
 
     family: ClassVar[str] = "encoder"
@@ -315,8 +316,8 @@ class EncoderBackbone(Backbone):
         taught = [*self.known_types(), *self._taught.get(model, ())]
         if not self.novelty or not taught:
             return vectors.new_zeros(len(vectors), 1)
-        nearest = (vectors @ self.type_vectors(taught).T).max(dim=1).values
-        return self.novelty * (1 - nearest.clamp(max=1)).unsqueeze(1)
+        nearest = (vectors @ self.type_vectors(taught).T).max(dim=1).values.clamp(0, 1)
+        return self.novelty * torch.minimum(1 - nearest, nearest).unsqueeze(1)
 
     def run(
         self, encoder: Any, texts: Sequence[str], types: Sequence[EntityType], threshold: float
