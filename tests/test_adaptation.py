@@ -118,6 +118,16 @@ class TestAdapt:
         for count, picked in ((1, 1), (2, 2), (3, 2)):
             assert len(adapt(pool, TEXTS, LABELS, experts=count).merges["similarity"].experts) == picked
 
+    def test_as_many_as_come_close_to_the_best(self, pool: ExpertPool) -> None:
+        model = adapt(pool, TEXTS, LABELS, experts="auto", votes="soft")
+        assert (model.settings["experts"], model.settings["votes"]) == ("auto", "soft")
+        for selection, score in (
+            (model.selections["similarity"], model.selections["similarity"].cosine),
+            (model.selections["sampling"], model.selections["sampling"].support),
+        ):
+            best = score[selection.ranking[0]]
+            assert selection.chosen == tuple(name for name in selection.ranking if score[name] >= 0.8 * best)
+
     def test_settings_and_merge_parameters_are_kept(self, pool: ExpertPool) -> None:
         model = adapt(pool, TEXTS, LABELS, samples=2, seed=4, experts=1, method="ties", density=0.5, lam=0.8)
         expected = {
@@ -125,6 +135,7 @@ class TestAdapt:
             "parameters": {"density": 0.5, "lam": 0.8},
             "experts": 1,
             "samples": 2,
+            "votes": "majority",
             "seed": 4,
         }
         assert model.settings == expected
@@ -148,6 +159,8 @@ class TestAdapt:
             ({"labels": None}, "must be a list of names"),
             ({"mode": "both"}, "unknown mode 'both'"),
             ({"experts": 0}, "not 0"),
+            ({"experts": "all"}, "at least 1 or 'auto', not 'all'"),
+            ({"votes": "loud"}, "unknown votes 'loud'; known are majority, soft"),
             ({"samples": 0}, "at least 1"),
             ({"threshold": 1.5}, "threshold must lie between 0 and 1"),
             ({"method": "average"}, "unknown merge method 'average'"),
@@ -170,6 +183,22 @@ class TestAdapt:
         model = adapt(pool, [*TEXTS, "a \ud83d b"], LABELS)
         (found,) = model.predict(["\ud83d\ud83d Aspirin relieves headache within hours. \ude00"])
         assert (3, 10, "drug") in [e.key for e in found]
+
+
+class TestWarnings:
+    def test_a_domain_far_from_every_expert_is_warned_of(self, pool: ExpertPool, tmp_path: Path) -> None:
+        model = adapt(pool, ["The compiler inlines pure functions."], ["programming language", "operating system"])
+        warning = model.warnings[0]
+        assert warning.startswith("no expert is close to this domain: the most similar texts are those of ")
+        assert "anything like 'programming language', 'operating system'" in warning
+        model.save(tmp_path / "model")
+        assert TaskModel.load(tmp_path / "model").warnings == model.warnings
+
+    @pytest.mark.parametrize("mode", ["similarity", "sampling", "economy"])
+    def test_in_every_mode(self, pool: ExpertPool, mode: str) -> None:
+        far = adapt(pool, ["The compiler inlines pure functions."], ["programming language"], mode=mode)
+        assert far.warnings[0].startswith("no expert is close to this domain")
+        assert adapt(pool, TEXTS, LABELS, mode=mode).warnings == ()
 
 
 class TestSeveral:

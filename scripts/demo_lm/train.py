@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from samner.backbones import TrainingData
 from samner.data import read_examples
 from samner.errors import SamnerError
-from samner.files import atomic_file, atomic_folder
+from samner.files import atomic_folder
 from samner.pool import ExpertCard, ExpertPool
 from samner.train import train_expert, training_set
 from samner.types import entity_types
@@ -31,9 +31,6 @@ from scripts.demo_lm.generate import read_fields, write
 
 HERE = Path(__file__).parent
 PACKAGED = HERE.parent.parent / "src" / "samner" / "demo_lm"
-SAMPLES = PACKAGED.parent / "samples" / "demo_lm.txt"
-_SAMPLES = 60
-"""Texts of a target that ship, for examples/demo_llm.py."""
 LICENCE = "Apache-2.0 (made by this project)"
 _MOST_BYTES = 10_000_000
 
@@ -105,8 +102,8 @@ def _expert(
     )
 
 
-def assemble(pool: Path, data: Path) -> None:
-    """Copy a trained pool into the package, adapters in half precision, and a few unlabelled texts of a target.
+def assemble(pool: Path) -> None:
+    """Copy a trained pool into the package, adapters in half precision.
 
     Raises:
         SamnerError: If it is too large to ship.
@@ -122,9 +119,6 @@ def assemble(pool: Path, data: Path) -> None:
         if size > _MOST_BYTES:
             raise SamnerError(f"{pool}: takes {size:,} bytes, more than the {_MOST_BYTES:,} that may ship")
         log.info("%s: %.1f MB", PACKAGED, size / 1e6)
-    texts = [example.text for example in read_examples(data / "pharma_news" / "unlabeled.jsonl")[:_SAMPLES]]
-    with atomic_file(SAMPLES) as temporary:
-        temporary.write_text("\n".join(texts) + "\n", encoding="utf-8")
 
 
 def main() -> None:
@@ -139,7 +133,7 @@ def main() -> None:
     settings = yaml.safe_load(arguments.settings.read_text(encoding="utf-8"))
     pool = train(settings, arguments.runs, arguments.seed)
     if arguments.assemble:
-        assemble(pool, arguments.runs / "data")
+        assemble(pool)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from samner.selection import (
     check_votes,
     select_by_sampling,
     select_by_similarity,
-    warning,
+    unfamiliar,
 )
 from samner.types import EntityType, LabelsLike, entity_types
 
@@ -131,15 +131,15 @@ def select(
         raise PoolError(f"{pool.folder} has no expert {min(unknown)!r} to leave out; it has: {', '.join(cards)}")
     cards = {name: card for name, card in cards.items() if name not in excluded}
     similarity = select_by_similarity(cards, texts, count)
-    warn = warning(cards, similarity.cosine, types)
-    similarity = replace(similarity, warning=warn)
+    far = unfamiliar(cards, similarity.cosine, types)
+    similarity = replace(similarity, warnings=far)
     if mode == "similarity":
         return {"similarity": similarity}
     pool.load_experts(cards)
     sampling = select_by_sampling(
         pool.backbone, similarity.cosine, texts, types, count=count, samples=samples, votes=votes, seed=seed
     )
-    sampling = replace(sampling, warning=warn)
+    sampling = replace(sampling, warnings=(*far, *sampling.warnings))
     return {"sampling": sampling} if mode == "sampling" else {"similarity": similarity, "sampling": sampling}
 
 

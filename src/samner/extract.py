@@ -127,6 +127,11 @@ class TaskModel:
         entities = self.predict([text], labels, threshold=threshold, flat=flat)[0]
         return [to_fields(entity, text) for entity in entities]
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What should be known before its answers are trusted, such as that no expert is close to the domain."""
+        return tuple(dict.fromkeys(warning for s in self.selections.values() for warning in s.warnings))
+
     def _strategies(self, mode: str) -> tuple[str, ...]:
         if mode not in MODES:
             raise SamnerError(f"unknown mode {mode!r}; known are {', '.join(MODES)}")

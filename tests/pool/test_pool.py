@@ -106,7 +106,8 @@ class TestHub:
     ) -> None:
         def fetch(reference: str, *, allow_patterns: list[str], local_dir: Path) -> str:
             assert reference == "owner/name"
-            assert set(allow_patterns) == {"*.safetensors", "*.json", "*.md"}
+            assert {"*.safetensors", "*.json", "*.md"} <= set(allow_patterns)
+            assert not {"*.bin", "*.pt", "*.py", "*"} & set(allow_patterns)
             return str(shutil.copytree(tiny_pool, local_dir))
 
         monkeypatch.setattr(huggingface_hub.constants, "HF_HOME", str(tmp_path))

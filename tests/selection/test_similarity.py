@@ -66,7 +66,7 @@ def test_bad_input_is_refused(experts: dict[str, ExpertCard]) -> None:
     for texts in ([], [""], [" \n", "\t"]):
         with pytest.raises(SamnerError, match="at least one text that is not blank"):
             select_by_similarity(experts, texts)
-    with pytest.raises(SamnerError, match="at least one expert must be chosen, not 0"):
+    with pytest.raises(SamnerError, match="must be at least 1 or 'auto', not 0"):
         select_by_similarity(experts, TEXTS, 0)
 
 

@@ -20,6 +20,7 @@ def adapt(
     threshold: options.Threshold = None,
     experts: options.Experts = 3,
     samples: options.Samples = 10,
+    votes: options.Votes = "majority",
     seed: options.Seed = 0,
     exclude: options.Exclude = None,
     method: options.Method = "ties",
@@ -40,7 +41,9 @@ def adapt(
     types = labels_needed(labels, labels_file)
     read = texts_of(texts, format)
     parameters = merge_parameters(density, lam, param or ())
-    adaptation = Adaptation(pool, mode, experts, samples, seed, exclude or (), method, parameters, threshold, device)
+    adaptation = Adaptation(
+        pool, mode, experts, samples, votes, seed, exclude or (), method, parameters, threshold, device
+    )
     model = adaptation(read, types)
     with status("saving the model"):
         model.save(out)
@@ -54,6 +57,7 @@ def adapt(
                 "settings": dict(model.settings),
                 "merges": {name: dict(merge.experts) for name, merge in model.merges.items()},
                 "selections": {name: selection.to_dict() for name, selection in model.selections.items()},
+                "warnings": list(model.warnings),
             }
         )
     else:

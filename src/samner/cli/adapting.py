@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from samner.extract import TaskModel
-    from samner.selection import Selection
+    from samner.selection import Count, Selection
 
 _SHOWN = 12
 """Experts a table of selections shows, at most, beside the chosen ones."""
@@ -29,8 +29,9 @@ class Adaptation:
 
     pool: str
     mode: str
-    experts: int
+    experts: Count
     samples: int
+    votes: str
     seed: int
     exclude: Sequence[str]
     method: str
@@ -57,6 +58,7 @@ class Adaptation:
                 mode=self.mode,
                 experts=self.experts,
                 samples=self.samples,
+                votes=self.votes,
                 seed=self.seed,
                 method=self.method,
                 threshold=self.threshold,
@@ -64,7 +66,14 @@ class Adaptation:
                 **self.parameters,
             )
         say(f"adapted {self.pool} to {counted(len(types), 'label')} in {time.monotonic() - started:.1f} s")
+        warn(model.warnings)
         return model
+
+
+def warn(warnings: Iterable[str]) -> None:
+    """Say on standard error what should be known before answers are trusted."""
+    for warning in warnings:
+        say(f"warning: {warning}")
 
 
 def merge_parameters(density: float | None, lam: float | None, params: Sequence[str]) -> dict[str, float | str]:
@@ -99,17 +108,19 @@ def _value(text: str) -> float | str:
 def show_selections(selections: Mapping[str, Selection], to: Console) -> None:
     """Print what each strategy chose and the scores it chose by, and anything it wants known."""
     first = next(iter(selections.values()))
-    f1 = next((selection.f1 for selection in selections.values() if selection.f1), {})
+    sampling = selections.get("sampling")
+    columns: dict[str, Mapping[str, float]] = {"cosine": first.cosine}
+    if sampling:
+        columns |= {"F1": sampling.f1, "support": sampling.support} if sampling.support else {"F1": sampling.f1}
     picked_by = {name: [s.strategy for s in selections.values() if name in s.chosen] for name in first.ranking}
     shown = [name for place, name in enumerate(first.ranking) if place < _SHOWN or picked_by[name]]
     rows = [
-        [name, first.cosine[name], *([f1[name]] if f1 else []), ", ".join(picked_by[name]) or "-"] for name in shown
+        [name, *(scores[name] for scores in columns.values()), ", ".join(picked_by[name]) or "-"] for name in shown
     ]
-    columns = ["expert", "cosine", *(["F1"] if f1 else []), "chosen by"]
-    to.print(table(columns, rows, right=("cosine", "F1")))
+    to.print(table(["expert", *columns, "chosen by"], rows, right=tuple(columns)))
     if hidden := len(first.ranking) - len(shown):
         to.print(f"and {counted(hidden, 'more expert')}, chosen by none")
-    if sampling := selections.get("sampling"):
+    if sampling:
         found = f"{len(sampling.pseudo_labels)} entities in {counted(len(sampling.sample), 'sample text')}"
         votes = f", by {sampling.votes_needed} or more of {len(sampling.ranking)} experts"
         to.print(f"F1 is against {found} that experts agree on{votes if sampling.votes_needed else ''}")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from samner.cli import options
-from samner.cli.adapting import Adaptation, merge_parameters, show_selections
+from samner.cli.adapting import Adaptation, merge_parameters, show_selections, warn
 from samner.cli.inputs import check_output_file, labels_given, labels_needed, texts_of
 from samner.cli.output import console, counted, progress, say, status, write_stdout
 from samner.cli.part import PartFile
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _BATCH_TEXTS = 256
 _BATCH_CHARACTERS = 65_536
-_ADAPTS = ("pool", "experts", "samples", "seed", "exclude", "method", "density", "lam", "param")
+_ADAPTS = ("pool", "experts", "samples", "votes", "seed", "exclude", "method", "density", "lam", "param")
 """Parameters of ``extract`` that decide how a pool is adapted, and say nothing to a saved model."""
 
 
@@ -57,6 +57,7 @@ def extract(
     ] = False,
     experts: options.Experts = 3,
     samples: options.Samples = 10,
+    votes: options.Votes = "majority",
     seed: options.Seed = 0,
     exclude: options.Exclude = None,
     method: options.Method = "ties",
@@ -83,7 +84,7 @@ def extract(
         read = texts_of(texts, format)
         parameters = merge_parameters(density, lam, param or ())
         adaptation = Adaptation(
-            pool, mode, experts, samples, seed, exclude or (), method, parameters, threshold, device
+            pool, mode, experts, samples, votes, seed, exclude or (), method, parameters, threshold, device
         )
         task_model = adaptation(read, types)
         show_selections(task_model.selections, console(error=True))
@@ -94,6 +95,7 @@ def extract(
         read = texts_of(texts, format)
         task_model = _saved(model, device)
         types = own or task_model.types
+        warn(task_model.warnings)
     run = _Run(task_model, types, threshold, mode if "mode" in given else None, not overlapping)
     if out == STANDARD_STREAM:
         run.to_stdout(read)

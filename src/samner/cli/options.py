@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -67,14 +67,40 @@ Mode = Annotated[
         "one of them alone; economy: a single merge of all selected experts, for one pass.",
     ),
 ]
+
+
+def _count(value: str | int) -> int | str:
+    """A number of experts as given; whether it is a possible one is for the selection to say."""
+    try:
+        return int(value)
+    except ValueError:
+        return value
+
+
 Experts = Annotated[
-    int,
-    typer.Option("--experts", metavar="N", help="How many experts each selection picks.", rich_help_panel=_ADAPTATION),
+    Any,
+    typer.Option(
+        "--experts",
+        metavar="N",
+        parser=_count,
+        help="How many experts each selection picks; auto: those that come close to its best, at most three.",
+        rich_help_panel=_ADAPTATION,
+    ),
 ]
 Samples = Annotated[
     int,
     typer.Option(
         "--samples", metavar="N", help="How many texts selection by sampling draws.", rich_help_panel=_ADAPTATION
+    ),
+]
+Votes = Annotated[
+    str,
+    typer.Option(
+        "--votes",
+        metavar="VOTES",
+        help="What selection by sampling ranks experts by. majority: F1 against what most of them find; soft: their "
+        "confidence in what the others support.",
+        rich_help_panel=_ADAPTATION,
     ),
 ]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Of whatever is drawn at random.")]

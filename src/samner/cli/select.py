@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from samner.cli import options
-from samner.cli.adapting import show_selections
+from samner.cli.adapting import show_selections, warn
 from samner.cli.inputs import labels_needed, texts_of, to_adapt_from
 from samner.cli.output import console, status, table, write_json
 from samner.cli.runtime import open_pool, start
@@ -21,6 +21,7 @@ def select(
     labels_file: options.LabelsFile = None,
     experts: options.Experts = 3,
     samples: options.Samples = 10,
+    votes: options.Votes = "majority",
     seed: options.Seed = 0,
     exclude: options.Exclude = None,
     format: options.Format = None,
@@ -30,7 +31,7 @@ def select(
     """Show which experts fit some texts, and why.
 
     Experts are ranked by how similar their training texts are (cosine), and by how well they agree with the majority
-    of all experts on a few of the texts (F1).
+    of all experts on a few of the texts (F1), or how confident they are in what the others support (support).
 
     Example: samner select --pool builtin --labels drug,disease texts.jsonl
     """
@@ -42,7 +43,10 @@ def select(
     some = to_adapt_from(read)
     opened = open_pool(pool, device)
     with status("asking the experts"):
-        selections = run(opened, some, types, count=experts, samples=samples, seed=seed, exclude=exclude or ())
+        selections = run(
+            opened, some, types, count=experts, samples=samples, votes=votes, seed=seed, exclude=exclude or ()
+        )
+    warn(dict.fromkeys(warning for selection in selections.values() for warning in selection.warnings))
     if json:
         write_json({name: selection.to_dict() for name, selection in selections.items()})
         return

@@ -22,9 +22,6 @@ from samner.files import atomic_folder, inside, read_json, sha256, write_json
 from samner.pool.card import ADAPTER_FILES, CARD, ExpertCard, check_name
 
 BUILTIN = "builtin"
-_PACKAGED = {BUILTIN: "builtin", "demo-lm": "demo_lm"}
-"""Pools that ship with samner, and their folders in the package."""
-
 _ALLOWED_SUFFIXES = (".safetensors", ".json", ".md")
 _BASE_SUFFIXES = (".jinja", ".model", ".tiktoken", ".txt", ".yaml")  # tokenizer and prompt of a language model
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -62,15 +59,14 @@ class ExpertPool:
         """Open a pool.
 
         Args:
-            reference: ``"builtin"``, ``"demo-lm"`` (small language models on made-up texts), a folder, or the id of a
-                model-hub repository that holds a pool's files.
+            reference: ``"builtin"``, a folder, or the id of a model-hub repository that holds a pool's files.
             device: Torch device for the base model.
 
         Raises:
             PoolError: If there is no such pool.
         """
-        if reference in _PACKAGED:
-            return cls(Path(str(resources.files("samner") / _PACKAGED[str(reference)])), device)
+        if reference == BUILTIN:
+            return cls(Path(str(resources.files("samner") / "builtin")), device)
         path = Path(reference)
         if not path.exists() and isinstance(reference, str) and _HUB_ID.fullmatch(reference):
             return cls(_download(reference), device)

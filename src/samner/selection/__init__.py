@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from samner.selection.count import AUTO, Count, check_count
-from samner.selection.familiarity import warning
+from samner.selection.familiarity import unfamiliar
 from samner.selection.result import PseudoLabel, Selection
 from samner.selection.sampling import VOTES, check_votes, select_by_sampling
 from samner.selection.similarity import select_by_similarity
@@ -18,5 +18,5 @@ __all__ = [
     "check_votes",
     "select_by_sampling",
     "select_by_similarity",
-    "warning",
+    "unfamiliar",
 ]

@@ -35,7 +35,7 @@ def first(ranking: Sequence[str], score: Mapping[str, float], count: Count) -> t
         count: How many; all, if there are fewer. ``"auto"``: the best, and up to two more whose score is at least
             0.8 of the best one's.
     """
-    if count != AUTO:
+    if isinstance(count, int):
         return tuple(ranking[:count])
     least = CLOSE * score[ranking[0]]
     return (ranking[0], *(name for name in ranking[1:MOST] if score[name] >= least > 0))

@@ -12,14 +12,16 @@ from samner.embedding import sentence_encoder
 from samner.pool import ExpertCard
 from samner.types import EntityType
 
-TEXTS = 0.76
+TEXTS = 0.66
 """Cosine from which an expert's texts are close to the target's; by leave-one-domain-out, as ``TYPES`` is."""
 TYPES = 0.56
 """Cosine from which the name of a type is close to another's."""
 
 
-def warning(experts: Mapping[str, ExpertCard], cosine: Mapping[str, float], types: Sequence[EntityType]) -> str:
-    """Say that no expert is close to the target, and why; empty if one is.
+def unfamiliar(
+    experts: Mapping[str, ExpertCard], cosine: Mapping[str, float], types: Sequence[EntityType]
+) -> tuple[str, ...]:
+    """Say that no expert is close to the target, and why; nothing if one is.
 
     None is, if no expert's texts are like the target's and the target's types, each compared by name with the one
     most like it among those of all experts, are on average unlike what any expert was trained for.
@@ -31,15 +33,15 @@ def warning(experts: Mapping[str, ExpertCard], cosine: Mapping[str, float], type
     """
     nearest = max(sorted(cosine), key=lambda name: cosine[name])
     if cosine[nearest] >= TEXTS:
-        return ""
+        return ()
     likeness = type_similarity(types, experts)
     if np.mean(likeness) >= TYPES:
-        return ""
+        return ()
     unknown = [entity_type.name for entity_type, value in zip(types, likeness, strict=True) if value < TYPES]
     return (
         f"no expert is close to this domain: the most similar texts are those of {nearest!r} (cosine "
         f"{cosine[nearest]:.2f}), and no expert was trained for anything like {_listed(unknown)}; "
-        "expect much to be missed or wrong"
+        "expect much to be missed or wrong",
     )
 
 

@@ -33,7 +33,7 @@ class Selection:
         pseudo_labels: What the experts agreed on; sampling only.
         support: Each expert's confidence in what it found, weighted by that of all experts; sampling only.
         note: What the user should know about how it went; empty if all went as usual.
-        warning: Why no expert is close to the target; empty if one is.
+        warnings: Why its choice should not be trusted; empty if nothing speaks against it.
     """
 
     strategy: str
@@ -46,7 +46,7 @@ class Selection:
     pseudo_labels: tuple[PseudoLabel, ...] = ()
     support: Mapping[str, float] = field(default_factory=dict)
     note: str = ""
-    warning: str = ""
+    warnings: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -56,5 +56,5 @@ class Selection:
     def from_dict(cls, values: Mapping[str, Any]) -> Selection:
         """Read what ``to_dict`` wrote."""
         labels = tuple(PseudoLabel(**{**p, "votes": tuple(p["votes"])}) for p in values["pseudo_labels"])
-        tuples = {key: tuple(values[key]) for key in ("chosen", "ranking", "sample")}
+        tuples = {key: tuple(values[key]) for key in ("chosen", "ranking", "sample", "warnings") if key in values}
         return cls(**{**values, **tuples, "pseudo_labels": labels})

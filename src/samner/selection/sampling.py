@@ -17,6 +17,8 @@ from samner.types import Entity, EntityType
 VOTES = ("majority", "soft")
 """What experts are ranked by: F1 against what most of them predict, or confidence in what the others support."""
 
+_DISAGREEMENT = "no two experts agreed on any entity in the sample texts; expect little of what is found to be right"
+
 Votes = Mapping[tuple[int, int, int, str], tuple[str, ...]]
 """For an entity (index of its text, start, end, label), the experts that predicted it."""
 
@@ -37,11 +39,12 @@ def select_by_sampling(
 
     ``samples`` texts are drawn; every expert predicts them, all in one call of the backbone. An entity (span and
     type) that more than half of the experts predict becomes a pseudo-label. If there is none, two votes suffice; if
-    there is still none, the order is that of similarity. By ``"majority"`` experts are ranked by their micro-F1 against
-    the pseudo-labels. That rewards experts near the majority which predict little; by ``"soft"`` votes they are ranked
-    by their support instead: the sum over an expert's entities of its score for the entity times the mean score that
-    all experts give it, as a share of what an expert would have that found each entity as surely as the surest one
-    did. What is equal goes to the more similar expert.
+    there is still none, the order is that of similarity.
+
+    By ``"majority"`` experts are ranked by their micro-F1 against the pseudo-labels, which rewards those near the
+    majority that predict little. By ``"soft"`` votes they are ranked by their support: the sum over an expert's
+    entities of its score for the entity times the sum of all experts' scores for it, as a share of what an expert
+    would have that found every entity as surely as the surest one did. What is equal goes to the more similar expert.
 
     Source: Ding, Wei and Fan (ACL 2025); the fallback and soft votes are ours.
 
@@ -78,11 +81,23 @@ def select_by_sampling(
     gold = {key for key, voters in found.items() if needed is not None and len(voters) >= needed}
     f1 = {name: _f1(predicted[name], gold) for name in names}
     support = _support(predicted)
-    by = support if votes == "soft" else f1
+    by = support if votes == "soft" and gold else f1
     ranking = tuple(sorted(names, key=lambda name: (-by[name], -cosine[name], name)))
     labels = tuple(PseudoLabel(*key, found[key]) for key in sorted(gold))
     chosen = first(ranking, by, count)
-    return Selection("sampling", chosen, ranking, dict(cosine), f1, needed, tuple(sample), labels, support, note)
+    return Selection(
+        "sampling",
+        chosen,
+        ranking,
+        cosine=dict(cosine),
+        f1=f1,
+        votes_needed=needed,
+        sample=tuple(sample),
+        pseudo_labels=labels,
+        support=support,
+        note=note,
+        warnings=(_DISAGREEMENT,) if needed is None and len(names) > 1 else (),
+    )
 
 
 def check_votes(votes: str) -> None:

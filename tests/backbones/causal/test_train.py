@@ -113,6 +113,7 @@ class TestResume:
     def interrupted(self, train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         """A run that ended in its third step by Ctrl-C."""
         step_end = runs.Clock.on_step_end
+        handler = signal.getsignal(signal.SIGINT)  # a run in the background ignores it
 
         def interrupt(self: Any, args: Any, state: Any, control: Any, **rest: Any) -> None:
             if state.global_step == 3:
@@ -123,7 +124,7 @@ class TestResume:
         with pytest.raises(KeyboardInterrupt):
             train(tmp_path / "a", run=tmp_path / "run")
         monkeypatch.undo()
-        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        assert signal.getsignal(signal.SIGINT) is handler
         assert not (tmp_path / "a").exists()
         return tmp_path / "run"
 

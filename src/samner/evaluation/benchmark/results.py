@@ -88,7 +88,7 @@ def _target(target: TargetFound) -> dict[str, Any]:
         "sampling": dict(sampling.f1),
         "pseudo_labels": len(sampling.pseudo_labels),
         "note": "; ".join(selection.note for selection in target.selections.values() if selection.note),
-        "warning": "",
+        "warning": "; ".join(dict.fromkeys(w for one in target.selections.values() for w in one.warnings)),
     }
 
 
