@@ -1,6 +1,6 @@
 """Run an evaluation: what ``samner evaluate targets.yaml`` does.
 
-    samner evaluate docs/targets.yaml --data ../shared/data --out docs/results.md
+    samner evaluate docs/targets.yaml --data ../shared/data --out evaluation.md
 
 Every target's result is kept in a work folder as soon as it is there. A run that finds one there with the same
 digest (of settings, pool, experts, texts and library versions) takes it as it is, so that a run which was stopped goes
