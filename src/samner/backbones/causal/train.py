@@ -273,9 +273,9 @@ def _trainer(model: Any, tokenizer: Any, plan: Plan, recipe: Recipe, folder: Pat
     if processes() == 1 and config.n_gpu > 1:
         config._n_gpu = 1  # the others are for processes of their own; torch's DataParallel is not supported by trl
     early = [EarlyStoppingCallback(recipe.patience)] if judged and recipe.patience else []
-    settings = [model.config, model.generation_config]
-    padding = [getattr(s, "pad_token_id", None) for s in settings], tokenizer.pad_token
-    attributes = dict(vars(model))
+    # trl gives the model another forward and turns off its cache, transformers and PEFT leave notes
+    before = [(thing, dict(vars(thing))) for thing in (model, model.config, model.generation_config)]
+    padding = tokenizer.pad_token
     adapted = put_adapter(model, recipe)
     try:
         trainer = _Trainer(
@@ -294,11 +294,10 @@ def _trainer(model: Any, tokenizer: Any, plan: Plan, recipe: Recipe, folder: Pat
             model.gradient_checkpointing_disable()
             model.disable_input_require_grads()
         adapted.unload()
-        vars(model).clear()  # trl gives the model another forward, transformers and PEFT some notes
-        vars(model).update(attributes)
-        for setting, token in zip(settings, padding[0], strict=True):
-            setting.pad_token_id = token
-        tokenizer.pad_token = padding[1]
+        for thing, attributes in before:
+            vars(thing).clear()
+            vars(thing).update(attributes)
+        tokenizer.pad_token = padding
         model.requires_grad_(False)
         model.eval()
 
