@@ -152,7 +152,8 @@ def test_a_file_with_something_wrong(tmp_path: Path, changed, reason):
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"- a\n", ": must be a mapping with the keys name, version, description, format, system, question"),
+        (b"- a\n", ": must be a mapping of keys to values, not ['a']"),
+        (b"name: a\nname: b\n", ":2: not valid YAML (the key 'name' is given twice)"),
         (b"name: a\nsystem: [\n", ":3: not valid YAML (expected the node content, but found '<stream end>')"),
         (b"\xff", ": is not UTF-8 text"),
     ],

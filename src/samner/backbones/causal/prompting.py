@@ -9,10 +9,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from samner.errors import SamnerError
 from samner.types import EntityType
+from samner.yamlfile import read_yaml
 
 FORMATS = ("object", "pairs", "list")
 """How answers may look: ``{"person": ["Ada"], "date": []}``, ``[["Ada", "person"]]``, or, by type, ``["Ada"]``."""
@@ -128,9 +127,9 @@ def load_prompt(reference: str | Path) -> Prompt:
         path = Path(reference)
         if not path.is_file():
             raise SamnerError(f"no prompt {str(reference)!r}; give a YAML file, or one of {', '.join(prompt_names())}")
-    values = _read(path)
+    values = read_yaml(path).values
     names = [field.name for field in fields(Prompt)]
-    if unknown := [str(key) for key in values if key not in names]:
+    if unknown := [key for key in values if key not in names]:
         raise SamnerError(f"{path}: unknown key {unknown[0]!r}; known are {', '.join(names)}")
     if missing := [name for name in names if name not in values]:
         raise SamnerError(f"{path}: {missing[0]} is missing")
@@ -138,21 +137,3 @@ def load_prompt(reference: str | Path) -> Prompt:
         return Prompt(**values)
     except SamnerError as error:
         raise SamnerError(f"{path}: {error}") from error
-
-
-def _read(path: Path) -> dict[Any, Any]:
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SamnerError(f"{path}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise SamnerError(f"{path}: is not UTF-8 text") from error
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        place = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise SamnerError(f"{place}: not valid YAML ({error.problem})") from error
-    except yaml.YAMLError as error:
-        raise SamnerError(f"{path}: not valid YAML ({str(error).splitlines()[0]})") from error
-    if not isinstance(values, dict):
-        raise SamnerError(f"{path}: must be a mapping with the keys {', '.join(f.name for f in fields(Prompt))}")
-    return values

@@ -26,9 +26,9 @@ from samner.adaptation import recipes, select
 from samner.errors import SamnerError
 from samner.evaluation.benchmark.encoders import ENCODERS
 from samner.evaluation.config import SETUP_KEYS, Setup, data_folder, read_setup
-from samner.evaluation.yamlfile import Section, read_yaml
 from samner.extract import MODES, check_threshold
 from samner.merging.registry import make_method, methods
+from samner.yamlfile import Section, read_yaml
 
 OWN_MODES = (
     "base",
