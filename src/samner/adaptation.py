@@ -152,7 +152,8 @@ def task_model(pool: ExpertPool, weights: Mapping[str, float], method: str, para
     adapters = {expert: pool.adapter(expert) for expert in weights}
     recipe = [[(adapters[e].digest, w) for e, w in sorted(weights.items())], method, sorted(parameters.items())]
     name = f"task-{hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:16]}"
-    types = sorted({taught for expert in weights for taught in pool.experts[expert].types})
+    cards = pool.experts  # read from the folder each time
+    types = sorted({taught for expert in weights for taught in cards[expert].types})
     if name not in pool.backbone.models:
         pool.backbone.add_task_model(
             name, merge(list(adapters.values()), method, list(weights.values()), **parameters), types

@@ -56,5 +56,5 @@ class Selection:
     def from_dict(cls, values: Mapping[str, Any]) -> Selection:
         """Read what ``to_dict`` wrote."""
         labels = tuple(PseudoLabel(**{**p, "votes": tuple(p["votes"])}) for p in values["pseudo_labels"])
-        tuples = {key: tuple(values[key]) for key in ("chosen", "ranking", "sample", "warnings") if key in values}
+        tuples = {key: tuple(values[key]) for key in ("chosen", "ranking", "sample", "warnings")}
         return cls(**{**values, **tuples, "pseudo_labels": labels})
