@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
-from samner.errors import SamnerError
-from samner.files import atomic_file
+from samner.evaluation.section import check_section, write_section
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -53,34 +52,15 @@ def _processor() -> str:
 
 
 def check(path: Path, part: str) -> None:
-    """Make sure that a part has its place, before anything is measured.
-
-    Raises:
-        SamnerError: If the file cannot be read or does not hold the part's two markers, in order.
-    """
-    _around(path, part)
+    """Make sure that a part has its place, before anything is measured; see ``samner.evaluation.section``."""
+    check_section(path, _maker(part))
 
 
 def write(path: Path, part: str, text: str) -> None:
-    """Put a part between its markers; what people wrote around it stays.
-
-    Raises:
-        SamnerError: As ``check``.
-    """
-    before, after = _around(path, part)
-    with atomic_file(path) as temporary:
-        temporary.write_text(f"{before}\n\n{text.strip()}\n\n{after}", encoding="utf-8")
+    """Put a part between its markers; what people wrote around it stays."""
+    write_section(path, _maker(part), text)
     print(f"{path}: wrote {part}", file=sys.stderr)
 
 
-def _around(path: Path, part: str) -> tuple[str, str]:
-    begin, end = (f"<!-- benchmarks.merge {part}: {place} -->" for place in ("begin", "end"))
-    try:
-        content = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SamnerError(f"{path}: cannot be read as UTF-8 text") from error
-    before, found, rest = content.partition(begin)
-    _, ended, after = rest.partition(end)
-    if not found or not ended:
-        raise SamnerError(f"{path}: must hold the lines {begin} and {end}, in this order")
-    return before + begin, end + after
+def _maker(part: str) -> str:
+    return f"benchmarks.merge {part}"

@@ -21,13 +21,13 @@ from samner.adaptation import task_model
 from samner.backbones import BASE
 from samner.chunking import predict_long
 from samner.data import read_examples
-from samner.errors import SamnerError
 from samner.evaluation.config import Config, Target
 from samner.evaluation.measure import Bench, Measured
 from samner.evaluation.scoring import score
+from samner.evaluation.section import write_section
 from samner.evaluation.target import TargetTexts, read_target
 from samner.extract import STRATEGIES
-from samner.files import atomic_file, read_json, write_json
+from samner.files import read_json, write_json
 from samner.pool import ExpertPool
 from samner.spans import flat
 from samner.types import Example, entity_types
@@ -35,7 +35,7 @@ from scripts.demo_lm.generate import Field, read_fields
 
 HERE = Path(__file__).parent
 RUNS = HERE.parent.parent / "runs" / "demo_lm"
-BEGIN, END = "<!-- demo_lm study: begin -->", "<!-- demo_lm study: end -->"
+MAKER = "demo_lm study"
 BASELINE = "unified"
 METHODS: dict[str, dict[str, Any]] = {
     "ties": {},
@@ -213,20 +213,6 @@ def over(shares: Iterable[float]) -> str:
     return f"{statistics.mean(values):.1f} ± {spread:.1f}"
 
 
-def write_section(path: Path, text: str) -> None:
-    """Put a text between the markers of a file.
-
-    Raises:
-        SamnerError: If the file does not hold each marker once, in order.
-    """
-    before, begun, rest = path.read_text(encoding="utf-8").partition(BEGIN)
-    _, ended, after = rest.partition(END)
-    if not begun or not ended or BEGIN in rest or END in before or END in after:
-        raise SamnerError(f"{path}: must hold the lines {BEGIN!r} and {END!r} once, in this order")
-    with atomic_file(path) as temporary:
-        temporary.write_text(f"{before}{BEGIN}\n\n{text.strip()}\n\n{END}{after}", encoding="utf-8")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, default=RUNS, help="what train.py made")
@@ -244,7 +230,7 @@ def main() -> None:
         results[seed] = read_json(kept)
     text = markdown(results)
     if arguments.out:
-        write_section(arguments.out, text)
+        write_section(arguments.out, MAKER, text)
     else:
         print(text)
 

@@ -19,7 +19,7 @@ from samner.evaluation.harness import run
 from samner.evaluation.measure import Bench
 from samner.evaluation.results import Results, TargetResult
 from samner.evaluation.scoring import score
-from samner.evaluation.section import BEGIN, END
+from samner.evaluation.section import markers
 from samner.evaluation.tables import markdown
 from samner.evaluation.target import read_target
 from samner.pool import ExpertCard, ExpertPool
@@ -38,6 +38,8 @@ LABELLED = {
         ("Lena Fischer scored for United.", {"Lena Fischer": "person", "United": "team"}),
     ],
 }
+
+BEGIN, END = markers("samner evaluate")
 
 
 def line(text: str, found: dict[str, str]) -> str:

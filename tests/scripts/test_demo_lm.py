@@ -13,12 +13,11 @@ from hypothesis import strategies as st
 
 from samner.backbones.causal.prompting import load_prompt
 from samner.data import read_examples, read_texts
-from samner.errors import SamnerError
 from samner.types import Example
 from scripts.demo_lm.base import PROMPT, loss_of, make_tokenizer, new_model
 from scripts.demo_lm.generate import MOST_WORDS, Field, Names, read_fields, split_of, texts, write
 from scripts.demo_lm.lessons import NAME, Lessons
-from scripts.demo_lm.study import BEGIN, END, over, write_section
+from scripts.demo_lm.study import over
 from scripts.demo_lm.tokenizer import without_blank
 
 DOMAINS, TARGETS, BASE = read_fields("domains"), read_fields("targets"), read_fields("base")
@@ -160,12 +159,3 @@ class TestStudy:
     def test_mean_and_deviation(self) -> None:
         assert over([0.5]) == "50.0 ± 0.0"
         assert over([0.4, 0.6]) == "50.0 ± 14.1"
-
-    def test_a_section_is_written_between_its_markers(self, tmp_path: Path) -> None:
-        path = tmp_path / "results.md"
-        path.write_text(f"before\n\n{BEGIN}\nold\n{END}\n\nafter\n", encoding="utf-8")
-        write_section(path, "new")
-        assert path.read_text(encoding="utf-8") == f"before\n\n{BEGIN}\n\nnew\n\n{END}\n\nafter\n"
-        path.write_text("nothing", encoding="utf-8")
-        with pytest.raises(SamnerError, match="must hold the lines"):
-            write_section(path, "new")

@@ -27,6 +27,7 @@ from samner.evaluation.tables import markdown
 from samner.evaluation.target import TargetTexts, read_target
 from samner.files import read_json, write_json
 
+_MAKER = "samner evaluate"
 _REVISION = 1
 """Raise it when the harness measures something else than before, so that kept results are not taken for new ones."""
 
@@ -63,7 +64,7 @@ def run(
         if folder:
             writable(folder)
     if out:
-        check_section(out)
+        check_section(out, _MAKER)
     targets = [read_target(target) for target in chosen]
     with EvaluationProgress() as progress:
         measured = _measure_all(settings, targets, work, progress)
@@ -81,7 +82,7 @@ def run(
     if json_out:
         write_json(json_out, results.to_dict())
     if out:
-        write_section(out, markdown(results))
+        write_section(out, _MAKER, markdown(results))
     return results
 
 
