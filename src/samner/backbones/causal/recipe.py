@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
+from samner.backbones.options import changed, check
 from samner.errors import SamnerError
 
 METRICS = ("loss", "f1")
@@ -70,20 +71,12 @@ class Recipe:
     max_minutes: float | None = None
 
     def __post_init__(self) -> None:
-        for name, default in _WHOLE.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not (isinstance(value, int) or (value is None and default is None)):
-                raise SamnerError(f"{name} must be a whole number, not {value!r}")
-        for name in (*_POSITIVE, "steps", "max_minutes"):
-            value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise SamnerError(f"{name} must be above 0, not {value}")
-        for name in ("foreign_types", "patience", "seed", "weight_decay"):
-            if getattr(self, name) < 0:
-                raise SamnerError(f"{name} must not be negative, not {getattr(self, name)}")
-        for name in ("warmup", "dropout", "type_dropout", "paraphrase_rate"):
-            if not 0 <= getattr(self, name) < 1:
-                raise SamnerError(f"{name} must lie in [0, 1), not {getattr(self, name)}")
+        check(
+            self,
+            positive=_POSITIVE,
+            not_negative=("foreign_types", "patience", "seed", "weight_decay"),
+            shares=("warmup", "dropout", "type_dropout", "paraphrase_rate"),
+        )
         if not isinstance(self.gradient_checkpointing, bool):
             raise SamnerError(f"gradient_checkpointing must be true or false, not {self.gradient_checkpointing!r}")
         for name, known in (("metric", METRICS), ("packing", PACKING)):
@@ -97,14 +90,10 @@ class Recipe:
         Raises:
             SamnerError: If a setting is unknown or out of range.
         """
-        known = asdict(cls())
-        if unknown := sorted(set(options) - set(known)):
-            raise SamnerError(f"unknown training option {unknown[0]!r}; known are {', '.join(known)}")
-        return cls(**options)
+        return changed(cls, options)
 
 
 _POSITIVE = (
     *("epochs", "learning_rate", "rank", "alpha", "batch", "micro_batch", "max_length"),
-    *("max_types", "dev_texts", "evaluations"),
+    *("max_types", "dev_texts", "evaluations", "steps", "max_minutes"),
 )
-_WHOLE = {f.name: f.default for f in fields(Recipe) if str(f.type).startswith("int")}

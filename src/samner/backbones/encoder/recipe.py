@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
-from samner.errors import SamnerError
+from samner.backbones.options import changed, check
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,22 +54,12 @@ class Recipe:
     max_minutes: float | None = None
 
     def __post_init__(self) -> None:
-        for name, default in _WHOLE.items():
-            value = getattr(self, name)
-            if not (isinstance(value, int) or (value is None and default is None)):
-                raise SamnerError(f"{name} must be a whole number, not {value!r}")
-        for name in _POSITIVE:
-            if getattr(self, name) <= 0:
-                raise SamnerError(f"{name} must be above 0, not {getattr(self, name)}")
-        for name in ("steps", "max_minutes"):
-            if getattr(self, name) is not None and getattr(self, name) <= 0:
-                raise SamnerError(f"{name} must be above 0, not {getattr(self, name)}")
-        for name in ("foreign_types", "patience", "seed"):
-            if getattr(self, name) < 0:
-                raise SamnerError(f"{name} must not be negative, not {getattr(self, name)}")
-        for name in ("dropout", "paraphrase_rate"):
-            if not 0 <= getattr(self, name) < 1:
-                raise SamnerError(f"{name} must lie in [0, 1), not {getattr(self, name)}")
+        check(
+            self,
+            positive=_POSITIVE,
+            not_negative=("foreign_types", "patience", "seed"),
+            shares=("dropout", "paraphrase_rate"),
+        )
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Recipe:
@@ -78,14 +68,10 @@ class Recipe:
         Raises:
             SamnerError: If a setting is unknown or out of range.
         """
-        known = asdict(cls())
-        if unknown := sorted(set(options) - set(known)):
-            raise SamnerError(f"unknown training option {unknown[0]!r}; known are {', '.join(known)}")
-        return cls(**options)
+        return changed(cls, options)
 
 
 _POSITIVE = (
     *("epochs", "learning_rate", "rank", "alpha", "batch_tokens", "batch_texts"),
-    *("max_types", "dev_texts", "evaluations"),
+    *("max_types", "dev_texts", "evaluations", "steps", "max_minutes"),
 )
-_WHOLE = {f.name: f.default for f in fields(Recipe) if str(f.type).startswith("int")}
