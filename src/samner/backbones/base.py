@@ -7,12 +7,13 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from samner.data.windows import Word
 from samner.types import Entity, EntityType, Example
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 BASE = "base"
 """The name under which a backbone answers without any expert."""
