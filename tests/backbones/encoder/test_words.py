@@ -8,8 +8,7 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from samner.backbones.encoder.backbone import _repeat
-from samner.backbones.encoder.words import MAX_WORD_TOKENS, Batch, Tokens, WordTokenizer, collate
+from samner.backbones.encoder.words import MAX_WORD_TOKENS, Batch, Tokens, WordTokenizer, collate, repeat
 
 NASTY = [
     "\U0001f469\u200d\U0001f52c",  # woman scientist: two emoji and a joiner
@@ -179,7 +178,7 @@ class TestCollate:
     @pytest.mark.parametrize("times", [1, 2, 5])
     def test_repeating_a_batch_equals_collating_the_repeated_texts(self, tokenizer: WordTokenizer, times: int) -> None:
         tokens, batch = self.batch(tokenizer)
-        repeated, expected = _repeat(batch, times), collate(tokens * times, tokenizer)
+        repeated, expected = repeat(batch, times), collate(tokens * times, tokenizer)
         for field in fields(Batch):
             mine, theirs = getattr(repeated, field.name), getattr(expected, field.name)
             assert torch.equal(mine, theirs) if isinstance(mine, torch.Tensor) else mine == theirs

@@ -24,7 +24,7 @@ from torch.func import functional_call
 from samner.backbones.base import BASE, Backbone, TrainingData
 from samner.backbones.encoder.decode import decode
 from samner.backbones.encoder.model import Heads, word_vectors
-from samner.backbones.encoder.words import Batch, Tokens, WordTokenizer, collate
+from samner.backbones.encoder.words import Tokens, WordTokenizer, collate, repeat
 from samner.data.windows import Word
 from samner.embedding import MINILM, sentence_encoder, sentence_encoder_path
 from samner.errors import ModelError
@@ -341,7 +341,7 @@ class EncoderBackbone(Backbone):
             yield from ((model, word_vectors(self.encoder, batch)) for model in mixed)
         elif mixed:
             names = ["__base__" if model == BASE else self._experts[model] for model in mixed for _ in tokens]
-            repeated = _repeat(batch, len(mixed))
+            repeated = repeat(batch, len(mixed))
             words = word_vectors(self._peft, repeated, adapter_names=names)
             yield from zip(mixed, words.split(len(tokens)), strict=True)
         for model in models:
@@ -374,20 +374,6 @@ def _decode(
     values = probabilities.cpu().numpy()
     for row, i in enumerate(rows):
         result[i] = decode(values[row, : len(tokens[i].words)], tokens[i].words, types, threshold)
-
-
-def _repeat(batch: Batch, times: int) -> Batch:
-    """The batch stacked ``times`` times, its word indices moved along."""
-    rows, width = batch.shape
-    spare = rows * width
-    word_ids = [torch.where(batch.word_ids == spare, times * spare, batch.word_ids + i * spare) for i in range(times)]
-    return Batch(
-        batch.input_ids.repeat(times, 1),
-        batch.attention_mask.repeat(times, 1),
-        torch.cat(word_ids),
-        (rows * times, width),
-        batch.word_mask.repeat(times, 1),
-    )
 
 
 def _batches(costs: Sequence[int], budget: int) -> list[list[int]]:

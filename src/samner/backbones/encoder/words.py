@@ -125,3 +125,17 @@ def collate(tokens: Sequence[Tokens], tokenizer: WordTokenizer) -> Batch:
         (rows, width),
         torch.from_numpy(word_mask),
     )
+
+
+def repeat(batch: Batch, times: int) -> Batch:
+    """The batch stacked ``times`` times, its word indices moved along."""
+    rows, width = batch.shape
+    spare = rows * width
+    word_ids = [torch.where(batch.word_ids == spare, times * spare, batch.word_ids + i * spare) for i in range(times)]
+    return Batch(
+        batch.input_ids.repeat(times, 1),
+        batch.attention_mask.repeat(times, 1),
+        torch.cat(word_ids),
+        (rows * times, width),
+        batch.word_mask.repeat(times, 1),
+    )

@@ -98,15 +98,18 @@ class Models:
                 self.pool.load_experts([model.experts[0][0]])
                 yield model.experts[0][0]
             else:
+                types: set[str] = set()
                 for part in model.of or (model,):
-                    made.append(task_model(self.pool, dict(part.experts), part.method, dict(part.parameters)).model)
+                    merge = task_model(self.pool, dict(part.experts), part.method, dict(part.parameters))
+                    made.append(merge.model)
+                    types.update(merge.types)
                 if model.of:
                     vectors = [backbone.task_vectors(name) for name in made]
                     if any(each.keys() != vectors[0].keys() for each in vectors):
                         raise SamnerError("merges over different modules have no mean")
                     name = f"mean-{digest(model.key(self.checksums))[:16]}"
                     mean = {m: torch.stack([each[m] for each in vectors]).mean(0) for m in vectors[0]}
-                    backbone.add_task_model(name, mean)
+                    backbone.add_task_model(name, mean, sorted(types))
                     made.append(name)
                 yield made[-1]
         finally:
