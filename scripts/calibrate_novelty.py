@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--texts", type=int, default=150, help="dev texts of each data set to score on")
     parser.add_argument("--thresholds", type=float, nargs="+", default=[0.1, 0.15, 0.2, 0.3, 0.4])
     parser.add_argument("--novelties", type=float, nargs="+", default=[0, 1, 2, 3, 4, 5, 6])
-    parser.add_argument("--settings", type=Path, default=Path(__file__).parent / "builtin_pool.yaml")
+    parser.add_argument("--settings", type=Path, default=Path(__file__).parent / "pool_data.yaml")
     arguments = parser.parse_args()
 
     domains = yaml.safe_load(arguments.settings.read_text(encoding="utf-8"))["domains"]

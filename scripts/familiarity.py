@@ -76,7 +76,7 @@ def best(rows: np.ndarray) -> tuple[float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder that holds train/")
-    parser.add_argument("--settings", type=Path, default=Path(__file__).parent / "builtin_pool.yaml")
+    parser.add_argument("--settings", type=Path, default=Path(__file__).parent / "pool_data.yaml")
     arguments = parser.parse_args()
     logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
 

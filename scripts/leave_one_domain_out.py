@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--unlabelled", type=int, default=300, help="dev texts of each data set to adapt to")
     parser.add_argument("--modes", nargs="*", default=list(MODES), choices=MODES)
     parser.add_argument("--grid", nargs="*", default=[], help="arguments of adapt() to vary: name=value,value")
-    parser.add_argument("--settings", type=Path, default=Path(__file__).parent / "builtin_pool.yaml")
+    parser.add_argument("--settings", type=Path, default=Path(__file__).parent / "pool_data.yaml")
     arguments = parser.parse_args()
     logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
 

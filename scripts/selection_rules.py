@@ -362,7 +362,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path("runs/selection"))
     parser.add_argument("--domains", nargs="*", help="domains to leave out in turn; all by default")
     parser.add_argument("--texts", type=int, default=60, help="dev texts of each data set to score on")
-    parser.add_argument("--settings", type=Path, default=Path(__file__).parent / "builtin_pool.yaml")
+    parser.add_argument("--settings", type=Path, default=Path(__file__).parent / "pool_data.yaml")
     arguments = parser.parse_args()
     logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
 

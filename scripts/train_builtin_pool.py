@@ -44,6 +44,7 @@ class Trainer:
         self.data = data
         self.runs = runs
         self.settings = settings
+        self.pool = runs / settings["name"]
         self.domains: dict[str, list[str]] = {name: list(sets) for name, sets in settings["domains"].items()}
         self.foundation = list(settings["foundation"])
         self.paraphrases = yaml.safe_load((HERE / "paraphrases.yaml").read_text(encoding="utf-8"))
@@ -85,17 +86,17 @@ class Trainer:
                 ExpertPool.create(pool, Path(folder))
         return ExpertPool.load(pool)
 
-    def expert(self, pool: ExpertPool, name: str, names: list[str], recipe: Recipe, folder: Path) -> None:
+    def expert(self, pool: ExpertPool, name: str, names: list[str], options: Mapping[str, Any], folder: Path) -> None:
         """Train an expert on the named sets, unless that was done."""
         if folder.is_dir():
             return
         log.info("expert %s on %s -> %s", name, ", ".join(names), folder)
         train_expert(
-            ExpertPool.load(pool.folder),
+            ExpertPool.load(pool.folder, pool.device),
             name,
             self.training_data(names),
             folder,
-            options=asdict(recipe),
+            options=options,
             description=self.settings["descriptions"][name],
             licences={source["name"]: source["licence"] for source in self.sources(names)},
             run=pool.folder.parent / f".{pool.folder.name}-{name}",
@@ -113,6 +114,24 @@ class Trainer:
         ]
 
 
+def read_settings(path: Path) -> dict[str, Any]:
+    """A file of settings; one that says ``like: other.yaml`` holds only what differs from that."""
+    settings: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    like = settings.pop("like", None)
+    return over(read_settings(path.parent / like), settings) if like else settings
+
+
+def over(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with those of their values replaced that changes name, at any depth."""
+    replaced = {
+        key: over(settings[key], value)
+        if isinstance(value, Mapping) and isinstance(settings.get(key), Mapping)
+        else value
+        for key, value in changes.items()
+    }
+    return {**settings, **replaced}
+
+
 def compare(trainer: Trainer) -> None:
     """Train every variant of the base without the hidden domains, and all experts on it."""
     plan = trainer.settings["compare"]
@@ -125,27 +144,29 @@ def compare(trainer: Trainer) -> None:
         changes = {"paraphrase_rate": variant["paraphrase_rate"]}
         base = Recipe.of(trainer.settings["base"]["recipe"] | changes | {"steps": plan["base_steps"]})
         pool = trainer.base(trainer.runs / f"compare-{name}", names, base, encoder=variant["encoder"])
-        recipe = Recipe.of(trainer.settings["expert"]["recipe"] | changes | {"steps": plan["expert_steps"]})
+        options = trainer.settings["expert"]["recipe"] | changes | {"steps": plan["expert_steps"]}
         for domain, sets in trainer.domains.items():
-            trainer.expert(pool, domain, sets, recipe, pool.folder / "experts" / domain)
+            trainer.expert(pool, domain, sets, options, pool.folder / "experts" / domain)
 
 
 def train(trainer: Trainer) -> None:
-    """Train the parts of the built-in pool."""
+    """Train the parts of the pool."""
     every = [name for sets in trainer.domains.values() for name in sets]
-    recipe = Recipe.of(trainer.settings["base"]["recipe"])
-    pool = trainer.base(trainer.runs / "builtin", [*trainer.foundation, *every], recipe, encoder=True)
-    recipe = Recipe.of(trainer.settings["expert"]["recipe"])
+    base = trainer.settings["base"]
+    taught = [name for domain in base.get("domains", trainer.domains) for name in trainer.domains[domain]]
+    recipe = Recipe.of(base["recipe"])
+    pool = trainer.base(trainer.pool, [*trainer.foundation, *taught], recipe, encoder=True)
+    options = trainer.settings["expert"]["recipe"]
     for domain, sets in trainer.domains.items():
-        trainer.expert(pool, domain, sets, recipe, pool.folder / "experts" / domain)
-    unified = replace(recipe, steps=(recipe.steps or 0) * len(trainer.domains))
+        trainer.expert(pool, domain, sets, options, pool.folder / "experts" / domain)
+    unified = options | {"steps": options["steps"] * len(trainer.domains)}
     trainer.expert(pool, "unified", every, unified, pool.folder / "baselines" / "unified")
 
 
 def assemble(trainer: Trainer) -> None:
     """Copy the trained pool into the package, adapters in half precision."""
     with atomic_folder(PACKAGED, overwrite=True) as target:
-        shutil.copytree(trainer.runs / "builtin", target, dirs_exist_ok=True)
+        shutil.copytree(trainer.pool, target, dirs_exist_ok=True)
         base = target / "base" / "base.json"
         trained = read_json(base)
         write_json(base, trained | {key: trainer.settings["base"][key] for key in ("threshold", "novelty")})
@@ -213,8 +234,7 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    settings = yaml.safe_load(arguments.settings.read_text(encoding="utf-8"))
-    trainer = Trainer(arguments.data, arguments.runs, settings)
+    trainer = Trainer(arguments.data, arguments.runs, read_settings(arguments.settings))
     {"compare": compare, "train": train, "assemble": assemble}[arguments.stage](trainer)
 
 

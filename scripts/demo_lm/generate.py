@@ -12,7 +12,7 @@ import argparse
 import hashlib
 import random
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,8 @@ _SLOT = re.compile(r"\{(\w+)\}")
 _JOINTS = (". ", "; ", ", and ", ", but ", " while ")
 _SECOND = 0.4
 """Share of the texts that have a second clause."""
+_COMMON = 0.4
+"""Share of a field's clauses for training that are said of anything."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +48,16 @@ class Field:
         name: Of the domain, target or field.
         types: Of its entities.
         clauses: By split.
+        common: Clauses for training that are said of anything.
+        others: Types of the names in them that are no answer.
         experts: For a target, the domains whose types it mixes.
     """
 
     name: str
     types: tuple[str, ...]
     clauses: Mapping[str, Sequence[str]]
+    common: Sequence[str] = ()
+    others: Sequence[str] = ()
     experts: tuple[str, ...] = ()
 
 
@@ -80,15 +86,18 @@ def split_of(name: str) -> str:
 
 def read_fields(part: str, path: Path = HERE / "fields.yaml") -> dict[str, Field]:
     """The fields of a part of the file (``domains``, ``targets`` or ``base``) by name."""
-    values: dict[str, dict[str, Any]] = yaml.safe_load(path.read_text(encoding="utf-8"))[part]
+    values: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    nobodys = [name for field in values["base"].values() for name in field["types"]]
     return {
         name: Field(
             name,
             tuple(v["types"]),
             {split: v[split] for split in SPLITS if split in v},
+            values["common"],
+            [other for other in nobodys if other not in v["types"]],
             tuple(v.get("experts", ())),
         )
-        for name, v in values.items()
+        for name, v in values[part].items()
     }
 
 
@@ -98,24 +107,38 @@ def read_foreign(path: Path = HERE / "fields.yaml") -> list[str]:
     return foreign
 
 
-def texts(field: Field, split: str, names: Names, rng: random.Random) -> Iterator[Example]:
-    """Distinct short texts of a split, without end: one clause or two, and where the names in them are."""
+def texts(field: Field, split: str, names: Names, rng: random.Random, kinds: Sequence[str] = ()) -> Iterator[Example]:
+    """Distinct short texts of a split, without end: one clause or two, and where the names in them are.
+
+    Args:
+        field: What they are about.
+        split: Whose clauses and names they are made of.
+        names: To fill in.
+        rng: Of everything random.
+        kinds: Types of names to fill in whatever a clause asks for; by default those that it asks for.
+    """
     seen: set[str] = set()
-    clauses = field.clauses[split]
     while True:
         count = 2 if rng.random() < _SECOND else 1
+        common = [split == "train" and rng.random() < _COMMON for _ in range(count)]
+        clauses = rng.sample(field.clauses[split], count - sum(common)) + rng.sample(field.common, sum(common))
         parts = [_choose(clause, rng) for clause in rng.sample(clauses, count)]
-        example = _fill(rng.choice(_JOINTS).join(parts), split, names, rng)
+        example = _fill(rng.choice(_JOINTS).join(parts), field, split, names, rng, kinds)
         if example.text not in seen and len(example.text.split()) <= MOST_WORDS:
             seen.add(example.text)
             yield example
+
+
+def labelled(example: Example, types: Collection[str]) -> Example:
+    """A text with its entities of some types only."""
+    return Example(example.text, tuple(entity for entity in example.entities if entity.label in types))
 
 
 def _choose(pattern: str, rng: random.Random) -> str:
     return _CHOICE.sub(lambda choice: rng.choice(choice[1].split("|")), pattern)
 
 
-def _fill(pattern: str, split: str, names: Names, rng: random.Random) -> Example:
+def _fill(pattern: str, field: Field, split: str, names: Names, rng: random.Random, kinds: Sequence[str]) -> Example:
     """A pattern with names in its slots, no name twice, sentences in capitals and with a full stop."""
     text, entities, used = "", [], set()
     for i, part in enumerate(_SLOT.split(pattern)):
@@ -123,11 +146,12 @@ def _fill(pattern: str, split: str, names: Names, rng: random.Random) -> Example
             part = re.sub(r"\. ([a-z])", lambda match: f". {match[1].upper()}", part)
             text += part[:1].upper() + part[1:] if not text or text.endswith(". ") else part
             continue
-        name = names.draw(part, split, rng)
+        kind = rng.choice(kinds or {"any": field.types, "other": field.others}.get(part, (part,)))
+        name = names.draw(kind, split, rng)
         while name in used:
-            name = names.draw(part, split, rng)
+            name = names.draw(kind, split, rng)
         used.add(name)
-        entities.append(Entity(len(text), len(text) + len(name), part))
+        entities.append(Entity(len(text), len(text) + len(name), kind))
         text += name
     return Example(text + ".", tuple(entities))
 
@@ -138,7 +162,8 @@ def write(out: Path, seed: int = 0) -> None:
     for field in read_fields("domains").values():
         for split, count in SPLITS.items():
             stream = texts(field, split, names, _rng(field.name, split, seed))
-            write_examples([next(stream) for _ in range(count)], out / field.name / f"{split}.jsonl")
+            examples = [labelled(next(stream), field.types) for _ in range(count)]
+            write_examples(examples, out / field.name / f"{split}.jsonl")
     for field in read_fields("targets").values():
         stream = texts(field, "test", names, _rng(field.name, "test", seed))
         examples = [next(stream) for _ in range(UNLABELLED + SPLITS["test"])]

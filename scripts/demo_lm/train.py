@@ -1,7 +1,7 @@
 """Train the demonstration language model: base, six experts, unified baseline. Resumable; settings in settings.yaml.
 
-    python -m scripts.demo_lm.train                       # into runs/demo_lm/0
-    python -m scripts.demo_lm.train --seed 1              # another one, for study.py
+    python -m scripts.demo_lm.train                       # base and the first pool, into runs/demo_lm/0/pool
+    python -m scripts.demo_lm.train --seed 1              # other experts on the same base, for study.py
     python -m scripts.demo_lm.train --assemble            # copy the one of seed 0 into the package
 
 Every part is skipped where it is finished and resumed where it was stopped. Takes about half an hour on two CPU cores.
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import random
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,14 +21,18 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from samner.backbones import TrainingData
+from samner.backbones.causal.prompting import load_prompt
 from samner.data import read_examples
 from samner.errors import SamnerError
 from samner.files import atomic_folder
 from samner.pool import ExpertCard, ExpertPool
 from samner.train import train_expert, training_set
-from samner.types import entity_types
-from scripts.demo_lm.base import train_base
-from scripts.demo_lm.generate import read_fields, write
+from samner.types import EntityType, entity_types
+from scripts.demo_lm.generate import Names, labelled, read_fields, texts, write
+from scripts.demo_lm.lessons import Lessons
+from scripts.small_lm.base import PROMPT, train_base
+from scripts.small_lm.batches import Batches
+from scripts.small_lm.tokenizer import train_tokenizer
 
 HERE = Path(__file__).parent
 PACKAGED = HERE.parent.parent / "src" / "samner" / "demo_lm"
@@ -46,7 +51,7 @@ log = logging.getLogger("train_demo_lm")
 
 
 def train(settings: Mapping[str, Any], runs: Path, seed: int) -> Path:
-    """Train whatever part of a pool is not finished yet.
+    """Train whatever part of a pool is not finished yet; the seed is of everything but the texts and the base.
 
     Returns:
         The pool's folder.
@@ -55,9 +60,9 @@ def train(settings: Mapping[str, Any], runs: Path, seed: int) -> Path:
     if not data.is_dir():
         with atomic_folder(data) as temporary:
             write(temporary)
-    base, pool = run / "base", run / "pool"
+    base, pool = runs / "base", run / "pool"
     if not base.is_dir():
-        train_base(settings, seed, run / ".base", base)
+        _base(settings, runs / ".base", base)
     if not pool.is_dir():
         ExpertPool.create(pool, base)
     domains = list(read_fields("domains"))
@@ -65,6 +70,28 @@ def train(settings: Mapping[str, Any], runs: Path, seed: int) -> Path:
         _expert(settings, data, pool, name, [name], pool / "experts" / name, seed)
     _expert(settings, data, pool, "unified", domains, pool / "baselines" / "unified", seed, settings["unified"])
     return pool
+
+
+def make_tokenizer(settings: Mapping[str, Any]) -> Any:
+    """A tokenizer of what the base will read and write: questions and answers about texts of all its fields."""
+    names, rng, prompt = Names(), random.Random("tokenizer"), load_prompt(PROMPT)
+    corpus = []
+    for field in [*read_fields("domains").values(), *read_fields("base").values()]:
+        stream = texts(field, "train", names, rng)
+        for example in (labelled(next(stream), field.types) for _ in range(settings["texts"])):
+            types = [EntityType(name) for name in field.types]
+            mentions = [(example.text[e.start : e.end], e.label) for e in example.entities]
+            question = prompt.plain(prompt.questions(example.text, types)[0])
+            corpus.append(question + prompt.answer(mentions, types)[0])
+    return train_tokenizer(corpus, settings["plain"], settings["blank"])
+
+
+def _base(settings: Mapping[str, Any], run: Path, folder: Path) -> None:
+    tokenizer, base = make_tokenizer(settings["tokenizer"]), settings["base"]
+    lessons = Lessons(tokenizer, load_prompt(PROMPT), base["lessons"])
+    batches = Batches(lessons.rows, base["batch"], base["seed"])
+    types = {name: list(field.types) for name, field in read_fields("base").items()}
+    train_base(settings, tokenizer, batches, types, run, folder)
 
 
 def _expert(

@@ -24,8 +24,8 @@ def test_results_and_report(samner, config: Path, tiny_pool: Path, tmp_path: Pat
     report = ModuleType("report")
     report.write_report = lambda results, folder: (folder / "report.md").write_text(results["command"])
     monkeypatch.setitem(sys.modules, "samner.evaluation.benchmark.report", report)
-    config.write_text(f"pool: {tiny_pool}\n{config.read_text()}")
-    result = samner("benchmark", config, "--out", tmp_path / "out", "--arms", "base", "--work", tmp_path / "kept")
+    arguments = ["--pool", tiny_pool, "--arms", "base", "--work", tmp_path / "kept"]
+    result = samner("benchmark", config, "--out", tmp_path / "out", *arguments)
     assert (result.exit_code, result.stdout) == (0, "")
     assert result.stderr.splitlines()[-1] == f"wrote {tmp_path / 'out' / 'results.json'}, report.html and report.md"
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"results.json", "report.md"}
@@ -39,6 +39,7 @@ def test_wrong_arguments(samner, config: Path, tmp_path: Path):
         ([tmp_path / "none.yaml", *out], "none.yaml: cannot be read"),
         ([config, *out, "--only", "games"], "has no target 'games'; it has: pharma"),
         ([config, *out, "--groups", "k"], "has no group 'k'; it has: main"),
+        ([config, *out, "--pool", tmp_path / "none"], "none': give 'builtin', a folder or a hub id"),
         ([config, *out, "--arms", "sam"], "has no arm 'sam'; it has: base, union"),
         ([config, "--out", config], "cannot be made"),
     ):

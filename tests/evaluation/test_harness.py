@@ -286,6 +286,13 @@ def test_only_some_targets(folder: Path, results: Results) -> None:
         run(folder / "targets.yaml", only=["x"])
 
 
+def test_another_pool(folder: Path, results: Results) -> None:
+    pool = str(folder / "pool")
+    same = run(configure_copy(folder, pool="nowhere"), pool=pool, work=folder / "work")
+    assert [target.finished for target in same.targets] == [target.finished for target in results.targets]
+    assert same.pool == pool and same.command.endswith(f" --pool {pool}")
+
+
 def test_bad_parts_are_named(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(SamnerError, match=r"other\.yaml: pool: no pool at 'nowhere'"):
         run(configure_copy(folder, pool="nowhere"))

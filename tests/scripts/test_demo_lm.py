@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 from samner.backbones.causal.prompting import load_prompt
 from samner.data import read_examples, read_texts
 from samner.types import Example
-from scripts.demo_lm.base import PROMPT, loss_of, make_tokenizer, new_model
-from scripts.demo_lm.generate import MOST_WORDS, Field, Names, read_fields, split_of, texts, write
+from scripts.demo_lm.generate import MOST_WORDS, SPLITS, Field, Names, labelled, read_fields, split_of, texts, write
 from scripts.demo_lm.lessons import NAME, Lessons
 from scripts.demo_lm.study import over
-from scripts.demo_lm.tokenizer import without_blank
+from scripts.demo_lm.train import make_tokenizer
+from scripts.small_lm.base import PROMPT, loss_of, new_model
+from scripts.small_lm.batches import Batches
+from scripts.small_lm.tokenizer import without_blank
 
 DOMAINS, TARGETS, BASE = read_fields("domains"), read_fields("targets"), read_fields("base")
 NAMES = Names()
@@ -41,11 +43,13 @@ class TestTexts:
         assert len({example.text for example in examples}) == len(examples)
         for example in examples:
             assert len(example.text.split()) <= MOST_WORDS
-            assert example.text[0] == example.text[0].upper() and example.text.endswith(".")
+            assert not example.text[0].islower() or any(entity.start == 0 for entity in example.entities)
+            assert example.text.endswith(".")
             assert "{" not in example.text and "|" not in example.text and "(" not in example.text
             for entity in example.entities:
-                assert entity.label in field.types
+                assert entity.label in {*field.types, *field.others}
                 assert split_of(example.text[entity.start : entity.end]) == split
+        examples = [labelled(example, field.types) for example in examples]
         assert {label for example in examples for label in example.labels()} == set(field.types)
 
     def test_entities_do_not_touch(self) -> None:
@@ -57,7 +61,8 @@ class TestTexts:
             clauses = [clause for split in field.clauses.values() for clause in split]
             assert len(set(clauses)) == len(clauses)
 
-    def test_the_same_seed_gives_the_same_files(self, tmp_path: Path) -> None:
+    def test_the_same_seed_gives_the_same_files(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(SPLITS, "train", 300)
         write(tmp_path / "a")
         write(tmp_path / "b")
         files = [path.relative_to(tmp_path / "a") for path in sorted((tmp_path / "a").rglob("*.jsonl"))]
@@ -98,7 +103,7 @@ class TestDesign:
 
 @pytest.fixture(scope="module")
 def tokenizer() -> object:
-    return make_tokenizer({"plain": 700, "blank": 300, "texts": 60}, load_prompt(PROMPT))
+    return make_tokenizer({"plain": 700, "blank": 300, "texts": 60})
 
 
 class TestTokenizer:
@@ -121,11 +126,14 @@ class TestTokenizer:
 
 class TestLessons:
     def lessons(self, tokenizer, **shares: float) -> Lessons:  # type: ignore[no-untyped-def]
-        return Lessons(tokenizer, load_prompt(PROMPT), shares, batch=4, seed=3)
+        return Lessons(tokenizer, load_prompt(PROMPT), shares)
+
+    def batches(self, tokenizer, **shares: float) -> Batches:  # type: ignore[no-untyped-def]
+        return Batches(self.lessons(tokenizer, **shares).rows, 4, seed=3)
 
     def test_a_batch_is_a_function_of_the_step(self, tokenizer) -> None:  # type: ignore[no-untyped-def]
         shares = {"repeat": 1, "names": 1, "typed": 1}
-        one, other = self.lessons(tokenizer, **shares), self.lessons(tokenizer, **shares)
+        one, other = self.batches(tokenizer, **shares), self.batches(tokenizer, **shares)
         later = one.batch(20)
         assert torch.equal(other.batch(3).ids, one.batch(3).ids)
         assert torch.equal(other.batch(20).labels, later.labels)
@@ -141,16 +149,17 @@ class TestLessons:
         assert tokenizer.decode(row["input_ids"]).endswith(tokenizer.decode(counted))
         assert tokenizer.decode(counted).startswith("{") and counted[-1] == tokenizer.eos_token_id
 
-    def test_a_text_of_a_domain_is_never_asked_for_its_types(self, tokenizer) -> None:  # type: ignore[no-untyped-def]
+    def test_the_base_is_never_asked_for_the_types_of_a_domain(self, tokenizer) -> None:  # type: ignore[no-untyped-def]
         rows = self.lessons(tokenizer, names=1, typed=1).rows(random.Random(0))
-        own = {t for field in DOMAINS.values() for t in field.types}
+        domains = {t for field in DOMAINS.values() for t in field.types}
+        asked = set()
         for row in islice(rows, 200):
-            question = tokenizer.decode(row["input_ids"])
-            if f"- {NAME}\n" in question:
-                assert not own & set(question.replace("- ", "").split("\n")[:-2])
+            *types, _ = tokenizer.decode(row["input_ids"]).split("\n")[:-1]
+            asked |= {entity_type.removeprefix("- ") for entity_type in types}
+        assert NAME in asked and not domains & asked
 
     def test_an_untrained_model_knows_nothing(self, tokenizer) -> None:  # type: ignore[no-untyped-def]
-        batch = self.lessons(tokenizer, typed=1).batch(0)
+        batch = self.batches(tokenizer, typed=1).batch(0)
         loss = loss_of(new_model(MODEL, tokenizer, 0), batch)
         assert loss > 4
 

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from samner.cli import options
 from samner.cli.output import say
 from samner.cli.runtime import start
 
@@ -38,6 +39,8 @@ def benchmark(
         list[str] | None, typer.Option("--groups", metavar="GROUP", help="Only arms of this group; repeated.")
     ] = None,
     arms: Annotated[list[str] | None, typer.Option("--arms", metavar="ARM", help="Only this arm; repeated.")] = None,
+    pool: options.OtherPool = None,
+    device: options.Device = "auto",
 ) -> None:
     """Measure a pool: every way to select and merge, on every target, with a report.
 
@@ -49,9 +52,20 @@ def benchmark(
 
     Example: samner benchmark docs/benchmark.yaml --data ../shared/data --out runs/benchmark
     """
-    start("cpu")
+    device = start(device)
     from samner.evaluation.benchmark.runner import run
 
     command = shlex.join(["samner", *sys.argv[1:]])
-    run(config, out, data=data, work=work, only=only or (), groups=groups or (), arms=arms or (), command=command)
+    run(
+        config,
+        out,
+        data=data,
+        work=work,
+        only=only or (),
+        groups=groups or (),
+        arms=arms or (),
+        pool=pool,
+        device=device,
+        command=command,
+    )
     say(f"wrote {out / 'results.json'}, report.html and report.md")

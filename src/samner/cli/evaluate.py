@@ -45,6 +45,8 @@ def evaluate(
     only: Annotated[
         list[str] | None, typer.Option("--only", metavar="TARGET", help="Only this target; repeated; with CONFIG.")
     ] = None,
+    pool: options.OtherPool = None,
+    device: options.Device = "auto",
     gold: Annotated[
         Path | None, typer.Option("--gold", metavar="FILE", help="Texts with their true entities.")
     ] = None,
@@ -71,7 +73,7 @@ def evaluate(
     if config is not None:
         if gold is not None or predicted is not None:
             raise SamnerError("give either CONFIG, or --gold FILE and --predicted FILE, not both")
-        _measure(config, data, out, json_out, work, only or (), json)
+        _measure(config, data, out, json_out, work, only or (), pool, device, json)
         return
     if gold is None or predicted is None:
         raise SamnerError("give both --gold FILE and --predicted FILE, or a CONFIG of targets")
@@ -85,14 +87,26 @@ def _measure(
     json_out: Path | None,
     work: Path,
     only: Sequence[str],
+    pool: str | None,
+    device: str,
     json: bool,
 ) -> None:
-    start("cpu")
+    device = start(device)
     from samner.evaluation.harness import run
     from samner.evaluation.tables import markdown
 
     command = shlex.join(["samner", *sys.argv[1:]])
-    results = run(config, data=data, out=out, json_out=json_out, work=work, only=only, command=command)
+    results = run(
+        config,
+        data=data,
+        out=out,
+        json_out=json_out,
+        work=work,
+        only=only,
+        pool=pool,
+        device=device,
+        command=command,
+    )
     if json:
         write_json(results.to_dict())
     elif out is None:

@@ -42,14 +42,18 @@ def writable(folder: Path) -> None:
         raise SamnerError(f"{folder}: may not be written to")
 
 
-def open_pool(setup: Setup) -> ExpertPool:
+def open_pool(setup: Setup, device: str) -> ExpertPool:
     """The pool of a configuration.
+
+    Args:
+        setup: Names it.
+        device: Torch device, or a server, for the base model.
 
     Raises:
         SamnerError: If there is none.
     """
     try:
-        return ExpertPool.load(setup.pool)
+        return ExpertPool.load(setup.pool, device)
     except SamnerError as error:
         raise SamnerError(f"{setup.path}: pool: {error}") from error
 

@@ -13,7 +13,7 @@ import hashlib
 import json
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from samner.errors import SamnerError
@@ -40,6 +40,8 @@ def run(
     json_out: Path | None = None,
     work: Path | None = None,
     only: Sequence[str] = (),
+    pool: str | None = None,
+    device: str = "cpu",
     command: str | None = None,
 ) -> Results:
     """Measure every arm on every target of a configuration.
@@ -52,6 +54,8 @@ def run(
         json_out: File for all raw results.
         work: Folder where results are kept between runs; none are kept by default.
         only: Names of targets, to measure and report these alone.
+        pool: Instead of the one that the file names: ``"builtin"``, a folder or a hub id.
+        device: Torch device, or a server, for the base model.
         command: What the tables call the command that made them.
 
     Raises:
@@ -59,6 +63,8 @@ def run(
             checked before the first target is measured.
     """
     settings = read_config(config, data)
+    if pool is not None:
+        settings = replace(settings, pool=pool)
     chosen = chosen_targets(settings, only)
     for folder in (out and out.parent, json_out and json_out.parent, work):
         if folder:
@@ -67,13 +73,13 @@ def run(
         check_section(out, _MAKER)
     targets = [read_target(target) for target in chosen]
     with EvaluationProgress() as progress:
-        measured = _measure_all(settings, targets, work, progress)
+        measured = _measure_all(settings, targets, work, device, progress)
     names = [target.name for target in measured]
     averages = {"all": tuple(names)} | {
         t: members for t, members in settings.averages.items() if {*members} <= {*names}
     }
     results = Results(
-        command=command or _command(config, data, only),
+        command=command or _command(config, data, only, pool),
         pool=settings.pool,
         settings=settings.settings(),
         averages=averages,
@@ -87,9 +93,9 @@ def run(
 
 
 def _measure_all(
-    config: Config, targets: Sequence[TargetTexts], work: Path | None, progress: EvaluationProgress
+    config: Config, targets: Sequence[TargetTexts], work: Path | None, device: str, progress: EvaluationProgress
 ) -> list[TargetResult]:
-    pool = open_pool(config)
+    pool = open_pool(config, device)
     common = [_REVISION, config.settings(), pool_state(pool, config.baselines)]
     bench: Bench | None = None  # loading the experts takes seconds, for nothing if every result is there
     results = []
@@ -125,6 +131,7 @@ def _summary(result: TargetResult) -> str:
     return f"strict F1 {union}best {best} {100 * result.f1(best, 'strict'):.1f}"
 
 
-def _command(config: Path, data: Path | None, only: Sequence[str]) -> str:
+def _command(config: Path, data: Path | None, only: Sequence[str], pool: str | None) -> str:
     parts = ["samner", "evaluate", str(config), *(["--data", str(data)] if data else [])]
+    parts += ["--pool", pool] if pool else []
     return shlex.join(parts + [part for name in only for part in ("--only", name)])

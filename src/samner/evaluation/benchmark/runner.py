@@ -44,6 +44,8 @@ def run(
     only: Sequence[str] = (),
     groups: Sequence[str] = (),
     arms: Sequence[str] = (),
+    pool: str | None = None,
+    device: str = "cpu",
     command: str | None = None,
 ) -> dict[str, Any]:
     """Measure all arms on all targets, write `RESULTS` and the report into a folder, and return the results.
@@ -56,6 +58,8 @@ def run(
         only: Names of targets, to measure these alone.
         groups: Names of groups of arms, to measure these alone.
         arms: Names of arms, to measure these alone; together with ``groups``, what either names.
+        pool: Instead of the one that the file names: ``"builtin"``, a folder or a hub id.
+        device: Torch device, or a server, for the base model.
         command: What the report calls the command that made it.
 
     Raises:
@@ -63,14 +67,16 @@ def run(
             checked before the first model reads.
     """
     benchmark = _part(read_benchmark(config, data), groups, arms)
+    if pool is not None:
+        benchmark = replace(benchmark, pool=pool)
     work = work or out.parent / ".samner-benchmark"
     for folder in (out, work):
         writable(folder)
     targets = {target.name: read_target(target) for target in chosen_targets(benchmark, only)}
     with StageProgress() as progress:
-        found = _measure(benchmark, targets, work, progress)
+        found = _measure(benchmark, targets, work, device, progress)
         progress.stage("comparing", 1)
-        results = to_dict(found, command or _command(config, out, data, only, groups, arms))
+        results = to_dict(found, command or _command(config, out, data, only, groups, arms, pool))
     write_json(out / RESULTS, results)
     from samner.evaluation.benchmark.report import write_report  # matplotlib takes a second
 
@@ -95,8 +101,10 @@ def _part(benchmark: Benchmark, groups: Sequence[str], arms: Sequence[str]) -> B
     return replace(benchmark, arms=chosen, comparisons=pairs)
 
 
-def _measure(benchmark: Benchmark, targets: Mapping[str, TargetTexts], work: Path, progress: StageProgress) -> Found:
-    pool = open_pool(benchmark)
+def _measure(
+    benchmark: Benchmark, targets: Mapping[str, TargetTexts], work: Path, device: str, progress: StageProgress
+) -> Found:
+    pool = open_pool(benchmark, device)
     state = pool_state(pool, benchmark.baselines)
     store = Store(work, [state[0], state[-1]])  # a base and library versions; what else decides is in a model's key
     models = Models(pool, benchmark.baselines)
@@ -162,10 +170,21 @@ def _expand(arm: Arm, experts: Sequence[str]) -> list[Arm]:
 
 
 def _command(
-    config: Path, out: Path, data: Path | None, only: Sequence[str], groups: Sequence[str], arms: Sequence[str]
+    config: Path,
+    out: Path,
+    data: Path | None,
+    only: Sequence[str],
+    groups: Sequence[str],
+    arms: Sequence[str],
+    pool: str | None,
 ) -> str:
     parts = ["samner", "benchmark", str(config), "--out", str(out)]
     parts += ["--data", str(data)] if data else []
-    for option, names in (("--only", only), ("--groups", groups), ("--arms", arms)):
+    for option, names in (
+        ("--only", only),
+        ("--groups", groups),
+        ("--arms", arms),
+        ("--pool", [pool] if pool else []),
+    ):
         parts += [part for name in names for part in (option, name)]
     return shlex.join(parts)

@@ -1,13 +1,12 @@
-"""The base of the demonstration language model: a small Llama, trained from nothing."""
+"""The base of a small language model: a Llama, trained from nothing."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import logging
-import random
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,33 +17,17 @@ from torch.nn.functional import cross_entropy
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from samner.backbones.causal.card import BaseCard
-from samner.backbones.causal.prompting import Prompt, load_prompt
+from samner.backbones.causal.prompting import load_prompt
 from samner.backbones.encoder.fit import Schedule, fit
 from samner.files import atomic_folder
-from samner.types import EntityType
-from scripts.demo_lm.generate import Names, read_fields, texts
-from scripts.demo_lm.lessons import Batch, Lessons
-from scripts.demo_lm.tokenizer import train_tokenizer, without_blank
+from scripts.small_lm.batches import Batch, Batches
+from scripts.small_lm.tokenizer import without_blank
 
 PROMPT = Path(__file__).parent / "prompt.yaml"
 _EVERY = 50
 """Steps between two lines of the log."""
 
 log = logging.getLogger(__name__)
-
-
-def make_tokenizer(settings: Mapping[str, Any], prompt: Prompt) -> Any:
-    """A tokenizer of what the base will read and write: questions and answers about texts of all its fields."""
-    names, rng = Names(), random.Random("tokenizer")
-    corpus = []
-    for field in [*read_fields("domains").values(), *read_fields("base").values()]:
-        stream = texts(field, "train", names, rng)
-        for example in (next(stream) for _ in range(settings["texts"])):
-            types = [EntityType(name) for name in field.types]
-            mentions = [(example.text[e.start : e.end], e.label) for e in example.entities]
-            question = prompt.plain(prompt.questions(example.text, types)[0])
-            corpus.append(question + prompt.answer(mentions, types)[0])
-    return train_tokenizer(corpus, settings["plain"], settings["blank"])
 
 
 def new_model(settings: Mapping[str, Any], tokenizer: Any, seed: int) -> LlamaForCausalLM:
@@ -75,40 +58,53 @@ def new_model(settings: Mapping[str, Any], tokenizer: Any, seed: int) -> LlamaFo
 
 
 def loss_of(model: LlamaForCausalLM, batch: Batch) -> Tensor:
-    """Mean cross-entropy of the tokens that count."""
-    hidden = model.model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False).last_hidden_state
-    wanted = batch.labels[:, 1:]
-    counts = wanted != -100
-    return cross_entropy(model.lm_head(hidden[:, :-1][counts]), wanted[counts])
+    """Mean cross-entropy of the tokens that count; in bfloat16 on a GPU."""
+    batch = batch.to(model.device)
+    with torch.autocast(model.device.type, torch.bfloat16, enabled=model.device.type == "cuda"):
+        hidden = model.model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False).last_hidden_state
+        wanted = batch.labels[:, 1:]
+        counts = wanted != -100
+        return cross_entropy(model.lm_head(hidden[:, :-1][counts]).float(), wanted[counts])
 
 
-def train_base(settings: Mapping[str, Any], seed: int, run: Path, folder: Path) -> None:
+def train_base(
+    settings: Mapping[str, Any],
+    tokenizer: Any,
+    batches: Batches,
+    types: Mapping[str, Sequence[str]],
+    run: Path,
+    folder: Path,
+    *,
+    data: str = "",
+    device: str = "cpu",
+) -> None:
     """Train the base and write it in half precision as a folder that a pool can be made over; resumable.
 
     Args:
-        settings: ``model``, ``tokenizer`` and ``base`` of settings.yaml.
-        seed: Of everything random.
+        settings: ``model`` and ``base`` of a settings file.
+        tokenizer: Of the base.
+        batches: What it learns.
+        types: Prompts of the entity types that it is taught, by data set.
         run: Folder for the checkpoint.
         folder: To write; must not exist.
+        data: What else must be equal for a checkpoint to be resumed.
+        device: Torch device.
     """
-    prompt = load_prompt(PROMPT)
-    tokenizer = make_tokenizer(settings["tokenizer"], prompt)
-    model = new_model(settings["model"], tokenizer, seed)
-    lessons = Lessons(tokenizer, prompt, settings["base"]["lessons"], settings["base"]["batch"], seed)
-    schedule = Schedule(**settings["base"]["schedule"], seed=seed, checkpoint_minutes=1.0)
-    identity = hashlib.sha256(json.dumps([dict(settings), seed, asdict(prompt)], sort_keys=True).encode()).hexdigest()
+    base = settings["base"]
+    model = new_model(settings["model"], tokenizer, base["seed"]).to(device)
+    schedule = Schedule(**base["schedule"], seed=base["seed"], checkpoint_minutes=1.0)
+    same = [settings["model"], base, asdict(load_prompt(PROMPT)), data]
     log.info("base: %d parameters, %d steps", model.num_parameters(), schedule.steps)
     outcome = fit(
         dict(model.named_parameters()),
-        lambda step: loss_of(model, lessons.batch(step)),
+        lambda step: loss_of(model, batches.batch(step)),
         schedule,
         run=run,
         resume=True,
-        identity=identity,
+        identity=hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest(),
         on_step=_Watch(schedule.steps),
     )
-    types = {name: list(field.types) for name, field in read_fields("base").items()}
-    card = BaseCard("model", PROMPT.name, types=types, **settings["base"]["limits"])
+    card = BaseCard("model", PROMPT.name, types={name: list(t) for name, t in types.items()}, **base["limits"])
     with atomic_folder(folder) as temporary:
         model.half().save_pretrained(temporary / "model")
         tokenizer.save_pretrained(temporary / "model")
