@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 TORCH := $(shell grep '^torch==' constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint format constraints clean bench-merge
+.PHONY: help demo demo-llm test test-all lint format constraints clean bench-merge
 .DELETE_ON_ERROR:
 
 help: ## List the targets
@@ -18,6 +18,9 @@ help: ## List the targets
 
 demo: $(VENV)/.demo ## See it work: adapt the built-in pool to sample texts and extract entities
 	@$(BIN)/python examples/demo.py
+
+demo-llm: $(VENV)/.llm ## See it work on language models: experts that answer in JSON, selected, merged and asked
+	@$(BIN)/python -m examples.demo_llm
 
 test: lint ## Run the checks and the quick tests
 	$(BIN)/python -m pytest
@@ -64,6 +67,11 @@ $(VENV)/.base: constraints.txt
 $(VENV)/.demo: $(VENV)/.base pyproject.toml constraints.txt
 	@echo "Installing samner into $(VENV) ..."
 	@$(PIP) install -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.llm: $(VENV)/.base pyproject.toml constraints.txt
+	@echo "Installing samner and what language models need into $(VENV) ..."
+	@$(PIP) install -c constraints.txt -e ".[llm]"
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.base pyproject.toml constraints.txt

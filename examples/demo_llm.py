@@ -1,18 +1,17 @@
 """The whole path on language models: select and merge experts, and let two task models answer in JSON.
 
-    python -m scripts.demo_lm.train                      # about an hour on one CPU core
-    python -m examples.demo_llm runs/demo_lm/0/pool runs/demo_lm/data/pharma_news/unlabeled.jsonl
+python -m examples.demo_llm
 
-The pool is a Llama of two million parameters and six LoRA experts, trained from nothing on sentences that the project
-makes up. The same calls serve a pool over any causal LM.
+The pool is the demonstration LM that ships with samner: a Llama of two million parameters and six LoRA experts,
+trained from nothing on sentences that the project makes up. The same calls serve a pool over any causal LM.
 """
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
+from importlib import resources
 
 from rich.console import Console
 
@@ -21,9 +20,8 @@ from samner import ExpertPool, adapt
 from samner.backbones.causal.backbone import CausalBackbone
 from samner.backbones.causal.generate import Engine, Generated, Question
 from samner.cli.runtime import start
-from samner.data import read_texts
 
-LABELS = ["person", "company", "drug", "disease", "chemical", "money"]
+LABELS = ["person", "company", "drug", "disease", "chemical"]
 SHOWN = 4
 
 
@@ -43,10 +41,10 @@ class Listening:
 def main() -> None:
     device = start("auto")  # quietens the libraries below
     console = Console(width=110)
-    folder, samples = sys.argv[1:]
-    texts = read_texts(samples)
+    samples = resources.files("samner") / "samples" / "demo_lm.txt"
+    texts = samples.read_text(encoding="utf-8").splitlines()
     started = time.perf_counter()
-    pool = ExpertPool.load(folder, device)
+    pool = ExpertPool.load("demo-lm", device)
     backbone = pool.backbone
     assert isinstance(backbone, CausalBackbone)
 

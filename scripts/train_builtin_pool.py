@@ -163,9 +163,9 @@ def train(trainer: Trainer) -> None:
     trainer.expert(pool, "unified", every, unified, pool.folder / "baselines" / "unified")
 
 
-def assemble(trainer: Trainer) -> None:
-    """Copy the trained pool into the package, adapters in half precision."""
-    with atomic_folder(PACKAGED, overwrite=True) as target:
+def assemble(trainer: Trainer, out: Path) -> None:
+    """Copy the trained pool to where it is used, adapters in half precision."""
+    with atomic_folder(out, overwrite=True) as target:
         shutil.copytree(trainer.pool, target, dirs_exist_ok=True)
         base = target / "base" / "base.json"
         trained = read_json(base)
@@ -207,7 +207,8 @@ def model_card(trainer: Trainer, pool: ExpertPool, threshold: float) -> str:
     parts = [("base", base["training"]), *((card.name, card.training) for card in cards)]
     for name, training in parts:
         outcome = training["outcome"]
-        lines.append(f"| {name} | {outcome['steps']} | {outcome['seconds']:.0f} | {outcome['best_score']:.3f} |")
+        score = "" if outcome["best_score"] is None else f"{outcome['best_score']:.3f}"
+        lines.append(f"| {name} | {outcome['steps']} | {outcome['seconds']:.0f} | {score} |")
     lines += ["", "`unified` is a baseline for comparison (`baselines/`), not an expert.", "", "## Data", ""]
     lines += [
         "Licences as the sources state them; where none is stated, third parties may hold rights in the texts.",
@@ -230,12 +231,16 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder that holds foundation/ and train/")
     parser.add_argument("--runs", type=Path, default=HERE.parent / "runs", help="where parts and checkpoints go")
     parser.add_argument("--settings", type=Path, default=HERE / "builtin_pool.yaml")
+    parser.add_argument("--out", type=Path, default=PACKAGED, help="folder that assemble writes; the package's")
     parser.add_argument("stage", choices=["compare", "train", "assemble"])
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     trainer = Trainer(arguments.data, arguments.runs, read_settings(arguments.settings))
-    {"compare": compare, "train": train, "assemble": assemble}[arguments.stage](trainer)
+    if arguments.stage == "assemble":
+        assemble(trainer, arguments.out)
+    else:
+        {"compare": compare, "train": train}[arguments.stage](trainer)
 
 
 if __name__ == "__main__":

@@ -231,21 +231,17 @@ def _open(reference: str) -> ExpertPool:
 
 
 def _open_to_change(reference: str) -> ExpertPool:
-    if reference != "builtin" and not Path(reference).is_dir():
+    from samner.pool.pool import SHIPPED, shipped
+
+    for name in SHIPPED:
+        if reference == name or Path(reference).resolve() == shipped(name).resolve():
+            raise PoolError(
+                f"the pool {name} comes with samner and cannot be changed; make your own first: "
+                f"samner pool create my-pool --from {name}"
+            )
+    if not Path(reference).is_dir():
         raise PoolError(f"{reference}: no such folder; 'samner pool create {reference}' makes a pool there")
-    opened = _open(reference)
-    if _is_builtin(opened):
-        raise PoolError(
-            "the built-in pool cannot be changed; make your own first: samner pool create my-pool --from builtin"
-        )
-    return opened
-
-
-def _is_builtin(pool: ExpertPool) -> bool:
-    try:
-        return _open("builtin").folder.resolve() == pool.folder.resolve()
-    except SamnerError:
-        return False
+    return _open(reference)
 
 
 def _summary(card: ExpertCard) -> dict[str, Any]:

@@ -21,10 +21,17 @@ from samner.errors import ModelError, PoolError, SamnerError
 from samner.files import atomic_folder, inside, read_json, sha256, write_json
 from samner.pool.card import ADAPTER_FILES, CARD, ExpertCard, check_name
 
-BUILTIN = "builtin"
+SHIPPED = {"builtin": "builtin", "demo-lm": "demo_lm"}
+"""Pools that come with samner: what they are called, and their folders in the package."""
+
 _ALLOWED_SUFFIXES = (".safetensors", ".json", ".md")
 _BASE_SUFFIXES = (".jinja", ".model", ".tiktoken", ".txt", ".yaml")  # tokenizer and prompt of a language model
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+
+
+def shipped(name: str) -> Path:
+    """Folder of a pool that comes with samner, by its name in ``SHIPPED``."""
+    return Path(str(resources.files("samner") / SHIPPED[name]))
 
 
 class ExpertPool:
@@ -59,14 +66,15 @@ class ExpertPool:
         """Open a pool.
 
         Args:
-            reference: ``"builtin"``, a folder, or the id of a model-hub repository that holds a pool's files.
+            reference: ``"builtin"``, ``"demo-lm"`` (a small language model for trying things out, which knows no real
+                text), a folder, or the id of a model-hub repository that holds a pool's files.
             device: Torch device for the base model.
 
         Raises:
             PoolError: If there is no such pool.
         """
-        if reference == BUILTIN:
-            return cls(Path(str(resources.files("samner") / "builtin")), device)
+        if reference in SHIPPED:
+            return cls(shipped(str(reference)), device)
         path = Path(reference)
         if not path.exists() and isinstance(reference, str) and _HUB_ID.fullmatch(reference):
             return cls(_download(reference), device)
