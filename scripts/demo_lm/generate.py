@@ -23,7 +23,7 @@ from samner.data import write_examples
 from samner.types import Entity, Example
 
 HERE = Path(__file__).parent
-SPLITS = {"train": 6000, "dev": 100, "test": 200}
+SPLITS = {"train": 10000, "dev": 100, "test": 200}
 """Texts of a domain's splits."""
 UNLABELLED = 300
 """Texts of a target to adapt to; its test split is as large as a domain's."""
@@ -36,8 +36,8 @@ _SLOT = re.compile(r"\{(\w+)\}")
 _JOINTS = (". ", "; ", ", and ", ", but ", " while ")
 _SECOND = 0.4
 """Share of the texts that have a second clause."""
-_COMMON = 0.4
-"""Share of a field's clauses for training that are said of anything."""
+_COMMON = 0.25
+"""Share of a domain's clauses for training that are said of anything."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,15 @@ def read_foreign(path: Path = HERE / "fields.yaml") -> list[str]:
     return foreign
 
 
-def texts(field: Field, split: str, names: Names, rng: random.Random, kinds: Sequence[str] = ()) -> Iterator[Example]:
+def texts(
+    field: Field,
+    split: str,
+    names: Names,
+    rng: random.Random,
+    *,
+    common: float = _COMMON,
+    kinds: Sequence[str] = (),
+) -> Iterator[Example]:
     """Distinct short texts of a split, without end: one clause or two, and where the names in them are.
 
     Args:
@@ -115,13 +123,14 @@ def texts(field: Field, split: str, names: Names, rng: random.Random, kinds: Seq
         split: Whose clauses and names they are made of.
         names: To fill in.
         rng: Of everything random.
+        common: Share of the clauses for training that are said of anything.
         kinds: Types of names to fill in whatever a clause asks for; by default those that it asks for.
     """
     seen: set[str] = set()
     while True:
         count = 2 if rng.random() < _SECOND else 1
-        common = [split == "train" and rng.random() < _COMMON for _ in range(count)]
-        clauses = rng.sample(field.clauses[split], count - sum(common)) + rng.sample(field.common, sum(common))
+        many = sum(split == "train" and rng.random() < common for _ in range(count))
+        clauses = rng.sample(field.clauses[split], count - many) + rng.sample(field.common, many)
         parts = [_choose(clause, rng) for clause in rng.sample(clauses, count)]
         example = _fill(rng.choice(_JOINTS).join(parts), field, split, names, rng, kinds)
         if example.text not in seen and len(example.text.split()) <= MOST_WORDS:

@@ -23,6 +23,8 @@ NAME = "name"
 """The type that any entity is of, for the base alone."""
 
 _MOST_TYPES = 6
+_COMMON = 0.4
+"""Share of the clauses that are said of anything."""
 
 
 class Lessons:
@@ -48,14 +50,17 @@ class Lessons:
 
     def rows(self, rng: random.Random) -> Iterator[dict[str, list[int]]]:
         """Questions with their answers as tokens, without end."""
-        own = {field.name: texts(field, "train", self._names, rng) for field in self._own}
-        mixed = {field.name: texts(field, "train", self._names, rng, self._kinds) for field in self._every}
+        own = {field.name: self._texts(field, rng) for field in self._own}
+        mixed = {field.name: self._texts(field, rng, self._kinds) for field in self._every}
         lessons = {"repeat": self._repeat, "names": self._all_names, "typed": self._typed}
         while True:
             lesson = rng.choices(list(self._shares), list(self._shares.values()))[0]
             fields, streams = (self._own, own) if lesson == "typed" else (self._every, mixed)
             field = rng.choice(fields)
             yield lessons[lesson](next(streams[field.name]), field, rng)
+
+    def _texts(self, field: Field, rng: random.Random, kinds: Sequence[str] = ()) -> Iterator[Example]:
+        return texts(field, "train", self._names, rng, common=_COMMON, kinds=kinds)
 
     def _repeat(self, example: Example, field: Field, rng: random.Random) -> dict[str, list[int]]:
         row = encode(SftExample(example.text + "\n", example.text), self._tokenizer)

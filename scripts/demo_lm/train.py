@@ -77,7 +77,7 @@ def make_tokenizer(settings: Mapping[str, Any]) -> Any:
     names, rng, prompt = Names(), random.Random("tokenizer"), load_prompt(PROMPT)
     corpus = []
     for field in [*read_fields("domains").values(), *read_fields("base").values()]:
-        stream = texts(field, "train", names, rng)
+        stream = texts(field, "train", names, rng, common=0.4)
         for example in (labelled(next(stream), field.types) for _ in range(settings["texts"])):
             types = [EntityType(name) for name in field.types]
             mentions = [(example.text[e.start : e.end], e.label) for e in example.entities]
