@@ -19,6 +19,7 @@ import torch
 
 from samner.backbones.causal.card import CARD
 from samner.backbones.causal.prompting import load_prompt
+from samner.backbones.encoder.fit import Schedule
 from samner.files import read_json, write_json
 from samner.pool import ExpertPool
 from scripts.builtin_lm.lessons import Lessons, make_tokenizer
@@ -56,10 +57,11 @@ def _base(trainer: Trainer, names: list[str], folder: Path, device: str) -> None
     tokenizer = make_tokenizer(settings["tokenizer"], data)
     lessons = Lessons(tokenizer, load_prompt(PROMPT), data, settings["base"])
     batches = Batches(lessons.rows, settings["base"]["batch"], settings["base"]["seed"])
+    schedule = Schedule(**settings["base"]["schedule"], seed=settings["base"]["seed"], checkpoint_minutes=1.0)
     types = {s.name: [t.prompt for t in s.types] for s in data.train if s.name not in trainer.foundation}
     sources = trainer.sources(names)
     run = folder.parent / "base-run"
-    train_base(settings, tokenizer, batches, types, run, folder, data=str(sources), device=device)
+    train_base(settings, tokenizer, [(batches, schedule)], types, run, folder, data=str(sources), device=device)
     write_json(folder / CARD, read_json(folder / CARD) | {"data": sources})
 
 

@@ -1,10 +1,12 @@
-"""What the base is taught: to copy, and to follow the prompt, but none of the domains' types.
+"""What the base is taught: to copy, to follow the prompt, and a little of what the domains' types are.
 
 - **repeat**: a text of any field, then the same text once more. Every token counts: this is where it learns the words
   and, soonest, to copy.
 - **names**: a text of any field, its slots filled with names of whatever type, and the question for its ``name``s: it
   learns to find and to copy names wherever they stand, but not what they are.
 - **typed**: a text of one of the base's own fields and a question for some of its types and some that are not there.
+- **hint**: the same of a domain. Rare, for what a large model picked up of these types before any expert is trained:
+  experts that first have to learn what a type is merge badly.
 """
 
 from __future__ import annotations
@@ -41,22 +43,22 @@ class Lessons:
         self._prompt = prompt
         self._shares = shares
         self._names = Names()
-        domains, own = read_fields("domains"), read_fields("base")
-        self._own = list(own.values())
-        self._every = [*domains.values(), *self._own]
+        self._domains, self._own = list(read_fields("domains").values()), list(read_fields("base").values())
+        self._every = [*self._domains, *self._own]
         self._nobodys = read_foreign()
         self._kinds = tuple(name for field in self._every for name in field.types)
         self._absent = sorted({*self._nobodys, *(t for field in self._own for t in field.types)})
 
     def rows(self, rng: random.Random) -> Iterator[dict[str, list[int]]]:
         """Questions with their answers as tokens, without end."""
-        own = {field.name: self._texts(field, rng) for field in self._own}
+        plain = {field.name: self._texts(field, rng) for field in self._every}
         mixed = {field.name: self._texts(field, rng, self._kinds) for field in self._every}
-        lessons = {"repeat": self._repeat, "names": self._all_names, "typed": self._typed}
+        lessons = {"repeat": self._repeat, "names": self._all_names, "typed": self._typed, "hint": self._typed}
+        typed = {"typed": self._own, "hint": self._domains}
         while True:
             lesson = rng.choices(list(self._shares), list(self._shares.values()))[0]
-            fields, streams = (self._own, own) if lesson == "typed" else (self._every, mixed)
-            field = rng.choice(fields)
+            field = rng.choice(typed.get(lesson, self._every))
+            streams = plain if lesson in typed else mixed
             yield lessons[lesson](next(streams[field.name]), field, rng)
 
     def _texts(self, field: Field, rng: random.Random, kinds: Sequence[str] = ()) -> Iterator[Example]:

@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 
 from samner.backbones import TrainingData
 from samner.backbones.causal.prompting import load_prompt
+from samner.backbones.encoder.fit import Schedule
 from samner.data import read_examples
 from samner.errors import SamnerError
 from samner.files import atomic_folder
@@ -88,10 +89,13 @@ def make_tokenizer(settings: Mapping[str, Any]) -> Any:
 
 def _base(settings: Mapping[str, Any], run: Path, folder: Path) -> None:
     tokenizer, base = make_tokenizer(settings["tokenizer"]), settings["base"]
-    lessons = Lessons(tokenizer, load_prompt(PROMPT), base["lessons"])
-    batches = Batches(lessons.rows, base["batch"], base["seed"])
+    phases = []
+    for seed, phase in enumerate(base["phases"], start=base["seed"]):
+        lessons = Lessons(tokenizer, load_prompt(PROMPT), phase["lessons"])
+        schedule = Schedule(**phase["schedule"], seed=seed, checkpoint_minutes=1.0)
+        phases.append((Batches(lessons.rows, base["batch"], seed), schedule))
     types = {name: list(field.types) for name, field in read_fields("base").items()}
-    train_base(settings, tokenizer, batches, types, run, folder)
+    train_base(settings, tokenizer, phases, types, run, folder)
 
 
 def _expert(

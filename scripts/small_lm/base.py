@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ def loss_of(model: LlamaForCausalLM, batch: Batch) -> Tensor:
 def train_base(
     settings: Mapping[str, Any],
     tokenizer: Any,
-    batches: Batches,
+    phases: Sequence[tuple[Batches, Schedule]],
     types: Mapping[str, Sequence[str]],
     run: Path,
     folder: Path,
@@ -83,34 +84,39 @@ def train_base(
     Args:
         settings: ``model`` and ``base`` of a settings file.
         tokenizer: Of the base.
-        batches: What it learns.
+        phases: What it learns, one after another, and for how long.
         types: Prompts of the entity types that it is taught, by data set.
         run: Folder for the checkpoint.
         folder: To write; must not exist.
         data: What else must be equal for a checkpoint to be resumed.
         device: Torch device.
     """
-    base = settings["base"]
-    model = new_model(settings["model"], tokenizer, base["seed"]).to(device)
-    schedule = Schedule(**base["schedule"], seed=base["seed"], checkpoint_minutes=1.0)
-    same = [settings["model"], base, asdict(load_prompt(PROMPT)), data]
-    log.info("base: %d parameters, %d steps", model.num_parameters(), schedule.steps)
-    outcome = fit(
-        dict(model.named_parameters()),
-        lambda step: loss_of(model, batches.batch(step)),
-        schedule,
-        run=run,
-        resume=True,
-        identity=hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest(),
-        on_step=_Watch(schedule.steps),
-    )
-    card = BaseCard("model", PROMPT.name, types={name: list(t) for name, t in types.items()}, **base["limits"])
+    seed = settings["base"]["seed"]
+    model = new_model(settings["model"], tokenizer, seed).to(device)
+    log.info("base: %d parameters", model.num_parameters())
+    same = [settings["model"], settings["base"], asdict(load_prompt(PROMPT)), data]
+    for number, (batches, schedule) in enumerate(phases):
+        outcome = fit(
+            dict(model.named_parameters()),
+            partial(_loss_at, model, batches),
+            schedule,
+            run=run / str(number),
+            resume=True,
+            identity=hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest(),
+            on_step=_Watch(schedule.steps),
+        )
+        log.info("base: phase %d trained in %.0f s", number, outcome.seconds)
+    limits = settings["base"]["limits"]
+    card = BaseCard("model", PROMPT.name, types={name: list(t) for name, t in types.items()}, **limits)
     with atomic_folder(folder) as temporary:
         model.half().save_pretrained(temporary / "model")
         tokenizer.save_pretrained(temporary / "model")
         (temporary / PROMPT.name).write_bytes(PROMPT.read_bytes())
         card.write(temporary)
-    log.info("base: trained in %.0f s", outcome.seconds)
+
+
+def _loss_at(model: LlamaForCausalLM, batches: Batches, step: int) -> Tensor:
+    return loss_of(model, batches.batch(step))
 
 
 class _Watch:

@@ -149,14 +149,16 @@ class TestLessons:
         assert tokenizer.decode(row["input_ids"]).endswith(tokenizer.decode(counted))
         assert tokenizer.decode(counted).startswith("{") and counted[-1] == tokenizer.eos_token_id
 
-    def test_the_base_is_never_asked_for_the_types_of_a_domain(self, tokenizer) -> None:  # type: ignore[no-untyped-def]
-        rows = self.lessons(tokenizer, names=1, typed=1).rows(random.Random(0))
+    def test_only_hints_ask_for_the_types_of_a_domain(self, tokenizer) -> None:  # type: ignore[no-untyped-def]
         domains = {t for field in DOMAINS.values() for t in field.types}
-        asked = set()
-        for row in islice(rows, 200):
-            *types, _ = tokenizer.decode(row["input_ids"]).split("\n")[:-1]
-            asked |= {entity_type.removeprefix("- ") for entity_type in types}
-        assert NAME in asked and not domains & asked
+
+        def asked(**shares: float) -> set[str]:
+            rows = self.lessons(tokenizer, **shares).rows(random.Random(0))
+            questions = [tokenizer.decode(row["input_ids"]).split("\n")[:-2] for row in islice(rows, 200)]
+            return {entity_type.removeprefix("- ") for types in questions for entity_type in types}
+
+        assert NAME in asked(names=1, typed=1) and not domains & asked(names=1, typed=1)
+        assert domains <= asked(hint=1)
 
     def test_an_untrained_model_knows_nothing(self, tokenizer) -> None:  # type: ignore[no-untyped-def]
         batch = self.batches(tokenizer, typed=1).batch(0)
