@@ -1,10 +1,10 @@
 """Measure what it saves to ask several models of a language-model pool in one mixed batch.
 
+python -m benchmarks.llm
 python -m benchmarks.llm --pool POOL --labels person,city --texts texts.txt
 
 Union: two task models, each the merge of some of the pool's experts. Sampling: all experts (six, of a pool that has
-more) on ten texts. Each is measured in one batch and in one pass a model, and the answers must be the same. Without a
-pool, one with random experts over a tiny random Llama is made: enough to see that it works, but its answers are noise.
+more) on ten texts. Each is measured in one batch and in one pass a model, and the answers must be the same.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-import tempfile
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -22,18 +21,17 @@ from pathlib import Path
 from benchmarks.merge.report import machine, seconds, table
 from samner import ExpertPool
 from samner.data import read_texts
-from samner.files import read_json, write_json
 from samner.merging import merge
 from samner.types import Entity, EntityType
 
-LABELS = "person,organization,city,drug,disease,date"
+LABELS = "person,company,drug,disease,chemical"
 EXPERTS, SAMPLES = 6, 10
 Answers = dict[str, list[list[Entity]]]
 
 
 def main(arguments: Sequence[str] | None = None) -> str:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pool", type=Path, help="a pool over a causal language model")
+    parser.add_argument("--pool", default="demo-lm", help="a pool over a causal language model")
     parser.add_argument("--labels", default=LABELS, help="entity types, parted by commas")
     parser.add_argument("--texts", type=Path, help="texts to read; the sample that ships with samner if not given")
     parser.add_argument("--count", type=int, default=32, help="how many texts")
@@ -42,9 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> str:
     given = parser.parse_args(arguments)
     warnings.filterwarnings("ignore")
     logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
-    with tempfile.TemporaryDirectory() as folder:
-        pool = ExpertPool.load(given.pool or random_pool(Path(folder)), given.device)
-        text = measure(pool, _texts(given.texts, given.count), given.labels.split(","), given.repeats)
+    pool = ExpertPool.load(given.pool, given.device)
+    text = measure(pool, _texts(given.texts, given.count), given.labels.split(","), given.repeats)
     print(text)
     return text
 
@@ -100,63 +97,9 @@ def _fastest(run: Callable[[], Answers], repeats: int) -> tuple[float, Answers]:
 
 
 def _texts(file: Path | None, count: int) -> list[str]:
-    lines = (files("samner") / "samples" / "pharma_news.txt").read_text(encoding="utf-8").splitlines()
+    lines = (files("samner") / "samples" / "demo_lm.txt").read_text(encoding="utf-8").splitlines()
     texts = [text for text in (read_texts(file) if file else lines) if text.strip()]
     return (texts * (-(-count // len(texts))))[:count]
-
-
-def random_pool(folder: Path, experts: int = EXPERTS, width: int = 192) -> Path:
-    """A pool with random experts over a random Llama of two million parameters, or of another width."""
-    import torch
-    from peft import LoraConfig, get_peft_model
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-    from samner.backbones import load_backbone
-    from samner.backbones.causal.card import create_base
-    from samner.embedding import MINILM, embed_domain
-    from samner.pool import ExpertCard
-
-    backend = Tokenizer(models.BPE())
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        vocab_size=2000, special_tokens=["</s>"], initial_alphabet=alphabet, show_progress=False
-    )
-    backend.train_from_iterator(_texts(None, 24), trainer)
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="</s>")
-    tokenizer.save_pretrained(folder / "lm")
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=width,
-        intermediate_size=2 * width,
-        num_hidden_layers=4,
-        num_attention_heads=6,
-        num_key_value_heads=2,
-        initializer_range=0.1,
-        eos_token_id=0,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder / "lm")
-    (folder / "base").mkdir()
-    create_base(folder / "base", str(folder / "lm"))
-    card_file = folder / "base" / "base.json"
-    write_json(card_file, {**read_json(card_file), "max_new_tokens": 48})
-    fingerprint = load_backbone(folder / "base").fingerprint
-    pool = ExpertPool.create(folder / "pool", folder / "base")
-    embedding = tuple(map(float, embed_domain(["any"])))
-    for seed in range(experts):
-        torch.manual_seed(seed)
-        lora = LoraConfig(r=8, target_modules="all-linear", task_type="CAUSAL_LM", init_lora_weights=False)
-        expert = folder / f"expert{seed}"
-        model = LlamaForCausalLM.from_pretrained(folder / "lm")
-        get_peft_model(model, lora).save_pretrained(expert)
-        (expert / "README.md").unlink()
-        card = ExpertCard(f"expert{seed}", fingerprint, ("person",), embedding, MINILM)
-        card.write(expert)
-        pool.add(expert)
-    return pool.folder
 
 
 if __name__ == "__main__":

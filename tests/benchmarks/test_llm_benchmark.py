@@ -1,19 +1,15 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from benchmarks import llm
-from samner import ExpertPool
 from samner.types import Entity
 
 
-def test_the_table_is_of_the_same_answers_both_ways(tmp_path: Path) -> None:
-    pool = ExpertPool.load(llm.random_pool(tmp_path, experts=2, width=48))
-    text = llm.measure(pool, ["Ada Moreno left Rovers.", "Aspirin relieves headache."], ["person", "drug"], 1)
+def test_the_table_is_of_the_same_answers_both_ways() -> None:
+    text = llm.main(["--count", "2", "--repeats", "1"])
     assert "Same answers both ways" in text
-    assert "| union: two task models | 2 " in text and "| sampling: 2 experts " in text
+    assert "| union: two task models | 2 " in text and "| sampling: 6 experts " in text
 
 
 def test_other_answers_are_told() -> None:
