@@ -147,9 +147,9 @@ def markdown(results: Mapping[int, Mapping[str, Any]]) -> str:
     """The tables, as the mean over the seeds and the standard deviation."""
     runs = list(results.values())
     note = (
-        f"Strict span F1 times 100: mean over {len(runs)} seeds (base, experts and baseline trained anew with each), "
-        "standard deviation. Free: decoding without constraint. Valid: share of the free answers that are strict JSON "
-        "of the shape asked for, in per cent."
+        f"Strict span F1 times 100: mean over {len(runs)} seeds (experts and baseline trained anew with each, on one "
+        "base), standard deviation. Free: decoding without constraint. Valid: share of the free answers that are "
+        "strict JSON of the shape asked for, in per cent."
     )
     return "\n\n".join(
         [
