@@ -4,7 +4,7 @@
     python -m scripts.demo_lm.train --seed 1              # other experts on the same base, for study.py
     python -m scripts.demo_lm.train --assemble            # copy the one of seed 0 into the package
 
-Every part is skipped where it is finished and resumed where it was stopped. Takes about half an hour on two CPU cores.
+Every part is skipped where it is finished and resumed where it was stopped. Takes about an hour of one CPU core.
 """
 
 from __future__ import annotations
