@@ -25,7 +25,7 @@ NAME = "name"
 """The type that any entity is of, for the base alone."""
 
 _MOST_TYPES = 6
-_COMMON = 0.4
+COMMON = 0.4
 """Share of the clauses that are said of anything."""
 
 
@@ -62,7 +62,7 @@ class Lessons:
             yield lessons[lesson](next(streams[field.name]), field, rng)
 
     def _texts(self, field: Field, rng: random.Random, kinds: Sequence[str] = ()) -> Iterator[Example]:
-        return texts(field, "train", self._names, rng, common=_COMMON, kinds=kinds)
+        return texts(field, "train", self._names, rng, common=COMMON, kinds=kinds)
 
     def _repeat(self, example: Example, field: Field, rng: random.Random) -> dict[str, list[int]]:
         row = encode(SftExample(example.text + "\n", example.text), self._tokenizer)

@@ -30,7 +30,7 @@ from samner.pool import ExpertCard, ExpertPool
 from samner.train import train_expert, training_set
 from samner.types import EntityType, entity_types
 from scripts.demo_lm.generate import Names, labelled, read_fields, texts, write
-from scripts.demo_lm.lessons import Lessons
+from scripts.demo_lm.lessons import COMMON, Lessons
 from scripts.small_lm.base import PROMPT, train_base
 from scripts.small_lm.batches import Batches
 from scripts.small_lm.tokenizer import train_tokenizer
@@ -78,7 +78,7 @@ def make_tokenizer(settings: Mapping[str, Any]) -> Any:
     names, rng, prompt = Names(), random.Random("tokenizer"), load_prompt(PROMPT)
     corpus = []
     for field in [*read_fields("domains").values(), *read_fields("base").values()]:
-        stream = texts(field, "train", names, rng, common=0.4)
+        stream = texts(field, "train", names, rng, common=COMMON)
         for example in (labelled(next(stream), field.types) for _ in range(settings["texts"])):
             types = [EntityType(name) for name in field.types]
             mentions = [(example.text[e.start : e.end], e.label) for e in example.entities]

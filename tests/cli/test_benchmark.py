@@ -39,7 +39,7 @@ def test_wrong_arguments(samner, config: Path, tmp_path: Path):
         ([tmp_path / "none.yaml", *out], "none.yaml: cannot be read"),
         ([config, *out, "--only", "games"], "has no target 'games'; it has: pharma"),
         ([config, *out, "--groups", "k"], "has no group 'k'; it has: main"),
-        ([config, *out, "--pool", tmp_path / "none"], "none': give 'builtin', a folder or a hub id"),
+        ([config, *out, "--pool", tmp_path / "none"], f"error: no pool at '{tmp_path / 'none'}'"),
         ([config, *out, "--arms", "sam"], "has no arm 'sam'; it has: base, union"),
         ([config, "--out", config], "cannot be made"),
     ):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from samner.errors import SamnerError
 from samner.evaluation.config import Setup, Target
@@ -13,6 +14,8 @@ from samner.extract import versions
 from samner.files import sha256
 from samner.pool import ExpertPool
 from samner.pool.card import CARD
+
+_Setup = TypeVar("_Setup", bound=Setup)
 
 
 def chosen_targets(setup: Setup, only: Sequence[str]) -> list[Target]:
@@ -40,6 +43,18 @@ def writable(folder: Path) -> None:
         raise SamnerError(f"{folder}: cannot be made ({error.strerror})") from error
     if not os.access(folder, os.W_OK):
         raise SamnerError(f"{folder}: may not be written to")
+
+
+def with_pool(setup: _Setup, pool: str | None) -> _Setup:
+    """A configuration with another pool than its file names, if one is given.
+
+    Raises:
+        PoolError: If there is no such pool: the file is not to blame then.
+    """
+    if pool is None:
+        return setup
+    ExpertPool.load(pool)
+    return replace(setup, pool=pool)
 
 
 def open_pool(setup: Setup, device: str) -> ExpertPool:

@@ -13,11 +13,11 @@ import hashlib
 import json
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 from samner.errors import SamnerError
-from samner.evaluation.common import chosen_targets, open_pool, pool_state, writable
+from samner.evaluation.common import chosen_targets, open_pool, pool_state, with_pool, writable
 from samner.evaluation.config import Config, read_config
 from samner.evaluation.measure import Bench
 from samner.evaluation.progress import EvaluationProgress
@@ -62,9 +62,7 @@ def run(
         SamnerError: If the configuration, a target's file, the pool or ``out`` is not as it has to be. All of that is
             checked before the first target is measured.
     """
-    settings = read_config(config, data)
-    if pool is not None:
-        settings = replace(settings, pool=pool)
+    settings = with_pool(read_config(config, data), pool)
     chosen = chosen_targets(settings, only)
     for folder in (out and out.parent, json_out and json_out.parent, work):
         if folder:

@@ -24,7 +24,7 @@ from samner.evaluation.benchmark.reader import Demands, Reader
 from samner.evaluation.benchmark.results import Found, TargetFound, to_dict
 from samner.evaluation.benchmark.scores import Scorer
 from samner.evaluation.benchmark.store import Store
-from samner.evaluation.common import chosen_targets, open_pool, pool_state, writable
+from samner.evaluation.common import chosen_targets, open_pool, pool_state, with_pool, writable
 from samner.evaluation.progress import StageProgress
 from samner.evaluation.target import TargetTexts, read_target
 from samner.files import write_json
@@ -66,9 +66,7 @@ def run(
         SamnerError: If the configuration, a target's file, the pool or a folder is not as it has to be. All of that is
             checked before the first model reads.
     """
-    benchmark = _part(read_benchmark(config, data), groups, arms)
-    if pool is not None:
-        benchmark = replace(benchmark, pool=pool)
+    benchmark = with_pool(_part(read_benchmark(config, data), groups, arms), pool)
     work = work or out.parent / ".samner-benchmark"
     for folder in (out, work):
         writable(folder)
