@@ -91,6 +91,7 @@ class TinyServer(ThreadingHTTPServer):
         self.faults: list[Fault] = []
         self.asked: list[tuple[float, str, dict[str, Any]]] = []
         self.active = self.most_active = 0
+        self.counting = threading.Lock()
         super().__init__(("127.0.0.1", 0), _Handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -110,7 +111,7 @@ class TinyServer(ThreadingHTTPServer):
         ]
 
     def complete(self, body: dict[str, Any], chat: bool) -> dict[str, Any]:
-        with self.lock:
+        with self.counting:  # not the engine's lock: who waits for that is counted too
             self.active += 1
             self.most_active = max(self.most_active, self.active)
         try:
@@ -128,7 +129,7 @@ class TinyServer(ThreadingHTTPServer):
             with self.lock:
                 made = self.engine.answer([Question(model, json.dumps(ids), constraint)])[0]
         finally:
-            with self.lock:
+            with self.counting:
                 self.active -= 1
         told = list(zip(made.token_texts, made.logprobs, strict=True))
         if chat:
