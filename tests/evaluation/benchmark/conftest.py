@@ -48,6 +48,7 @@ GROUPS: dict[str, Any] = {
     },
     "k": {"texts": 2, "vary": {"experts": [1, 2]}, "label": "k", "arms": {"union": {}}},
     "method": {"texts": 2, "vary": {"method": ["linear", "dare_ties"]}, "arms": {"union": {"title": "Merged"}}},
+    "lam": {"vary": {"lam": [0.5, 1.0]}, "arms": {"unified": {"mode": "baseline", "name": "unified"}}},
     "encoder": {"texts": 2, "vary": {"encoder": ["minilm", "base", "lsa"]}, "arms": {"similarity": {}}},
 }
 

@@ -63,6 +63,10 @@ def test_merging(configure: Configure, tmp_path: Path) -> None:
         ({"g": {"arms": {"sam": {}}}}, "groups.g.arms.sam.mode: unknown 'sam'; known are union"),
         ({"g": {"arms": {"a": {"mode": "baseline"}}}}, "groups.g.arms.a.name: is missing"),
         ({"g": {"arms": {"a": {"mode": "baseline", "name": "x"}}}}, "groups.g.arms.a.name: 'x' is not among"),
+        (
+            {"g": {"arms": {"base": {"lam": 1.0}}}},
+            "groups.g.arms.base: unknown argument 'lam'; the mode base takes threshold",
+        ),
         ({"g": {"arms": {"union": {"name": "x"}}}}, "groups.g.arms.union.name: only the modes expert and baseline"),
         ({"g": {"arms": {"union": {"encoder": "bert"}}}}, "groups.g.arms.union.encoder: unknown 'bert'"),
         ({"g": {"arms": {"union": {"seeds": [-1]}}}}, "groups.g.arms.union.seeds: must be a list of whole numbers"),

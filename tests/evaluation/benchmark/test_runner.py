@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from samner.adaptation import adapt
 from samner.backbones.encoder.backbone import EncoderBackbone
 from samner.errors import SamnerError
+from samner.evaluation.benchmark.models import Model, Models
 from samner.evaluation.benchmark.runner import run
 from samner.evaluation.benchmark.scores import KINDS
 from samner.evaluation.config import Target
@@ -61,7 +63,7 @@ def test_every_arm_is_there(results: dict[str, Any]) -> None:
         *("base", "medicine", "sports", "unified", "random", "all", "similarity", "sampling", "union"),
         *("intersection", "economy", "economy-unweighted", "economy-common", "economy-average"),
         *("ensemble-union", "ensemble-majority", "best", "oracle-k1", "oracle-k2", "union k=1", "union k=2"),
-        *("union method=linear", "union method=dare_ties"),
+        *("union method=linear", "union method=dare_ties", "unified lam=0.5", "unified lam=1.0"),
         *("similarity encoder=minilm", "similarity encoder=base", "similarity encoder=lsa"),
     ]
     for arm in results["arms"]:
@@ -105,6 +107,19 @@ def test_arms_answer_as_themselves(results: dict[str, Any]) -> None:
         assert set(runs(results, "economy-unweighted", target)[0]["experts"]["economy-unweighted"].values()) == {1.0}
     drawn = [set(one["experts"]["random"]) for one in runs(results, "random")]
     assert all(len(experts) == 1 for experts in drawn)
+
+
+def test_a_baseline_is_scaled(results: dict[str, Any], made: Path) -> None:
+    for target in results["targets"]:
+        whole, same = (runs(results, arm, target)[0] for arm in ("unified", "unified lam=1.0"))
+        assert same["strict"] == whole["strict"]
+    pool = ExpertPool.load(made / "pool")
+    models = Models(pool, ["unified"])
+    vectors = []
+    for lam in (0.5, 1.0):
+        with models.ready(Model("baseline", 0.5, (("unified", 1.0),), "linear", (("lam", lam),))) as name:
+            vectors.append(pool.backbone.task_vectors(name))
+    assert all(torch.allclose(2 * half, vectors[1][module]) for module, half in vectors[0].items())
 
 
 def test_the_oracle_is_the_best_of_its_subsets(results: dict[str, Any]) -> None:
@@ -262,7 +277,7 @@ def test_parts(folder: Path, results: dict[str, Any], tmp_path: Path, asked: lis
     assert asked == []
     for options, message in (
         ({"only": ["x"]}, "has no target 'x'; it has: pharma, games"),
-        ({"groups": ["x"]}, "has no group 'x'; it has: main, k, method, encoder"),
+        ({"groups": ["x"]}, "has no group 'x'; it has: main, k, method, lam, encoder"),
         ({"arms": ["x"]}, "has no arm 'x'; it has: base, experts"),
     ):
         with pytest.raises(SamnerError, match=message):

@@ -47,6 +47,9 @@ OWN_MODES = (
 )
 """What can be measured beside the modes of ``samner.adapt``; see ``samner.evaluation.benchmark.plans``."""
 
+_SINGLE = {"base": {"threshold"}, "expert": {"name", "threshold"}, "baseline": {"name", "threshold", "lam"}}
+"""What can be said of a model that is read as it is, by mode."""
+
 _RESERVED = {"pool", "texts", "types", "mode", "selections", "count", "seed"}
 SELECTING = frozenset(inspect.signature(select).parameters) - _RESERVED | {"experts"}
 """Arguments that go to ``select``, which calls the number of experts ``count``."""
@@ -202,6 +205,9 @@ def _check(section: Section, mode: str, options: Mapping[str, Any], setup: Setup
             raise section.error("name", f"{options['name']!r} is not among the baselines of the file")
     elif "name" in options:
         raise section.error("name", f"only the modes expert and baseline have one, not {mode}")
+    if mode in _SINGLE and (foreign := set(options) - _SINGLE[mode]):
+        takes = ", ".join(sorted(_SINGLE[mode]))
+        raise section.error("", f"unknown argument {min(foreign)!r}; the mode {mode} takes {takes}")
     if options.get("encoder", ENCODERS[0]) not in ENCODERS:
         raise section.error("encoder", f"unknown {options['encoder']!r}; known are {', '.join(ENCODERS)}")
     try:

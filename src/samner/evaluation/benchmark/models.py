@@ -10,9 +10,11 @@ from typing import Any
 import torch
 
 from samner.adaptation import task_model
+from samner.adapters import LoraAdapter
 from samner.backbones import BASE
 from samner.errors import SamnerError
 from samner.evaluation.benchmark.store import digest
+from samner.merging import merge
 from samner.merging.registry import methods
 from samner.pool import ExpertCard, ExpertPool
 
@@ -25,7 +27,7 @@ class Model:
         kind: ``base``, ``expert``, ``baseline``, ``merge`` or ``mean``.
         threshold: Score from which an entity counts.
         experts: Names with weights, in alphabetical order; of an expert or a baseline its own.
-        method: Of a merge.
+        method: Of a merge; of a baseline that is scaled, ``linear``.
         parameters: Of that method, all of them, by name.
         of: The merges that are averaged.
     """
@@ -43,7 +45,7 @@ class Model:
         if self.of:
             return f"mean of {len(self.of)} merges"
         names = "+".join(name if weight == 1 else f"{weight:g} {name}" for name, weight in self.experts)
-        return f"{self.method} of {names}" if self.kind == "merge" else names or self.kind
+        return f"{self.method} of {names}" if self.method else names or self.kind
 
     def key(self, checksums: Mapping[str, str]) -> Any:
         """What decides its answers, as JSON values.
@@ -93,16 +95,23 @@ class Models:
             if model.kind == "base":
                 yield BASE
             elif model.kind == "baseline":
-                yield self.pool.load_baseline(model.experts[0][0])
+                name = self.pool.load_baseline(model.experts[0][0])
+                if model.method:
+                    folder = self.pool.baseline_folder(model.experts[0][0])
+                    deltas = merge([LoraAdapter.load(folder, name)], model.method, **dict(model.parameters))
+                    name = f"scaled-{digest(model.key(self.checksums))[:16]}"
+                    backbone.add_task_model(name, deltas, ExpertCard.read(folder).types)
+                    made.append(name)
+                yield name
             elif model.kind == "expert":
                 self.pool.load_experts([model.experts[0][0]])
                 yield model.experts[0][0]
             else:
                 types: set[str] = set()
                 for part in model.of or (model,):
-                    merge = task_model(self.pool, dict(part.experts), part.method, dict(part.parameters))
-                    made.append(merge.model)
-                    types.update(merge.types)
+                    one = task_model(self.pool, dict(part.experts), part.method, dict(part.parameters))
+                    made.append(one.model)
+                    types.update(one.types)
                 if model.of:
                     vectors = [backbone.task_vectors(name) for name in made]
                     if any(each.keys() != vectors[0].keys() for each in vectors):

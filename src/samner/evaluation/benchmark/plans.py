@@ -2,7 +2,7 @@
 
 Beside the modes of ``samner.adapt``:
 
-- ``base``, ``expert`` and ``baseline`` (with a ``name``): one model as it is.
+- ``base``, ``expert`` and ``baseline`` (with a ``name``): one model as it is, a baseline times ``lam`` if given.
 - ``all``: one merge of every expert. ``random``: one merge of experts drawn for each target and seed.
 - ``economy-unweighted``: one merge of every expert that either strategy picked, each counting the same.
   ``economy-common``: of those that both picked; of all picks if there are none.
@@ -133,8 +133,11 @@ class Planner:
         return merged(weights, *merging(self._benchmark, arm.options, seed), self.threshold(arm))
 
     def single(self, kind: str, name: str | None, arm: Arm) -> Model:
-        """A model as it is."""
-        return Model(kind, self.threshold(arm), () if name is None else ((name, 1.0),))
+        """A model as it is, or a baseline scaled."""
+        experts = () if name is None else ((name, 1.0),)
+        if "lam" in arm.options and kind == "baseline":
+            return Model(kind, self.threshold(arm), experts, "linear", (("lam", arm.options["lam"]),))
+        return Model(kind, self.threshold(arm), experts)
 
     def threshold(self, arm: Arm) -> float:
         """The score from which an entity counts."""
