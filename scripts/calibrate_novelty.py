@@ -43,9 +43,9 @@ def main() -> None:
             types = training_set(name, read_examples(arguments.data / name / "train.jsonl")).types
             gold = read_examples(arguments.data / name / "dev.jsonl")[: arguments.texts]
             for base.novelty in arguments.novelties:
-                found = predict_long(base, [e.text for e in gold], types, [BASE], min(arguments.thresholds))[BASE]
                 for threshold in arguments.thresholds:
-                    predicted = [flat([e for e in entities if e.score >= threshold]) for entities in found]
+                    found = predict_long(base, [e.text for e in gold], types, [BASE], threshold)[BASE]
+                    predicted = [flat(entities) for entities in found]
                     value = 100 * score(gold, predicted, types).strict.counts.f1
                     f1.setdefault((threshold, base.novelty), {}).setdefault(domain, []).append(value)
     for (threshold, novelty), scores in f1.items():

@@ -2,10 +2,11 @@
 
     python scripts/leave_one_domain_out.py --data ../shared/data runs/compare-mixture --domains legal social stem
     python scripts/leave_one_domain_out.py --data ../shared/data runs/builtin --grid density=0.1,0.2,0.5,1.0
+    python scripts/leave_one_domain_out.py --data ../shared/data runs/builtin --thresholds 0.1 0.2 --novelties 2 4
 
 Prints, for every setting, strict span micro-F1 averaged over each domain's data sets and over the domains. No target's
 test set is read. A domain that taught the base something is an easier target than a new one; which those are is for
-the caller to say.
+the caller to say. Experts are selected with the pool's own threshold and novelty, whatever the answers are read with.
 """
 
 from __future__ import annotations
@@ -43,11 +44,11 @@ def settings(grid: list[str]) -> Iterator[dict[str, Any]]:
         yield dict(zip(names, values, strict=True))
 
 
-def f1(model: TaskModel, examples: list[Example], mode: str) -> float:
+def f1(model: TaskModel, examples: list[Example], mode: str, threshold: float) -> float:
     gold = [
         Example(e.text, tuple(x for x in e.entities if x.label in {t.name for t in model.types})) for e in examples
     ]
-    predicted = model.predict([e.text for e in examples], mode=mode)
+    predicted = model.predict([e.text for e in examples], mode=mode, threshold=threshold)
     return score(gold, predicted, model.types).strict.counts.f1
 
 
@@ -60,14 +61,21 @@ def main() -> None:
     parser.add_argument("--unlabelled", type=int, default=300, help="dev texts of each data set to adapt to")
     parser.add_argument("--modes", nargs="*", default=list(MODES), choices=MODES)
     parser.add_argument("--grid", nargs="*", default=[], help="arguments of adapt() to vary: name=value,value")
+    parser.add_argument("--thresholds", type=float, nargs="+", help="from which an entity counts; the pool's own")
+    parser.add_argument(
+        "--novelties", type=float, nargs="+", help="EncoderBackbone.novelty of the answers; the pool's"
+    )
     parser.add_argument("--settings", type=Path, default=Path(__file__).parent / "pool_data.yaml")
     arguments = parser.parse_args()
     logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
 
     domains = yaml.safe_load(arguments.settings.read_text(encoding="utf-8"))["domains"]
     pool = ExpertPool.load(str(arguments.pool))
+    backbone: Any = pool.backbone
+    thresholds = arguments.thresholds or [backbone.threshold]
+    own = getattr(backbone, "novelty", 0.0)  # language models have none
     for chosen in settings(arguments.grid):
-        result: dict[str, dict[str, list[float]]] = {mode: {} for mode in arguments.modes}
+        result: dict[tuple[str, float, float], dict[str, list[float]]] = {}
         for domain in arguments.domains or domains:
             for name in domains[domain]:
                 types = training_set(name, read_examples(arguments.data / name / "train.jsonl")).types
@@ -78,14 +86,19 @@ def main() -> None:
                     kind = "economy" if mode == "economy" else "union"
                     if kind not in models:
                         models[kind] = adapt(pool, unlabelled, types, mode=kind, exclude=[domain], **chosen)
-                    value = f1(models[kind], dev[-arguments.texts :], mode)
-                    result[mode].setdefault(domain, []).append(100 * value)
-                for model in [m for m in pool.backbone.models if m.startswith("task-")]:
-                    pool.backbone.remove(model)
-        for mode, scores in result.items():
+                    for novelty, threshold in itertools.product(arguments.novelties or [own], thresholds):
+                        backbone.novelty = novelty
+                        value = f1(models[kind], dev[-arguments.texts :], mode, threshold)
+                        scores = result.setdefault((mode, novelty, threshold), {})
+                        scores.setdefault(domain, []).append(100 * value)
+                    backbone.novelty = own
+                for model in [m for m in backbone.models if m.startswith("task-")]:
+                    backbone.remove(model)
+        for (mode, novelty, threshold), scores in result.items():
             means = {domain: round(float(np.mean(values)), 1) for domain, values in scores.items()}
-            line = {"settings": chosen, "mode": mode, "f1": round(float(np.mean(list(means.values()))), 2), **means}
-            print(json.dumps(line), flush=True)
+            mean = round(float(np.mean(list(means.values()))), 2)
+            read = {"threshold": threshold, "novelty": novelty}
+            print(json.dumps({"settings": chosen, "mode": mode, **read, "f1": mean, **means}), flush=True)
 
 
 if __name__ == "__main__":

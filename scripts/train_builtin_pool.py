@@ -3,6 +3,7 @@
     python scripts/wordnet_types.py ../shared/data/foundation/multiconer2/train.jsonl --out runs/foundation/wordnet
     python scripts/train_builtin_pool.py --data ../shared/data compare      # choose the base by leave-one-domain-out
     python scripts/train_builtin_pool.py --data ../shared/data train        # train all parts into runs/builtin
+    python scripts/train_builtin_pool.py --data ../shared/data variants     # choose the experts' recipe, the same way
     python scripts/train_builtin_pool.py --data ../shared/data assemble     # write them to src/samner/builtin
 
 Every part is skipped where it is finished and resumed where it was stopped.
@@ -163,13 +164,30 @@ def train(trainer: Trainer) -> None:
     trainer.expert(pool, "unified", every, unified, pool.folder / "baselines" / "unified")
 
 
+def variants(trainer: Trainer) -> None:
+    """Train all experts by every variant of their recipe, into a pool each over a copy of the pool's base."""
+    for name, changes in trainer.settings["expert"]["variants"].items():
+        folder = trainer.runs / f"{trainer.settings['name']}-{name}"
+        pool = ExpertPool.load(folder) if folder.is_dir() else ExpertPool.create(folder, trainer.pool / "base")
+        calibrate(trainer, folder)
+        options = trainer.settings["expert"]["recipe"] | changes
+        for domain, sets in trainer.domains.items():
+            trainer.expert(pool, domain, sets, options, pool.folder / "experts" / domain)
+
+
+def calibrate(trainer: Trainer, pool: Path) -> None:
+    """Give a pool the threshold, the novelty and the parameters of merging that the settings say."""
+    base, description = pool / "base" / "base.json", pool / "pool.json"
+    write_json(base, read_json(base) | {key: trainer.settings["base"][key] for key in ("threshold", "novelty")})
+    write_json(description, read_json(description) | {"merge": trainer.settings["merge"]})
+
+
 def assemble(trainer: Trainer, out: Path) -> None:
     """Copy the trained pool to where it is used, adapters in half precision."""
     with atomic_folder(out, overwrite=True) as target:
         shutil.copytree(trainer.pool, target, dirs_exist_ok=True)
-        base = target / "base" / "base.json"
-        trained = read_json(base)
-        write_json(base, trained | {key: trainer.settings["base"][key] for key in ("threshold", "novelty")})
+        trained = read_json(target / "base" / "base.json")
+        calibrate(trainer, target)
         for card in sorted(target.rglob("expert.json")):
             weights = card.parent / "adapter_model.safetensors"
             save_file({k: v.half() for k, v in load_file(weights).items()}, weights)
@@ -232,7 +250,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=HERE.parent / "runs", help="where parts and checkpoints go")
     parser.add_argument("--settings", type=Path, default=HERE / "builtin_pool.yaml")
     parser.add_argument("--out", type=Path, default=PACKAGED, help="folder that assemble writes; the package's")
-    parser.add_argument("stage", choices=["compare", "train", "assemble"])
+    parser.add_argument("stage", choices=["compare", "train", "variants", "assemble"])
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -240,7 +258,7 @@ def main() -> None:
     if arguments.stage == "assemble":
         assemble(trainer, arguments.out)
     else:
-        {"compare": compare, "train": train}[arguments.stage](trainer)
+        {"compare": compare, "train": train, "variants": variants}[arguments.stage](trainer)
 
 
 if __name__ == "__main__":

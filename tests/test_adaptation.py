@@ -307,3 +307,16 @@ class TestAtRest:
         long = "\U0001f3c6 So it goes.\n" * 150 + "Aspirin relieves headache within hours."
         (found,) = model.predict([long])
         assert "Aspirin" in {long[e.start : e.end] for e in found if e.label == "drug"}
+
+
+def test_a_pool_says_how_its_experts_are_merged(tiny_pool: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_pool, tmp_path / "pool"))
+    (folder / "pool.json").write_text('{"format": 1, "base": "base", "merge": {"lam": 0.5, "density": 0.3}}')
+    pool = ExpertPool(folder)
+    assert adapt(pool, TEXTS, LABELS).settings["parameters"] == {"lam": 0.5, "density": 0.3}
+    assert adapt(pool, TEXTS, LABELS, lam=2.0).settings["parameters"] == {"lam": 2.0, "density": 0.3}
+    linear = adapt(pool, TEXTS, LABELS, method="linear")  # knows no density
+    assert linear.settings["parameters"] == {"lam": 0.5}
+    halves = pool.backbone.task_vectors(linear.merges["similarity"].model)
+    whole = adapt(pool, TEXTS, LABELS, method="linear", lam=1.0).merges["similarity"].model
+    assert all(torch.allclose(2 * halves[m], vector) for m, vector in pool.backbone.task_vectors(whole).items())

@@ -61,7 +61,8 @@ def adapt(
         method: Merge method; see ``samner.merging.methods``.
         threshold: Score from which an entity counts; the base model's own by default.
         exclude: Experts to leave out of account.
-        **parameters: Of the merge method, for instance ``density=0.2``.
+        **parameters: Of the merge method, for instance ``density=0.2``; by default those set for the pool, then the
+            method's own.
 
     Raises:
         SamnerError: If an argument is not valid or no text is left.
@@ -84,6 +85,7 @@ def adapt(
         raise SamnerError(f"unknown mode {mode!r}; known are {', '.join(MODES)}")
     if "seed" in methods().get(method, {}):
         parameters = {**parameters, "seed": seed}
+    parameters = merge_parameters(pool, method, parameters)
     make_method(method, parameters)  # what is wrong with them is said before the work, not after
     backbone = pool.backbone
     limit = backbone.threshold if threshold is None else check_threshold(threshold)
@@ -141,6 +143,12 @@ def select(
     )
     sampling = replace(sampling, warnings=(*far, *sampling.warnings))
     return {"sampling": sampling} if mode == "sampling" else {"similarity": similarity, "sampling": sampling}
+
+
+def merge_parameters(pool: ExpertPool, method: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What to merge with: the parameters given, and of those that suit the pool's experts what the method knows."""
+    known = methods().get(method, {})
+    return {**{name: value for name, value in pool.merge.items() if name in known}, **given}
 
 
 def task_model(pool: ExpertPool, weights: Mapping[str, float], method: str, parameters: Mapping[str, Any]) -> Merge:

@@ -79,6 +79,7 @@ def pool_state(pool: ExpertPool, baselines: Sequence[str]) -> list[Any]:
     folders |= {f"baseline:{name}": pool.baseline_folder(name) for name in baselines}
     return [
         [pool.backbone.fingerprint, sha256(pool.base_folder / "base.json")],  # this one says what counts as found
+        pool.merge,
         {name: sha256(folder / CARD) for name, folder in folders.items()},  # a card holds its files' checksums
         versions(),
     ]

@@ -41,6 +41,9 @@ class ExpertPool:
         folder: Of the pool.
         device: Torch device for the base model, which is loaded when it is first needed.
 
+    Attributes:
+        merge: Parameters of merge methods, such as ``lam``, that were found to suit these experts.
+
     Raises:
         PoolError: If the folder is not a pool.
 
@@ -55,10 +58,14 @@ class ExpertPool:
         self.device = device
         if not (folder / "pool.json").is_file():
             raise PoolError(f"{folder} is not a pool: it holds no pool.json; 'samner pool create' makes one")
-        base = read_json(folder / "pool.json").get("base")
+        description = read_json(folder / "pool.json")
+        base = description.get("base")
         if not isinstance(base, str):
             raise PoolError(f"{folder / 'pool.json'}: 'base' must name the folder of the base model")
         self.base_folder = inside(folder, base)
+        self.merge = description.get("merge", {})
+        if not isinstance(self.merge, dict):
+            raise PoolError(f"{folder / 'pool.json'}: 'merge' must name parameters of merge methods and their values")
         self._loaded: dict[str, str] = {}
 
     @classmethod

@@ -21,7 +21,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from samner.adaptation import recipes, select
+from samner.adaptation import merge_parameters, recipes, select
 from samner.evaluation.benchmark.config import SELECTING, WEIGHING, Arm, Benchmark, merging
 from samner.evaluation.benchmark.encoders import ENCODERS, DomainEncoders
 from samner.evaluation.benchmark.models import Model, merged
@@ -130,7 +130,8 @@ class Planner:
 
     def merged(self, arm: Arm, weights: Weights, seed: int) -> Model:
         """A merge by the arm's method."""
-        return merged(weights, *merging(self._benchmark, arm.options, seed), self.threshold(arm))
+        method, given = merging(self._benchmark, arm.options, seed)
+        return merged(weights, method, merge_parameters(self._pool, method, given), self.threshold(arm))
 
     def single(self, kind: str, name: str | None, arm: Arm) -> Model:
         """A model as it is, or a baseline scaled."""
