@@ -48,6 +48,7 @@ class Trainer:
         self.pool = runs / settings["name"]
         self.domains: dict[str, list[str]] = {name: list(sets) for name, sets in settings["domains"].items()}
         self.foundation = list(settings["foundation"])
+        self.taught: list[str] = settings["base"]["domains"]
         self.paraphrases = yaml.safe_load((HERE / "paraphrases.yaml").read_text(encoding="utf-8"))
         self.most: int | None = None
         self._sets: dict[tuple[str, str], TrainingSet] = {}
@@ -154,7 +155,7 @@ def train(trainer: Trainer) -> None:
     """Train the parts of the pool."""
     every = [name for sets in trainer.domains.values() for name in sets]
     base = trainer.settings["base"]
-    taught = [name for domain in base.get("domains", trainer.domains) for name in trainer.domains[domain]]
+    taught = [name for domain in trainer.taught for name in trainer.domains[domain]]
     recipe = Recipe.of(base["recipe"])
     pool = trainer.base(trainer.pool, [*trainer.foundation, *taught], recipe, encoder=True)
     options = trainer.settings["expert"]["recipe"]
@@ -206,18 +207,18 @@ def model_card(trainer: Trainer, pool: ExpertPool, threshold: float) -> str:
         threshold: At which the training scored the dev splits; the one that ships was set afterwards.
     """
     base = read_json(pool.base_folder / "base.json")
-    texts = trainer.settings["expert"]["recipe"]["dev_texts"]
+    name, texts = trainer.settings["name"], trainer.settings["expert"]["recipe"]["dev_texts"]
     cards = [*pool.experts.values(), ExpertCard.read(pool.folder / "baselines" / "unified")]
     lines = [
-        "# The built-in pool",
+        f"# The pool {name}",
         "",
         f"A base model and {len(pool.experts)} experts for English named entity recognition, over all-MiniLM-L6-v2",
         f"(Apache-2.0, from the package {base['sentence_encoder']['reference']}, whose token embeddings it uses",
-        "as they are). Made by `scripts/train_builtin_pool.py` with `scripts/builtin_pool.yaml`. Weights are in half",
+        f"as they are). Made by `scripts/train_builtin_pool.py` with `scripts/{name}_pool.yaml`. Weights are in half",
         "precision.",
         f"Scores: strict span micro-F1 on the first {texts} texts of each dev split, averaged over data sets, at the",
-        f"threshold {threshold} that training used; the pool ships with {base['threshold']}. Seconds are of two",
-        "CPU cores that did other work besides.",
+        f"threshold {threshold} that training used; the pool ships with {base['threshold']}. Seconds are of one",
+        "CPU core.",
         "",
         "| part | steps | seconds | dev F1 |",
         "|---|---|---|---|",
@@ -234,7 +235,7 @@ def model_card(trainer: Trainer, pool: ExpertPool, threshold: float) -> str:
     ]
     lines += ["| data set | taught | source | licence as stated |", "|---|---|---|---|"]
     for domain, sets in {"base": trainer.settings["foundation"], **trainer.settings["domains"]}.items():
-        taught = domain if domain == "base" else f"base, {domain}"
+        taught = f"base, {domain}" if domain in trainer.taught else domain
         lines += [f"| {name} | {taught} | {s['source']} | {s['licence']} |" for name, s in sets.items()]
     lines += [
         "",

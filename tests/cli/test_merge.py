@@ -29,6 +29,17 @@ def test_experts_of_a_pool_to_an_adapter(samner, tiny_pool: Path, tmp_path: Path
     assert "vllm" not in card  # the base is no language model
 
 
+def test_a_pool_says_how_its_experts_are_merged(samner, tiny_pool: Path, tmp_path: Path):
+    pool = Path(shutil.copytree(tiny_pool, tmp_path / "pool"))
+    (pool / "pool.json").write_text('{"format": 1, "base": "base", "merge": {"lam": 0.75}}')
+    for options, lam in (([], 0.75), (["--lam", 2.0], 2.0)):
+        result = samner(
+            "merge", *EXPERTS, "--pool", pool, "--to", "delta", *options, "-o", tmp_path / f"{lam}", "--json"
+        )
+        assert result.exit_code == 0, result.stderr
+        assert json.loads(result.stdout)["parameters"]["lam"] == lam
+
+
 def test_json(samner, adapters, tmp_path: Path):
     options = ["--method", "dare_ties", "--density", 0.5, "--param", "lam=0.7", "--seed", 3, "--to", "delta"]
     result = samner("merge", *adapters, *options, "-o", tmp_path / "out", "--json")

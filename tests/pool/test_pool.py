@@ -83,7 +83,10 @@ class TestOpening:
         with pytest.raises(PoolError, match="no pool at"):
             ExpertPool.load(str(tmp_path / "a" / "b"))
 
-    @pytest.mark.parametrize("content", ["{}", '{"base": 3}', '{"base": "../other"}', '{"base": "/tmp"}', "[]", "{", '{"base": "b", "merge": 1}'])
+    @pytest.mark.parametrize(
+        "content",
+        ["{}", '{"base": 3}', '{"base": "../other"}', '{"base": "/tmp"}', "[]", "{", '{"base": "b", "merge": 1}'],
+    )
     def test_a_damaged_pool_file_is_refused(self, tmp_path: Path, content: str) -> None:
         (tmp_path / "pool.json").write_text(content)
         with pytest.raises(SamnerError, match=r"pool\.json|leads outside"):

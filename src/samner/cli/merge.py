@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from samner.export import Source, Target
+    from samner.pool import ExpertPool
 
 KINDS = ("adapter", "fused", "delta")
 
@@ -91,15 +92,20 @@ def merge(
     numbers = _weights(weights, len(adapters))
     parameters: dict[str, Any] = {**merge_parameters(density, lam, param or ())}
     device = start(device)
+    from samner import adaptation
     from samner.export import export_merge
     from samner.merging import make_method, methods
+    from samner.pool import ExpertPool
 
+    opened = ExpertPool.load(pool) if pool else None
+    if opened:
+        parameters = adaptation.merge_parameters(opened, method, parameters)
     if "seed" in methods().get(method, {}):
         parameters["seed"] = seed
     make_method(method, dict(parameters))  # before a name that is no parameter of it is taken for another argument
 
     with status("reading adapters"):
-        sources, base = _sources(adapters, pool, base)
+        sources, base = _sources(adapters, opened, base)
     target = _target(to, sources, rank, max_error, dtype, base)
     with stages() as show:
         manifest = export_merge(
@@ -124,17 +130,15 @@ def _weights(text: str | None, count: int) -> list[float] | None:
     return numbers
 
 
-def _sources(names: Sequence[str], pool: str | None, base: Path | None) -> tuple[list[Source], Path | None]:
+def _sources(names: Sequence[str], pool: ExpertPool | None, base: Path | None) -> tuple[list[Source], Path | None]:
     """The adapters, and the base model's folder if it is known."""
     from samner.export import Source, named_base
-    from samner.pool import ExpertPool
 
     if pool is None:
         sources = [Source.read(Path(name)) for name in names]
         named = named_base(sources)
         return sources, base or (Path(named) if named and Path(named).is_dir() else None)
-    opened = ExpertPool.load(pool)
-    return [Source.read(opened.expert_folder(name)) for name in names], base or opened.base_folder
+    return [Source.read(pool.expert_folder(name)) for name in names], base or pool.base_folder
 
 
 def _target(

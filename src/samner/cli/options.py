@@ -129,7 +129,7 @@ Density = Annotated[
     typer.Option(
         "--density",
         metavar="SHARE",
-        help="Share of each expert's changes that the merge keeps; the method's own default if not given.",
+        help="Share of each expert's changes that the merge keeps; by default the pool's, or the method's own.",
         rich_help_panel=_MERGING,
     ),
 ]
@@ -138,7 +138,7 @@ Lam = Annotated[
     typer.Option(
         "--lam",
         metavar="FACTOR",
-        help="Factor on the merged change; the method's own default if not given.",
+        help="Factor on the merged change; by default the pool's, or the method's own.",
         rich_help_panel=_MERGING,
     ),
 ]
