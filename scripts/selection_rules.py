@@ -5,10 +5,8 @@
 Every subset of the experts left is merged once and reads every data set once; answers are kept on disk by content, so
 that a second run, with other rules, is a matter of seconds. Prints strict span micro-F1, averaged over each domain's
 data sets and over the domains. No target's test set is read. Only the experts are left out: where the base was taught
-the hidden domain too, as the built-in one was, a target is easier than a new domain and fewer experts look better than
-they are. A pool whose base was not taught some domains (``scripts/train_builtin_pool.py compare`` makes such) tells:
-
-    python scripts/selection_rules.py runs/compare-mixture-paraphrased --data ../shared/data --domains social stem
+the hidden domain too, which the built-in one was not, a target is easier than a new domain and fewer experts look
+better than they are.
 """
 
 from __future__ import annotations
@@ -26,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from samner.adaptation import task_model
+from samner.adaptation import merge_parameters, task_model
 from samner.backbones import BASE
 from samner.chunking import predict_long
 from samner.data import read_examples
@@ -34,7 +32,7 @@ from samner.data.windows import Word
 from samner.embedding import sentence_encoder
 from samner.evaluation.scoring import Counts, span_counts
 from samner.extract import combine
-from samner.files import write_json
+from samner.files import sha256, write_json
 from samner.pool import ExpertCard, ExpertPool
 from samner.selection import Selection, select_by_sampling, select_by_similarity
 from samner.spans import flat
@@ -94,10 +92,11 @@ class Cache:
     def merged(self, weights: Mapping[str, float], targets: Sequence[Target]) -> list[Answers]:
         """The answers of one merge, by the default method, to several targets; without experts those of the base."""
         threshold = self.pool.backbone.threshold
+        parameters = merge_parameters(self.pool, "ties", {})
         parts = {name: [self.digests[name], weight] for name, weight in weights.items()}
-        paths = [self._path(["merge", parts, {}, threshold], t, t.texts) for t in targets]
+        paths = [self._path(["merge", parts, parameters, threshold], t, t.texts) for t in targets]
         if missing := [(t, path) for t, path in zip(targets, paths, strict=True) if not path.is_file()]:
-            model = task_model(self.pool, weights, "ties", {}).model if weights else BASE
+            model = task_model(self.pool, weights, "ties", parameters).model if weights else BASE
             for target, path in missing:
                 self._keep(path, predict_long(self.pool.backbone, target.texts, target.types, [model], threshold))
             self.pool.backbone.remove(model)
@@ -114,7 +113,11 @@ class Cache:
         return dict(zip(names, self._read(path), strict=True))
 
     def _path(self, asked: list[object], target: Target, texts: Sequence[str]) -> Path:
-        decides = [self.pool.backbone.fingerprint, asked, [t.prompt for t in target.types], list(texts)]
+        base = [
+            self.pool.backbone.fingerprint,
+            sha256(self.pool.base_folder / "base.json"),
+        ]  # novelty is in the latter
+        decides = [base, asked, [t.prompt for t in target.types], list(texts)]
         return self.folder / f"{hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:32]}.json"
 
     def _keep(self, path: Path, answers: Mapping[str, Answers]) -> None:
