@@ -116,7 +116,7 @@ class Cache:
         base = [
             self.pool.backbone.fingerprint,
             sha256(self.pool.base_folder / "base.json"),
-        ]  # novelty is in the latter
+        ]  # the latter has the novelty
         decides = [base, asked, [t.prompt for t in target.types], list(texts)]
         return self.folder / f"{hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:32]}.json"
 
