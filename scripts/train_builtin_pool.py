@@ -35,6 +35,8 @@ from samner.train import train_expert, training_set
 
 HERE = Path(__file__).parent
 PACKAGED = HERE.parent / "src" / "samner" / "builtin"
+SCORED_AT = 0.5
+"""Threshold of the dev scores in training: that of a new base. The one it ships with is set afterwards."""
 log = logging.getLogger("train_builtin_pool")
 
 
@@ -163,6 +165,7 @@ def train(trainer: Trainer) -> None:
         trainer.expert(pool, domain, sets, options, pool.folder / "experts" / domain)
     unified = options | {"steps": options["steps"] * len(trainer.domains)}
     trainer.expert(pool, "unified", every, unified, pool.folder / "baselines" / "unified")
+    calibrate(trainer, pool.folder)
 
 
 def variants(trainer: Trainer) -> None:
@@ -187,25 +190,16 @@ def assemble(trainer: Trainer, out: Path) -> None:
     """Copy the trained pool to where it is used, adapters in half precision."""
     with atomic_folder(out, overwrite=True) as target:
         shutil.copytree(trainer.pool, target, dirs_exist_ok=True)
-        trained = read_json(target / "base" / "base.json")
-        calibrate(trainer, target)
+        calibrate(trainer, target)  # the settings may have been set since it was trained
         for card in sorted(target.rglob("expert.json")):
             weights = card.parent / "adapter_model.safetensors"
             save_file({k: v.half() for k, v in load_file(weights).items()}, weights)
             ExpertCard.read(card.parent).write(card.parent)
-        (target / "README.md").write_text(
-            model_card(trainer, ExpertPool(target), trained["threshold"]), encoding="utf-8"
-        )
+        (target / "README.md").write_text(model_card(trainer, ExpertPool(target)), encoding="utf-8")
 
 
-def model_card(trainer: Trainer, pool: ExpertPool, threshold: float) -> str:
-    """The pool's card: what is in it and every data set with its licence.
-
-    Args:
-        trainer: Of the pool.
-        pool: As it ships.
-        threshold: At which the training scored the dev splits; the one that ships was set afterwards.
-    """
+def model_card(trainer: Trainer, pool: ExpertPool) -> str:
+    """The pool's card: what is in it and every data set with its licence."""
     base = read_json(pool.base_folder / "base.json")
     name, texts = trainer.settings["name"], trainer.settings["expert"]["recipe"]["dev_texts"]
     cards = [*pool.experts.values(), ExpertCard.read(pool.folder / "baselines" / "unified")]
@@ -217,8 +211,7 @@ def model_card(trainer: Trainer, pool: ExpertPool, threshold: float) -> str:
         f"as they are). Made by `scripts/train_builtin_pool.py` with `scripts/{name}_pool.yaml`. Weights are in half",
         "precision.",
         f"Scores: strict span micro-F1 on the first {texts} texts of each dev split, averaged over data sets, at the",
-        f"threshold {threshold} that training used; the pool ships with {base['threshold']}. Seconds are of one",
-        "CPU core.",
+        f"threshold {SCORED_AT} of training; the pool ships with {base['threshold']}. Seconds are of one CPU core.",
         "",
         "| part | steps | seconds | dev F1 |",
         "|---|---|---|---|",

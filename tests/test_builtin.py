@@ -66,4 +66,4 @@ def test_texts_of_a_training_domain_choose_its_expert(pool, shared_data: Path, d
     predicted = model.predict([example.text for example in dev])
     wanted = {label.name for label in labels}
     gold = [type(e)(e.text, tuple(x for x in e.entities if x.label in wanted)) for e in dev]
-    assert score(gold, predicted, labels).strict.counts.f1 > 0.5
+    assert score(gold, predicted, labels).strict.counts.f1 > 0.4

@@ -141,8 +141,9 @@ def parameter_curves(view: View) -> Plot | None:
         f"Mean strict F1 of {len(view.judged)} targets ({view.headline}); everything else as in the main arms. "
         + _run(view, arms[0]),
         "; ".join(
-            f"{name}: " + ", ".join(f"{arm.x:g} {arm.average(view.judged):.1f}" for _, arms in lines for arm in arms)
+            f"{one} by {name}: " + ", ".join(f"{arm.x:g} {arm.average(view.judged):.1f}" for arm in arms)
             for name, lines in groups
+            for one, arms in lines
         ),
         figure,
     )
