@@ -45,7 +45,7 @@ def domain_bars(view: View) -> Plot | None:
                 text = signed(sam.average(names) - unified.average(names))
                 axes.annotate(text, (i, tops[i]), (0, 3), textcoords="offset points", ha="center", va="bottom",
                               color=COLOURS["union"], weight="bold")  # fmt: skip
-        labels = [f"{two_lines(name)}\nn = {view.target(name)['texts']:,}" for name in view.targets]
+        labels = [f"{two_lines(name)}\nn = {arms[0].runs[name][0]['texts']:,}" for name in view.targets]
         labels += [f"mean {title}\n{len(names)} targets" for title, names in view.groups.items()]
         axes.set_xticks(range(len(columns)), labels, fontsize=7.5)
         axes.axvline(len(view.targets) - 0.5, color=MUTED, lw=0.7, ls=":")
