@@ -50,7 +50,7 @@ class Trainer:
         self.pool = runs / settings["name"]
         self.domains: dict[str, list[str]] = {name: list(sets) for name, sets in settings["domains"].items()}
         self.foundation = list(settings["foundation"])
-        self.taught: list[str] = settings["base"]["domains"]
+        self.taught: list[str] = settings["base"].get("domains", list(self.domains))
         self.paraphrases = yaml.safe_load((HERE / "paraphrases.yaml").read_text(encoding="utf-8"))
         self.most: int | None = None
         self._sets: dict[tuple[str, str], TrainingSet] = {}
