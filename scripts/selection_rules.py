@@ -245,6 +245,20 @@ def ranked(
     return rule
 
 
+def close(most: int, share: float) -> Rule:
+    """The best expert and others, ``most`` in all, whose score is at least a share of its score."""
+
+    def best(selection: Selection, score: Mapping[str, float]) -> Subset:
+        ranking = selection.ranking[:most]
+        return (ranking[0], *(name for name in ranking[1:] if score[name] >= share * score[ranking[0]] > 0))
+
+    def rule(table: Table, seed: int) -> tuple[Subset, Subset]:
+        similar, sampled = table.similarity, table.sampling(seed)
+        return best(similar, similar.cosine), best(sampled, sampled.f1)
+
+    return rule
+
+
 def type_scores(table: Table) -> Scores:
     return {name: float(values.mean()) for name, values in table.type_similarity.items()}
 
@@ -286,6 +300,11 @@ RULES: dict[str, Rule] = {
     "majority, auto": shipped("majority", "auto"),
     **{f"soft, {k}": shipped("soft", k) for k in (3, 1, 2, 4)},
     "soft, auto": shipped("soft", "auto"),
+    **{
+        f"majority, up to {k}, {share} of the best": close(k, share)
+        for k in (3, 4, 5)
+        for share in (0.2, 0.3, 0.5, 0.8)
+    },
     "types in place of texts, 3": ranked(type_scores),
     "types and texts, 3": ranked(with_types),
     "without experts that know no type, 3": ranked(

@@ -53,7 +53,7 @@ def adapt(
         mode: ``"union"`` (what either task model finds), ``"intersection"``, ``"similarity"`` or ``"sampling"`` (one
             task model alone), or ``"economy"``: one merge of every expert that either strategy picked, weighted by
             how many picked it, for a single pass.
-        experts: How many experts each strategy picks; ``"auto"``: those that come close to its best, at most three.
+        experts: How many experts each strategy picks; ``"auto"``: its best and those not far below, at most three.
         samples: How many texts selection by sampling draws.
         votes: What it ranks experts by: ``"majority"``, their F1 against what most of them find, or ``"soft"``, their
             confidence in what the others support.

@@ -87,7 +87,7 @@ Experts = Annotated[
         "--experts",
         metavar="N",
         parser=_count,
-        help="How many experts each selection picks; auto: those that come close to its best, at most three.",
+        help="How many experts each selection picks; auto: its best and those not far below, at most three.",
         rich_help_panel=_ADAPTATION,
     ),
 ]

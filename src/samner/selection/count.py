@@ -10,7 +10,7 @@ from samner.errors import SamnerError
 AUTO = "auto"
 MOST = 3
 """Experts that ``"auto"`` chooses at most."""
-CLOSE = 0.8
+CLOSE = 0.3
 """Share of the best expert's score that another needs to be chosen by ``"auto"``; by leave-one-domain-out."""
 
 Count: TypeAlias = int | Literal["auto"]
@@ -33,7 +33,7 @@ def first(ranking: Sequence[str], score: Mapping[str, float], count: Count) -> t
         ranking: All experts, best first.
         score: What they are ranked by.
         count: How many; all, if there are fewer. ``"auto"``: the best, and up to two more whose score is at least
-            0.8 of the best one's.
+            0.3 of the best one's.
     """
     if isinstance(count, int):
         return tuple(ranking[:count])
