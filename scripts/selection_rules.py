@@ -191,9 +191,9 @@ class Table:
         types = encode([t.prompt for t in self.target.types])
         return {name: (types @ encode(list(self.cards[name].types)).T).max(axis=1) for name in self.target.experts}
 
-    def sampling(self, seed: int, votes: str = "majority", count: int | str = 1) -> Selection:
+    def sampling(self, seed: int, count: int | str = 1) -> Selection:
         cosine, target = self.similarity.cosine, self.target
-        options = {"seed": seed, "votes": votes, "count": count}
+        options = {"seed": seed, "count": count}
         return select_by_sampling(self.recorded, cosine, target.unlabelled, target.types, **options)  # type: ignore
 
     def votes(self, seed: int) -> dict[str, dict[tuple[int, int, int, str], float]]:
@@ -219,11 +219,11 @@ def subsets(names: Sequence[str]) -> list[Subset]:
 Rule = Callable[[Table, int], tuple[Subset, Subset]]
 
 
-def shipped(votes: str, count: int | str) -> Rule:
+def shipped(count: int | str) -> Rule:
     def rule(table: Table, seed: int) -> tuple[Subset, Subset]:
         left = {name: table.cards[name] for name in table.target.experts}
         similar = select_by_similarity(left, table.target.unlabelled, count)  # type: ignore
-        return similar.chosen, table.sampling(seed, votes, count).chosen
+        return similar.chosen, table.sampling(seed, count).chosen
 
     return rule
 
@@ -290,16 +290,24 @@ def against_others(table: Table, seed: int, *, beta: float = 1.0, own: bool = Fa
     return result
 
 
+def support(table: Table, seed: int) -> Scores:
+    """Confidence in what others support: over an expert's entities, its score times the sum of all experts' scores."""
+    votes = table.votes(seed)
+    together: dict[tuple[int, int, int, str], float] = {}
+    for found in votes.values():
+        for key, score in found.items():
+            together[key] = together.get(key, 0.0) + score
+    return {name: sum(score * together[key] for key, score in found.items()) for name, found in votes.items()}
+
+
 def confidence(table: Table, seed: int) -> Scores:
     return {name: sum(found.values()) for name, found in table.votes(seed).items()}
 
 
 RULES: dict[str, Rule] = {
-    "majority, 3 experts (the paper's)": shipped("majority", 3),
-    **{f"majority, {k}": shipped("majority", k) for k in (1, 2, 4)},
-    "majority, auto": shipped("majority", "auto"),
-    **{f"soft, {k}": shipped("soft", k) for k in (3, 1, 2, 4)},
-    "soft, auto": shipped("soft", "auto"),
+    "majority, 3 experts (the paper's)": shipped(3),
+    **{f"majority, {k}": shipped(k) for k in (1, 2, 4)},
+    "majority, auto": shipped("auto"),
     **{
         f"majority, up to {k}, {share} of the best": close(k, share)
         for k in (3, 4, 5)
@@ -312,6 +320,7 @@ RULES: dict[str, Rule] = {
     ),
     "own vote not counted, 3": ranked(sampling=against_others),
     "recall counts twice, 3": ranked(sampling=partial(against_others, beta=2.0, own=True)),
+    "soft votes, 3": ranked(sampling=support),
     "sum of own scores, 3": ranked(sampling=confidence),
 }
 

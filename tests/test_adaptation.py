@@ -119,11 +119,11 @@ class TestAdapt:
             assert len(adapt(pool, TEXTS, LABELS, experts=count).merges["similarity"].experts) == picked
 
     def test_as_many_as_come_close_to_the_best(self, pool: ExpertPool) -> None:
-        model = adapt(pool, TEXTS, LABELS, experts="auto", votes="soft")
-        assert (model.settings["experts"], model.settings["votes"]) == ("auto", "soft")
+        model = adapt(pool, TEXTS, LABELS, experts="auto")
+        assert model.settings["experts"] == "auto"
         for selection, score in (
             (model.selections["similarity"], model.selections["similarity"].cosine),
-            (model.selections["sampling"], model.selections["sampling"].support),
+            (model.selections["sampling"], model.selections["sampling"].f1),
         ):
             best = score[selection.ranking[0]]
             assert selection.chosen == tuple(name for name in selection.ranking if score[name] >= 0.3 * best)
@@ -135,7 +135,6 @@ class TestAdapt:
             "parameters": {"density": 0.5, "lam": 0.8},
             "experts": 1,
             "samples": 2,
-            "votes": "majority",
             "seed": 4,
         }
         assert model.settings == expected
@@ -160,7 +159,6 @@ class TestAdapt:
             ({"mode": "both"}, "unknown mode 'both'"),
             ({"experts": 0}, "not 0"),
             ({"experts": "all"}, "at least 1 or 'auto', not 'all'"),
-            ({"votes": "loud"}, "unknown votes 'loud'; known are majority, soft"),
             ({"samples": 0}, "at least 1"),
             ({"threshold": 1.5}, "threshold must lie between 0 and 1"),
             ({"method": "average"}, "unknown merge method 'average'"),

@@ -21,7 +21,6 @@ from samner.selection import (
     Count,
     Selection,
     check_count,
-    check_votes,
     select_by_sampling,
     select_by_similarity,
     unfamiliar,
@@ -37,7 +36,6 @@ def adapt(
     mode: str = "union",
     experts: Count = 3,
     samples: int = 10,
-    votes: str = "majority",
     seed: int = 0,
     method: str = "ties",
     threshold: float | None = None,
@@ -55,8 +53,6 @@ def adapt(
             how many picked it, for a single pass.
         experts: How many experts each strategy picks; ``"auto"``: its best and those not far below, at most three.
         samples: How many texts selection by sampling draws.
-        votes: What it ranks experts by: ``"majority"``, their F1 against what most of them find, or ``"soft"``, their
-            confidence in what the others support.
         seed: Of that draw, and of merge methods that are random.
         method: Merge method; see ``samner.merging.methods``.
         threshold: Score from which an entity counts; the base model's own by default.
@@ -90,9 +86,7 @@ def adapt(
     backbone = pool.backbone
     limit = backbone.threshold if threshold is None else check_threshold(threshold)
 
-    selections = select(
-        pool, texts, types, mode=mode, count=experts, samples=samples, votes=votes, seed=seed, exclude=exclude
-    )
+    selections = select(pool, texts, types, mode=mode, count=experts, samples=samples, seed=seed, exclude=exclude)
     merges = {
         name: task_model(pool, weights, method, parameters) for name, weights in recipes(selections, mode).items()
     }
@@ -101,7 +95,6 @@ def adapt(
         "parameters": parameters,
         "experts": experts,
         "samples": samples,
-        "votes": votes,
         "seed": seed,
     }
     return TaskModel(backbone, pool.base_folder, types, mode, merges, selections, settings, limit)
@@ -115,7 +108,6 @@ def select(
     mode: str = "union",
     count: Count = 3,
     samples: int = 10,
-    votes: str = "majority",
     seed: int = 0,
     exclude: Iterable[str] = (),
 ) -> dict[str, Selection]:
@@ -126,7 +118,6 @@ def select(
         SamnerError: If no text is left or a number is out of range.
     """
     check_count(count)
-    check_votes(votes)
     excluded = set(exclude)
     cards = pool.experts
     if unknown := excluded - set(cards):
@@ -139,7 +130,7 @@ def select(
         return {"similarity": similarity}
     pool.load_experts(cards)
     sampling = select_by_sampling(
-        pool.backbone, similarity.cosine, texts, types, count=count, samples=samples, votes=votes, seed=seed
+        pool.backbone, similarity.cosine, texts, types, count=count, samples=samples, seed=seed
     )
     sampling = replace(sampling, warnings=(*far, *sampling.warnings))
     return {"sampling": sampling} if mode == "sampling" else {"similarity": similarity, "sampling": sampling}

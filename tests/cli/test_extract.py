@@ -25,8 +25,8 @@ def test_adapts_to_the_texts_and_writes_what_it_finds(samner, tiny_pool: Path, t
     assert f"wrote {out}" in result.stderr
     # what was chosen, and why
     [row] = [line for line in result.stderr.splitlines() if line.startswith("medicine")]
-    assert row.split()[4:] == ["similarity,", "sampling"]
-    assert all(0 < float(value) <= 1 for value in row.split()[1:4])
+    assert row.split()[3:] == ["similarity,", "sampling"]
+    assert all(0 < float(value) <= 1 for value in row.split()[1:3])
     assert "sample texts that experts agree on" in result.stderr
 
     examples = read_examples(out)
@@ -100,7 +100,6 @@ def test_conll_and_bytes_that_are_not_ascii(samner, saved_model: Path, tmp_path:
         (["--labels", "a", "--exclude", "nobody"], "has no expert 'nobody' to leave out"),
         (["--labels", "a", "--experts", "0"], "must be at least 1 or 'auto', not 0"),
         (["--labels", "a", "--experts", "some"], "must be at least 1 or 'auto', not 'some'"),
-        (["--labels", "a", "--votes", "none"], "unknown votes 'none'; known are majority, soft"),
         (["--labels", "a", "--samples", "0"], "at least 1"),
         (["--labels", "a,a"], "'a' is given twice"),
         (["--labels", "a", "--format", "xml"], "unknown format 'xml'"),

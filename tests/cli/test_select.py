@@ -12,7 +12,7 @@ def test_shows_rankings_and_pseudo_labels(samner, tiny_pool: Path, texts: Path):
     result = samner("select", texts, "--pool", tiny_pool, "--labels", LABELS)
     assert result.exit_code == 0, result.stderr
     lines = result.stdout.splitlines()
-    assert lines[0].split() == ["expert", "cosine", "F1", "support", "chosen", "by"]
+    assert lines[0].split() == ["expert", "cosine", "F1", "chosen", "by"]
     assert {line.split()[0] for line in lines[1:3]} == {"medicine", "sports"}
     at = lines.index("sample 1: Aspirin relieves headache within hours.")
     assert lines[at + 1].split() == ["entity", "label", "votes", "by"]
@@ -65,7 +65,7 @@ def test_wrong_arguments(samner, texts: Path, tmp_path: Path):
 
 def test_a_far_domain_is_warned_of_on_standard_error(samner, tiny_pool: Path):
     command = ["select", "-", "--format", "text", "--pool", tiny_pool, "--labels", "programming language", "--json"]
-    result = samner(*command, "--experts", "auto", "--votes", "soft", stdin="The compiler inlines pure functions.\n")
+    result = samner(*command, "--experts", "auto", stdin="The compiler inlines pure functions.\n")
     assert result.exit_code == 0, result.stderr
     line = next(line for line in result.stderr.splitlines() if line.startswith("warning: "))
     assert "no expert is close to this domain" in line and "'programming language'" in line

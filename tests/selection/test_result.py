@@ -15,7 +15,6 @@ def test_a_selection_survives_json() -> None:
         votes_needed=2,
         sample=("Ünï \U0001f3c6", "two"),
         pseudo_labels=(PseudoLabel(1, 0, 3, "number", ("a", "b")),),
-        support={"a": 0.25, "b": 0.75, "c": 0.0},
         note="two votes were taken as enough",
         warnings=("no expert is close",),
     )

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -78,8 +78,7 @@ def test_without_any_agreement_similarity_decides(lookup_backbone: Make) -> None
     assert selection.ranking == ("b", "c", "a") and selection.chosen == ("b", "c")
     assert set(selection.f1.values()) == {0.0}
     assert selection.warnings[0].startswith("no two experts agreed on any entity in the sample texts; expect little")
-    softly = select(backbone, ["Rhine and York"], {"a": 0.1, "b": 0.3, "c": 0.2}, votes="soft")
-    assert softly.ranking == ("b", "c", "a")
+    assert len(select(backbone, ["Rhine and York"], count="auto").chosen) == 1  # nothing is close to nothing
     assert select(lookup_backbone({"a": {}}), ["Rhine"]).warnings == ()  # alone it has nobody to agree with
 
 
@@ -123,56 +122,6 @@ def test_long_samples_are_read_whole_and_all_experts_asked_in_one_call(lookup_ba
     assert [models for _, models in backbone.calls] == [["a", "b"]]
 
 
-class TestSoftVotes:
-    MODELS: ClassVar[dict[str, Any]] = {
-        "cautious": {"York": ("city", 0.9)},
-        "able": {"York": ("city", 0.8), "Rhine": ("river", 0.6), "Nile": ("river", 0.6)},
-        "alike": {"York": ("city", 0.8), "Rhine": ("river", 0.7)},
-        "odd": {"York": ("river", 0.9), "and": ("river", 0.6)},
-    }
-
-    def test_support_is_confidence_weighted_by_everyones(self, lookup_backbone: Make) -> None:
-        """Worked by hand: all scores together are York 2.5, Rhine 1.3, Nile 0.6, York as river 0.9, and 0.6."""
-        selection = select(lookup_backbone(self.MODELS), ["York and Rhine", "Nile"], votes="soft")
-        possible = 2.5 * 0.9 + 1.3 * 0.7 + 0.6**2 + 0.9**2 + 0.6**2
-        mine = {
-            "cautious": 2.5 * 0.9,
-            "able": 2.5 * 0.8 + 1.3 * 0.6 + 0.6**2,
-            "alike": 2.5 * 0.8 + 1.3 * 0.7,
-            "odd": 0.9**2 + 0.6**2,
-        }
-        assert selection.support == pytest.approx({name: value / possible for name, value in mine.items()})
-        assert selection.ranking == ("able", "alike", "cautious", "odd")
-
-    def test_the_majority_prefers_whoever_finds_little(self, lookup_backbone: Make) -> None:
-        backbone = lookup_backbone(self.MODELS)
-        by_majority = select(backbone, ["York and Rhine", "Nile"])
-        assert by_majority.ranking[0] == "cautious"
-        assert by_majority.support == select(backbone, ["York and Rhine", "Nile"], votes="soft").support
-
-    def test_without_any_entity_similarity_decides(self, lookup_backbone: Make) -> None:
-        selection = select(lookup_backbone({"a": {}, "b": {}}), ["York"], {"a": 0.1, "b": 0.2}, votes="soft")
-        assert selection.support == {"a": 0.0, "b": 0.0}
-        assert selection.ranking == ("b", "a")
-        assert select(lookup_backbone({"a": {}, "b": {}}), ["York"], votes="soft", count="auto").chosen == ("a",)
-
-    @given(
-        st.dictionaries(
-            st.sampled_from("abcd"),
-            st.dictionaries(
-                st.sampled_from(["York", "Rhine", "Nile"]),
-                st.tuples(st.sampled_from(["city", "river"]), st.floats(0.5, 1)),
-            ),
-            min_size=1,
-        )
-    )
-    def test_support_is_a_share(self, lookup_backbone: Make, models: dict[str, Any]) -> None:
-        support = select(lookup_backbone(models), ["York Rhine Nile"], votes="soft").support
-        assert all(0 <= value <= 1 + 1e-9 for value in support.values())
-        if len(models) == 1:
-            assert list(support.values()) == [pytest.approx(1.0) if any(models.values()) else 0.0]
-
-
 class TestDraw:
     TEXTS = tuple(f"text {i}" for i in range(50))
 
@@ -207,8 +156,6 @@ def test_bad_input_is_refused(lookup_backbone: Make) -> None:
         select_by_sampling(backbone, {}, ["x"], TYPES)
     with pytest.raises(SamnerError, match="not blank"):
         select(backbone, ["", " "])
-    with pytest.raises(SamnerError, match="unknown votes 'loud'; known are majority, soft"):
-        select(backbone, ["x"], votes="loud")
     for options in ({"count": 0}, {"samples": 0}, {"samples": -3}):
         with pytest.raises(SamnerError, match="at least 1"):
             select(backbone, ["x"], **options)

@@ -20,7 +20,6 @@ def adapt(
     threshold: options.Threshold = None,
     experts: options.Experts = 3,
     samples: options.Samples = 10,
-    votes: options.Votes = "majority",
     seed: options.Seed = 0,
     exclude: options.Exclude = None,
     method: options.Method = "ties",
@@ -41,9 +40,7 @@ def adapt(
     types = labels_needed(labels, labels_file)
     read = texts_of(texts, format)
     parameters = merge_parameters(density, lam, param or ())
-    adaptation = Adaptation(
-        pool, mode, experts, samples, votes, seed, exclude or (), method, parameters, threshold, device
-    )
+    adaptation = Adaptation(pool, mode, experts, samples, seed, exclude or (), method, parameters, threshold, device)
     model = adaptation(read, types)
     with status("saving the model"):
         model.save(out)

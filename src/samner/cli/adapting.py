@@ -31,7 +31,6 @@ class Adaptation:
     mode: str
     experts: Count
     samples: int
-    votes: str
     seed: int
     exclude: Sequence[str]
     method: str
@@ -58,7 +57,6 @@ class Adaptation:
                 mode=self.mode,
                 experts=self.experts,
                 samples=self.samples,
-                votes=self.votes,
                 seed=self.seed,
                 method=self.method,
                 threshold=self.threshold,
@@ -111,7 +109,7 @@ def show_selections(selections: Mapping[str, Selection], to: Console) -> None:
     sampling = selections.get("sampling")
     columns: dict[str, Mapping[str, float]] = {"cosine": first.cosine}
     if sampling:
-        columns |= {"F1": sampling.f1, "support": sampling.support} if sampling.support else {"F1": sampling.f1}
+        columns |= {"F1": sampling.f1}
     picked_by = {name: [s.strategy for s in selections.values() if name in s.chosen] for name in first.ranking}
     shown = [name for place, name in enumerate(first.ranking) if place < _SHOWN or picked_by[name]]
     rows = [

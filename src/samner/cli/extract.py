@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _BATCH_TEXTS = 256
 _BATCH_CHARACTERS = 65_536
-_ADAPTS = ("pool", "experts", "samples", "votes", "seed", "exclude", "method", "density", "lam", "param")
+_ADAPTS = ("pool", "experts", "samples", "seed", "exclude", "method", "density", "lam", "param")
 """Parameters of ``extract`` that decide how a pool is adapted, and say nothing to a saved model."""
 
 
@@ -57,7 +57,6 @@ def extract(
     ] = False,
     experts: options.Experts = 3,
     samples: options.Samples = 10,
-    votes: options.Votes = "majority",
     seed: options.Seed = 0,
     exclude: options.Exclude = None,
     method: options.Method = "ties",
@@ -84,7 +83,7 @@ def extract(
         read = texts_of(texts, format)
         parameters = merge_parameters(density, lam, param or ())
         adaptation = Adaptation(
-            pool, mode, experts, samples, votes, seed, exclude or (), method, parameters, threshold, device
+            pool, mode, experts, samples, seed, exclude or (), method, parameters, threshold, device
         )
         task_model = adaptation(read, types)
         show_selections(task_model.selections, console(error=True))

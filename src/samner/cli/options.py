@@ -97,16 +97,6 @@ Samples = Annotated[
         "--samples", metavar="N", help="How many texts selection by sampling draws.", rich_help_panel=_ADAPTATION
     ),
 ]
-Votes = Annotated[
-    str,
-    typer.Option(
-        "--votes",
-        metavar="VOTES",
-        help="What selection by sampling ranks experts by. majority: F1 against what most of them find; soft: their "
-        "confidence in what the others support.",
-        rich_help_panel=_ADAPTATION,
-    ),
-]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Of whatever is drawn at random.")]
 Exclude = Annotated[
     list[str] | None,

@@ -21,7 +21,6 @@ def select(
     labels_file: options.LabelsFile = None,
     experts: options.Experts = 3,
     samples: options.Samples = 10,
-    votes: options.Votes = "majority",
     seed: options.Seed = 0,
     exclude: options.Exclude = None,
     format: options.Format = None,
@@ -31,7 +30,7 @@ def select(
     """Show which experts fit some texts, and why.
 
     Experts are ranked by how similar their training texts are (cosine), and by how well they agree with the majority
-    of all experts on a few of the texts (F1), or how confident they are in what the others support (support).
+    of all experts on a few of the texts (F1).
 
     Example: samner select --pool builtin --labels drug,disease texts.jsonl
     """
@@ -43,9 +42,7 @@ def select(
     some = to_adapt_from(read)
     opened = open_pool(pool, device)
     with status("asking the experts"):
-        selections = run(
-            opened, some, types, count=experts, samples=samples, votes=votes, seed=seed, exclude=exclude or ()
-        )
+        selections = run(opened, some, types, count=experts, samples=samples, seed=seed, exclude=exclude or ())
     warn(dict.fromkeys(warning for selection in selections.values() for warning in selection.warnings))
     if json:
         write_json({name: selection.to_dict() for name, selection in selections.items()})

@@ -5,17 +5,15 @@ from __future__ import annotations
 from samner.selection.count import AUTO, Count, check_count
 from samner.selection.familiarity import unfamiliar
 from samner.selection.result import PseudoLabel, Selection
-from samner.selection.sampling import VOTES, check_votes, select_by_sampling
+from samner.selection.sampling import select_by_sampling
 from samner.selection.similarity import select_by_similarity
 
 __all__ = [
     "AUTO",
-    "VOTES",
     "Count",
     "PseudoLabel",
     "Selection",
     "check_count",
-    "check_votes",
     "select_by_sampling",
     "select_by_similarity",
     "unfamiliar",

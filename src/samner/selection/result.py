@@ -31,7 +31,6 @@ class Selection:
         votes_needed: Votes an entity needed to become a pseudo-label; sampling only, none if no entity got any.
         sample: The sample texts; sampling only.
         pseudo_labels: What the experts agreed on; sampling only.
-        support: Each expert's confidence in what it found, weighted by that of all experts; sampling only.
         note: What the user should know about how it went; empty if all went as usual.
         warnings: Why its choice should not be trusted; empty if nothing speaks against it.
     """
@@ -44,7 +43,6 @@ class Selection:
     votes_needed: int | None = None
     sample: tuple[str, ...] = ()
     pseudo_labels: tuple[PseudoLabel, ...] = ()
-    support: Mapping[str, float] = field(default_factory=dict)
     note: str = ""
     warnings: tuple[str, ...] = ()
 

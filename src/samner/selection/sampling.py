@@ -14,9 +14,6 @@ from samner.selection.result import PseudoLabel, Selection
 from samner.spans import flat
 from samner.types import Entity, EntityType
 
-VOTES = ("majority", "soft")
-"""What experts are ranked by: F1 against what most of them predict, or confidence in what the others support."""
-
 _DISAGREEMENT = "no two experts agreed on any entity in the sample texts; expect little of what is found to be right"
 
 Votes = Mapping[tuple[int, int, int, str], tuple[str, ...]]
@@ -33,7 +30,6 @@ def select_by_sampling(
     samples: int = 10,
     seed: int = 0,
     threshold: float | None = None,
-    votes: str = "majority",
 ) -> Selection:
     """Choose the experts that agree best with what all experts together find in a few texts.
 
@@ -41,12 +37,9 @@ def select_by_sampling(
     type) that more than half of the experts predict becomes a pseudo-label. If there is none, two votes suffice; if
     there is still none, the order is that of similarity.
 
-    By ``"majority"`` experts are ranked by their micro-F1 against the pseudo-labels, which rewards those near the
-    majority that predict little. By ``"soft"`` votes they are ranked by their support: the sum over an expert's
-    entities of its score for the entity times the sum of all experts' scores for it, as a share of what an expert
-    would have that found every entity as surely as the surest one did. What is equal goes to the more similar expert.
+    Experts are ranked by their micro-F1 against the pseudo-labels; of equals the more similar expert comes first.
 
-    Source: Ding, Wei and Fan (ACL 2025); the fallback and soft votes are ours.
+    Source: Ding, Wei and Fan (ACL 2025); the fallback is ours.
 
     Args:
         backbone: Holds every expert, registered under its name.
@@ -57,16 +50,14 @@ def select_by_sampling(
         samples: How many texts to draw; all, if there are fewer.
         seed: Of the draw.
         threshold: Score from which an expert's entity counts; the backbone's own by default.
-        votes: ``"majority"`` or ``"soft"``.
 
     Raises:
         PoolError: If there are no experts.
-        SamnerError: If every text is blank, or ``count``, ``samples`` or ``votes`` is not valid.
+        SamnerError: If every text is blank, or ``count`` or ``samples`` is not valid.
     """
     if not cosine:
         raise PoolError("the pool has no experts to select from")
     check_count(count)
-    check_votes(votes)
     if samples < 1:
         raise SamnerError(f"the number of samples must be at least 1, not {samples}")
     sample = draw(texts, samples, seed)
@@ -80,34 +71,20 @@ def select_by_sampling(
     needed, note = _votes_needed(found, majority)
     gold = {key for key, voters in found.items() if needed is not None and len(voters) >= needed}
     f1 = {name: _f1(predicted[name], gold) for name in names}
-    support = _support(predicted)
-    by = support if votes == "soft" and gold else f1
-    ranking = tuple(sorted(names, key=lambda name: (-by[name], -cosine[name], name)))
+    ranking = tuple(sorted(names, key=lambda name: (-f1[name], -cosine[name], name)))
     labels = tuple(PseudoLabel(*key, found[key]) for key in sorted(gold))
-    chosen = first(ranking, by, count)
     return Selection(
         "sampling",
-        chosen,
+        first(ranking, f1, count),
         ranking,
         cosine=dict(cosine),
         f1=f1,
         votes_needed=needed,
         sample=tuple(sample),
         pseudo_labels=labels,
-        support=support,
         note=note,
         warnings=(_DISAGREEMENT,) if needed is None and len(names) > 1 else (),
     )
-
-
-def check_votes(votes: str) -> None:
-    """Refuse an unknown way to vote.
-
-    Raises:
-        SamnerError: If it is not one of ``VOTES``.
-    """
-    if votes not in VOTES:
-        raise SamnerError(f"unknown votes {votes!r}; known are {', '.join(VOTES)}")
 
 
 def draw(texts: Sequence[str], samples: int, seed: int) -> list[str]:
@@ -143,19 +120,3 @@ def _votes_needed(votes: Votes, majority: int) -> tuple[int | None, str]:
 def _f1(answers: Sequence[Sequence[Entity]], gold: set[tuple[int, int, int, str]]) -> float:
     mine = {(text, *entity.key) for text, entities in enumerate(answers) for entity in entities}
     return 2 * len(mine & gold) / (len(mine) + len(gold)) if mine or gold else 0.0
-
-
-def _support(predicted: Mapping[str, Sequence[Sequence[Entity]]]) -> dict[str, float]:
-    scores: dict[tuple[int, int, int, str], dict[str, float]] = {}
-    for name, answers in predicted.items():
-        for text, entities in enumerate(answers):
-            for entity in entities:
-                scores.setdefault((text, *entity.key), {})[name] = entity.score
-    support = dict.fromkeys(predicted, 0.0)
-    possible = 0.0
-    for given in scores.values():
-        together = sum(given.values())
-        possible += together * max(given.values())
-        for name, score in given.items():
-            support[name] += together * score
-    return {name: value / possible if possible else 0.0 for name, value in support.items()}
