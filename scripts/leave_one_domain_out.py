@@ -67,6 +67,8 @@ def main() -> None:
     )
     parser.add_argument("--settings", type=Path, default=Path(__file__).parent / "pool_data.yaml")
     arguments = parser.parse_args()
+    if any(item.startswith("threshold=") for item in arguments.grid):
+        parser.error("--grid: thresholds are varied by --thresholds")
     logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
 
     domains = yaml.safe_load(arguments.settings.read_text(encoding="utf-8"))["domains"]

@@ -3,7 +3,7 @@
     python scripts/selection_rules.py src/samner/builtin --data ../shared/data
 
 Every subset of the experts left is merged once and reads every data set once; answers are kept on disk by content, so
-that a second run, with other rules, is a matter of seconds. Prints strict span micro-F1, averaged over each domain's
+that a second run, with other rules, takes a minute. Prints strict span micro-F1, averaged over each domain's
 data sets and over the domains. No target's test set is read. Only the experts are left out: where the base was taught
 the hidden domain too, which the built-in one was not, a target is easier than a new domain and fewer experts look
 better than they are.

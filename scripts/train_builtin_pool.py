@@ -168,9 +168,10 @@ def train(trainer: Trainer) -> None:
     calibrate(trainer, pool.folder)
 
 
-def variants(trainer: Trainer) -> None:
-    """Train all experts by every variant of their recipe, into a pool each over a copy of the pool's base."""
-    for name, changes in trainer.settings["expert"]["variants"].items():
+def variants(trainer: Trainer, names: Iterable[str]) -> None:
+    """Train all experts by variants of their recipe, into a pool each over a copy of the pool's base."""
+    for name in names:
+        changes = trainer.settings["expert"]["variants"][name]
         folder = trainer.runs / f"{trainer.settings['name']}-{name}"
         pool = ExpertPool.load(folder) if folder.is_dir() else ExpertPool.create(folder, trainer.pool / "base")
         calibrate(trainer, folder)
@@ -245,14 +246,20 @@ def main() -> None:
     parser.add_argument("--settings", type=Path, default=HERE / "builtin_pool.yaml")
     parser.add_argument("--out", type=Path, default=PACKAGED, help="folder that assemble writes; the package's")
     parser.add_argument("stage", choices=["compare", "train", "variants", "assemble"])
+    parser.add_argument("variants", nargs="*", metavar="NAME", help="of the stage variants; all by default")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     trainer = Trainer(arguments.data, arguments.runs, read_settings(arguments.settings))
     if arguments.stage == "assemble":
         assemble(trainer, arguments.out)
+    elif arguments.stage == "variants":
+        known = trainer.settings["expert"]["variants"]
+        if unknown := set(arguments.variants) - set(known):
+            parser.error(f"{arguments.settings} has no variant {min(unknown)!r}; it has: {', '.join(known)}")
+        variants(trainer, arguments.variants or known)
     else:
-        {"compare": compare, "train": train, "variants": variants}[arguments.stage](trainer)
+        {"compare": compare, "train": train}[arguments.stage](trainer)
 
 
 if __name__ == "__main__":

@@ -118,7 +118,7 @@ class TestAdapt:
         for count, picked in ((1, 1), (2, 2), (3, 2)):
             assert len(adapt(pool, TEXTS, LABELS, experts=count).merges["similarity"].experts) == picked
 
-    def test_as_many_as_come_close_to_the_best(self, pool: ExpertPool) -> None:
+    def test_all_that_are_not_far_below_the_best(self, pool: ExpertPool) -> None:
         model = adapt(pool, TEXTS, LABELS, experts="auto")
         assert model.settings["experts"] == "auto"
         for selection, score in (
@@ -127,6 +127,21 @@ class TestAdapt:
         ):
             best = score[selection.ranking[0]]
             assert selection.chosen == tuple(name for name in selection.ranking if score[name] >= 0.3 * best)
+
+    @pytest.mark.parametrize(
+        ("merge", "message"),
+        [
+            ({"lamda": 1}, "pool.json: 'merge' names 'lamda', which is no parameter of any merge method"),
+            ({"density": 2}, "pool.json: 'merge': density must be above 0 and at most 1, not 2"),
+        ],
+    )
+    def test_a_pool_that_names_no_way_to_merge_is_to_blame(
+        self, tiny_pool: Path, merge: dict[str, Any], message: str
+    ) -> None:
+        pool = ExpertPool(tiny_pool)
+        pool.merge = merge
+        with pytest.raises(PoolError, match=message):
+            adapt(pool, TEXTS, LABELS)
 
     def test_settings_and_merge_parameters_are_kept(self, pool: ExpertPool) -> None:
         model = adapt(pool, TEXTS, LABELS, samples=2, seed=4, experts=1, method="ties", density=0.5, lam=0.8)

@@ -137,9 +137,22 @@ def select(
 
 
 def merge_parameters(pool: ExpertPool, method: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """What to merge with: the parameters given, and of those that suit the pool's experts what the method knows."""
-    known = methods().get(method, {})
-    return {**{name: value for name, value in pool.merge.items() if name in known}, **given}
+    """What to merge with: the parameters given, and of those that suit the pool's experts what the method knows.
+
+    Raises:
+        PoolError: If the pool names a parameter that no method has, or a value that the method refuses.
+    """
+    known = methods()
+    file = pool.folder / "pool.json"
+    if unknown := set(pool.merge).difference(*known.values()):
+        raise PoolError(f"{file}: 'merge' names {min(unknown)!r}, which is no parameter of any merge method")
+    own = {name: value for name, value in pool.merge.items() if name in known.get(method, {})}
+    try:
+        if own:
+            make_method(method, dict(own))
+    except (SamnerError, TypeError) as error:
+        raise PoolError(f"{file}: 'merge': {error}") from error
+    return {**own, **given}
 
 
 def task_model(pool: ExpertPool, weights: Mapping[str, float], method: str, parameters: Mapping[str, Any]) -> Merge:

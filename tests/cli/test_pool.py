@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from samner import ExpertPool
+
 
 @pytest.fixture
 def pool(tiny_pool: Path, tmp_path: Path) -> Path:
@@ -54,6 +56,12 @@ def test_create_remove_add(samner, tiny_pool: Path, tmp_path: Path):
     result = samner("pool", "add", mine, tiny_pool / "experts" / "sports", "--name", "football")
     assert result.stderr == f"added football to {mine}, which has 2 experts now\n"
     assert samner("pool", "verify", mine).stdout == "OK       football\nOK       medicine\n"
+
+
+def test_a_copy_merges_as_the_pool_it_was_copied_from(samner, pool: Path, tmp_path: Path):
+    (pool / "pool.json").write_text('{"format": 1, "base": "base", "merge": {"lam": 0.75}}')
+    samner("pool", "create", tmp_path / "mine", "--from", pool)
+    assert ExpertPool(tmp_path / "mine").merge == {"lam": 0.75}
 
 
 def test_create_empty(samner, tiny_pool: Path, tmp_path: Path):

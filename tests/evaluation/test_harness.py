@@ -293,6 +293,15 @@ def test_another_pool(folder: Path, results: Results) -> None:
     assert same.pool == pool and same.command.endswith(f" --pool {pool}")
 
 
+def test_a_result_says_what_the_pool_merges_with(folder: Path, tmp_path: Path) -> None:
+    pool = Path(shutil.copytree(folder / "pool", tmp_path / "pool"))
+    (pool / "pool.json").write_text('{"format": 1, "base": "base", "merge": {"lam": 0.75}}')
+    own = run(configure_copy(folder, arms=["similarity"], pool=str(pool)), only=["games"])
+    assert own.settings["merge"] == {"method": "ties", "lam": 0.75}
+    said = run(configure_copy(folder, arms=["similarity"], pool=str(pool), merge={"lam": 0.5}), only=["games"])
+    assert said.settings["merge"] == {"method": "ties", "lam": 0.5}
+
+
 def test_bad_parts_are_named(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(SamnerError, match=r"other\.yaml: pool: no pool at 'nowhere'"):
         run(configure_copy(folder, pool="nowhere"))

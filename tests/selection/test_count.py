@@ -19,11 +19,11 @@ RANKING = ("a", "b", "c", "d")
         ((1.0, 0.9, 0.85, 0.84), "abc"),  # three at most
         ((1.0, 0.3, 0.29, 0.1), "ab"),
         ((1.0, 0.2, 0.2, 0.2), "a"),
-        ((0.0, 0.0, 0.0, 0.0), "a"),  # nothing is close to nothing
+        ((0.0, 0.0, 0.0, 0.0), "a"),  # nothing is a share of nothing
         ((-0.1, -0.1, -0.2, -0.3), "a"),
     ],
 )
-def test_auto_takes_those_close_to_the_best(scores: tuple[float, ...], chosen: str) -> None:
+def test_auto_takes_those_not_far_below_the_best(scores: tuple[float, ...], chosen: str) -> None:
     assert first(RANKING, dict(zip(RANKING, scores, strict=True)), "auto") == tuple(chosen)
 
 

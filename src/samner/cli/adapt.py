@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 
 from samner.cli import options
-from samner.cli.adapting import Adaptation, merge_parameters, show_merges, show_selections
+from samner.cli.adapting import Adaptation, given_parameters, show_merges, show_selections
 from samner.cli.inputs import check_output_folder, labels_needed, texts_of
 from samner.cli.output import console, say, status, write_json
 
@@ -39,7 +39,7 @@ def adapt(
     check_output_folder(out)
     types = labels_needed(labels, labels_file)
     read = texts_of(texts, format)
-    parameters = merge_parameters(density, lam, param or ())
+    parameters = given_parameters(density, lam, param or ())
     adaptation = Adaptation(pool, mode, experts, samples, seed, exclude or (), method, parameters, threshold, device)
     model = adaptation(read, types)
     with status("saving the model"):

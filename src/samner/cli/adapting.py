@@ -74,7 +74,7 @@ def warn(warnings: Iterable[str]) -> None:
         say(f"warning: {warning}")
 
 
-def merge_parameters(density: float | None, lam: float | None, params: Sequence[str]) -> dict[str, float | str]:
+def given_parameters(density: float | None, lam: float | None, params: Sequence[str]) -> dict[str, float | str]:
     """The parameters of a merge method that were given, each ``NAME=VALUE`` of ``params`` among them.
 
     Raises:

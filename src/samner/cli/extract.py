@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from samner.cli import options
-from samner.cli.adapting import Adaptation, merge_parameters, show_selections, warn
+from samner.cli.adapting import Adaptation, given_parameters, show_selections, warn
 from samner.cli.inputs import check_output_file, labels_given, labels_needed, texts_of
 from samner.cli.output import console, counted, progress, say, status, write_stdout
 from samner.cli.part import PartFile
@@ -81,7 +81,7 @@ def extract(
     if model is None:
         types = labels_needed(labels, labels_file)
         read = texts_of(texts, format)
-        parameters = merge_parameters(density, lam, param or ())
+        parameters = given_parameters(density, lam, param or ())
         adaptation = Adaptation(
             pool, mode, experts, samples, seed, exclude or (), method, parameters, threshold, device
         )

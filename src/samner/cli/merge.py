@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from samner.cli import options
-from samner.cli.adapting import merge_parameters
+from samner.cli.adapting import given_parameters
 from samner.cli.inputs import check_output_folder
 from samner.cli.output import console, counted, say, status, table, write_json
 from samner.cli.runtime import start
@@ -90,7 +90,7 @@ def merge(
     if to != "fused" and base:
         raise SamnerError("--base is for --to fused")
     numbers = _weights(weights, len(adapters))
-    parameters: dict[str, Any] = {**merge_parameters(density, lam, param or ())}
+    parameters: dict[str, Any] = {**given_parameters(density, lam, param or ())}
     device = start(device)
     from samner import adaptation
     from samner.export import export_merge

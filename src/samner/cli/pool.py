@@ -88,7 +88,7 @@ def create(
     names = [] if empty else list(copied.experts)
     # made beside its place and moved there whole, so that an interrupted copy leaves no half a pool
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
-        made = ExpertPool.create(Path(temporary) / "pool", copied.base_folder)
+        made = ExpertPool.create(Path(temporary) / "pool", copied.base_folder, copied.merge)
         with status("copying experts"):
             for name in names:
                 made.add(copied.expert_folder(name))

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from samner.adaptation import merge_parameters
 from samner.errors import SamnerError
 from samner.evaluation.config import Setup, Target
 from samner.extract import versions
@@ -57,20 +58,21 @@ def with_pool(setup: _Setup, pool: str | None) -> _Setup:
     return replace(setup, pool=pool)
 
 
-def open_pool(setup: Setup, device: str) -> ExpertPool:
-    """The pool of a configuration.
+def open_pool(setup: _Setup, device: str) -> tuple[ExpertPool, _Setup]:
+    """The pool of a configuration, and the configuration with what the pool says of merging where it says nothing.
 
     Args:
-        setup: Names it.
+        setup: Names the pool.
         device: Torch device, or a server, for the base model.
 
     Raises:
         SamnerError: If there is none.
     """
     try:
-        return ExpertPool.load(setup.pool, device)
+        pool = ExpertPool.load(setup.pool, device)
     except SamnerError as error:
         raise SamnerError(f"{setup.path}: pool: {error}") from error
+    return pool, replace(setup, parameters=merge_parameters(pool, setup.method, setup.parameters))
 
 
 def pool_state(pool: ExpertPool, baselines: Sequence[str]) -> list[Any]:

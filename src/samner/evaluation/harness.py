@@ -26,6 +26,7 @@ from samner.evaluation.section import check_section, write_section
 from samner.evaluation.tables import markdown
 from samner.evaluation.target import TargetTexts, read_target
 from samner.files import read_json, write_json
+from samner.pool import ExpertPool
 
 _MAKER = "samner evaluate"
 _REVISION = 1
@@ -70,8 +71,9 @@ def run(
     if out:
         check_section(out, _MAKER)
     targets = [read_target(target) for target in chosen]
+    opened, settings = open_pool(settings, device)
     with EvaluationProgress() as progress:
-        measured = _measure_all(settings, targets, work, device, progress)
+        measured = _measure_all(settings, opened, targets, work, progress)
     names = [target.name for target in measured]
     averages = {"all": tuple(names)} | {
         t: members for t, members in settings.averages.items() if {*members} <= {*names}
@@ -91,9 +93,8 @@ def run(
 
 
 def _measure_all(
-    config: Config, targets: Sequence[TargetTexts], work: Path | None, device: str, progress: EvaluationProgress
+    config: Config, pool: ExpertPool, targets: Sequence[TargetTexts], work: Path | None, progress: EvaluationProgress
 ) -> list[TargetResult]:
-    pool = open_pool(config, device)
     common = [_REVISION, config.settings(), pool_state(pool, config.baselines)]
     bench: Bench | None = None  # loading the experts takes seconds, for nothing if every result is there
     results = []

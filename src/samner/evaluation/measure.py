@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
 
-from samner.adaptation import merge_parameters, recipes, task_model
+from samner.adaptation import recipes, task_model
 from samner.backbones import BASE
 from samner.chunking import predict_long
 from samner.embedding import embed_domain
@@ -130,11 +130,10 @@ class Bench:
         arms = set(self.config.arms)
         needed = {name for name in STRATEGIES if arms & {name, "union"}} | (arms & {"economy"})
         weights = recipes(selections, "union") | recipes(selections, "economy")
-        parameters = merge_parameters(self.pool, self.config.method, self.config.parameters)
         merges: dict[str, Merge] = {}
         for name in (name for name in weights if name in needed):
             with _timed(seconds, name):
-                merges[name] = task_model(self.pool, weights[name], self.config.method, parameters)
+                merges[name] = task_model(self.pool, weights[name], self.config.method, self.config.parameters)
         return merges
 
     def _arms(self, merges: Mapping[str, Merge]) -> dict[str, dict[str, str]]:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from samner.adapters import LoraAdapter
 from samner.backbones import Backbone, load_backbone
@@ -90,8 +91,13 @@ class ExpertPool:
         return cls(path, device)
 
     @classmethod
-    def create(cls, folder: Path, base: Path) -> ExpertPool:
+    def create(cls, folder: Path, base: Path, merge: Mapping[str, Any] | None = None) -> ExpertPool:
         """Make an empty pool over a copy of a base model's folder.
+
+        Args:
+            folder: Of the pool.
+            base: Folder of the base model.
+            merge: Parameters of merge methods that suit its experts.
 
         Raises:
             SamnerError: If the folder exists.
@@ -102,7 +108,8 @@ class ExpertPool:
         with atomic_folder(folder) as temporary:
             shutil.copytree(base, temporary / "base")
             (temporary / "experts").mkdir()
-            write_json(temporary / "pool.json", {"format": 1, "base": "base"})
+            description = {"format": 1, "base": "base"} | ({"merge": dict(merge)} if merge else {})
+            write_json(temporary / "pool.json", description)
         return cls(folder)
 
     @cached_property

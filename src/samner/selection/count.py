@@ -1,4 +1,4 @@
-"""How many experts a strategy chooses: a number, or as many as come close to the best."""
+"""How many experts a strategy chooses: a number, or all that are not far below the best."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from samner.errors import SamnerError
 AUTO = "auto"
 MOST = 3
 """Experts that ``"auto"`` chooses at most."""
-CLOSE = 0.3
+SHARE = 0.3
 """Share of the best expert's score that another needs to be chosen by ``"auto"``; by leave-one-domain-out."""
 
 Count: TypeAlias = int | Literal["auto"]
@@ -37,5 +37,5 @@ def first(ranking: Sequence[str], score: Mapping[str, float], count: Count) -> t
     """
     if isinstance(count, int):
         return tuple(ranking[:count])
-    least = CLOSE * score[ranking[0]]
+    least = SHARE * score[ranking[0]]
     return (ranking[0], *(name for name in ranking[1:MOST] if score[name] >= least > 0))

@@ -46,7 +46,7 @@ def select_by_sampling(
         cosine: The experts, with the similarity that breaks ties.
         texts: Unlabelled texts of the target domain.
         types: The entity types to look for.
-        count: How many experts to choose; all, if there are fewer. ``"auto"``: those almost as good as the best.
+        count: How many experts to choose; all, if there are fewer. ``"auto"``: see ``samner.selection.count.first``.
         samples: How many texts to draw; all, if there are fewer.
         seed: Of the draw.
         threshold: Score from which an expert's entity counts; the backbone's own by default.

@@ -21,7 +21,7 @@ def select_by_similarity(experts: Mapping[str, ExpertCard], texts: Sequence[str]
     Args:
         experts: The pool's cards by name.
         texts: Unlabelled texts of the target domain.
-        count: How many to choose; all, if the pool has fewer. ``"auto"``: those almost as similar as the best.
+        count: How many to choose; all, if the pool has fewer. ``"auto"``: see ``samner.selection.count.first``.
 
     Raises:
         PoolError: If there are no experts, or their embeddings come from different sentence encoders.

@@ -67,6 +67,7 @@ def test_merging(configure: Configure, tmp_path: Path) -> None:
             {"g": {"arms": {"base": {"lam": 1.0}}}},
             "groups.g.arms.base: unknown argument 'lam'; the mode base takes threshold",
         ),
+        ({"g": {"arms": {"experts": {"lam": 1.0}}}}, "groups.g.arms.experts: unknown argument 'lam'; the mode exp"),
         ({"g": {"arms": {"union": {"name": "x"}}}}, "groups.g.arms.union.name: only the modes expert and baseline"),
         ({"g": {"arms": {"union": {"encoder": "bert"}}}}, "groups.g.arms.union.encoder: unknown 'bert'"),
         ({"g": {"arms": {"union": {"seeds": [-1]}}}}, "groups.g.arms.union.seeds: must be a list of whole numbers"),

@@ -47,7 +47,11 @@ OWN_MODES = (
 )
 """What can be measured beside the modes of ``samner.adapt``; see ``samner.evaluation.benchmark.plans``."""
 
-_SINGLE = {"base": {"threshold"}, "expert": {"name", "threshold"}, "baseline": {"name", "threshold", "lam"}}
+_SINGLE = {
+    **{mode: {"threshold"} for mode in ("base", "experts", "oracle-single")},
+    "expert": {"name", "threshold"},
+    "baseline": {"name", "threshold", "lam"},
+}
 """What can be said of a model that is read as it is, by mode."""
 
 _RESERVED = {"pool", "texts", "types", "mode", "selections", "count", "seed"}

@@ -102,7 +102,7 @@ def _part(benchmark: Benchmark, groups: Sequence[str], arms: Sequence[str]) -> B
 def _measure(
     benchmark: Benchmark, targets: Mapping[str, TargetTexts], work: Path, device: str, progress: StageProgress
 ) -> Found:
-    pool = open_pool(benchmark, device)
+    pool, benchmark = open_pool(benchmark, device)
     state = pool_state(pool, benchmark.baselines)
     store = Store(work, [state[0], state[-1]])  # a base and library versions; what else decides is in a model's key
     models = Models(pool, benchmark.baselines)

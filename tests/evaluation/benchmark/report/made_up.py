@@ -167,7 +167,7 @@ def made_up(seed: int = 0, targets: dict[str, tuple[int, int]] | None = None) ->
         bonus=0.7, lean=0.1, models=2)  # fmt: skip
     arms[-1]["settings"]["experts"] = "auto"
     arm("types", "beyond", "type similarity joined", mode="union", experts=both, bonus=0.6, lean=0.1, models=2)
-    arm("soft-votes", "beyond", "votes by confidence", mode="union", experts=both, bonus=0.9, lean=0.1, models=2)
+    arm("known-types", "beyond", "experts that know a type", mode="union", experts=both, bonus=0.9, lean=0.1, models=2)
 
     groups = {"public": [name for name in PUBLIC if name in m.targets] or list(m.targets), "all": list(m.targets)}
     return {
