@@ -150,7 +150,7 @@ def merge_parameters(pool: ExpertPool, method: str, given: Mapping[str, Any]) ->
     try:
         if own:
             make_method(method, dict(own))
-    except (SamnerError, TypeError) as error:
+    except SamnerError as error:
         raise PoolError(f"{file}: 'merge': {error}") from error
     return {**own, **given}
 

@@ -109,7 +109,7 @@ def show_selections(selections: Mapping[str, Selection], to: Console) -> None:
     sampling = selections.get("sampling")
     columns: dict[str, Mapping[str, float]] = {"cosine": first.cosine}
     if sampling:
-        columns |= {"F1": sampling.f1}
+        columns["F1"] = sampling.f1
     picked_by = {name: [s.strategy for s in selections.values() if name in s.chosen] for name in first.ranking}
     shown = [name for place, name in enumerate(first.ranking) if place < _SHOWN or picked_by[name]]
     rows = [

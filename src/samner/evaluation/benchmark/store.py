@@ -10,7 +10,7 @@ from typing import Any
 
 from samner.files import atomic_file
 
-_REVISION = 1
+_REVISION = 2
 """Raise it when something kept is computed otherwise than before."""
 
 
