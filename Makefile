@@ -4,7 +4,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-MERGEKIT := benchmarks/.venv-mergekit
+MERGEKIT := performance/.venv-mergekit
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # The pinned torch, for instance torch==2.13.0: an index that offers a CPU build under that version gives that.
 TORCH := $(shell grep '^torch==' constraints.txt)
@@ -39,7 +39,7 @@ format: $(VENV)/.dev ## Format the code and fix what can be fixed by itself
 	$(BIN)/ruff format .
 
 bench-merge: $(VENV)/.demo $(MERGEKIT)/.done ## Measure merging beside its peers, into docs/benchmarks.md (PARTS="engine --quick")
-	$(BIN)/python -m benchmarks.merge $(PARTS)
+	$(BIN)/python -m performance.merge $(PARTS)
 
 constraints: ## Write constraints.txt anew from what is installed in .venv
 	@sed -n '/^#/p' constraints.txt > constraints.new
@@ -49,7 +49,7 @@ constraints: ## Write constraints.txt anew from what is installed in .venv
 
 clean: ## Remove caches and built packages; .venv stays
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage htmlcov
-	find src tests examples scripts benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+	find src tests examples studies performance -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 # Environment: each stamp is one installation, made anew when pyproject.toml or constraints.txt change.
 
@@ -80,9 +80,9 @@ $(VENV)/.dev: $(VENV)/.base pyproject.toml constraints.txt
 	@touch $@
 
 # mergekit is no part of samner: only the benchmark calls it, and its pins may one day conflict with ours.
-$(MERGEKIT)/.done: $(VENV)/.base benchmarks/merge/requirements.txt
+$(MERGEKIT)/.done: $(VENV)/.base performance/merge/requirements.txt
 	@echo "Installing mergekit into $(MERGEKIT) ..."
 	@$(BIN)/python -m venv $(MERGEKIT)
 	@$(MERGEKIT)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt $(TORCH)
-	@$(MERGEKIT)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -r benchmarks/merge/requirements.txt
+	@$(MERGEKIT)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -r performance/merge/requirements.txt
 	@touch $@

@@ -40,10 +40,10 @@ def tiny_pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from samner.backbones import TrainingData
     from samner.backbones.encoder.backbone import EncoderBackbone
     from samner.backbones.encoder.recipe import Recipe
-    from samner.backbones.encoder.train import train_base
+    from samner.backbones.encoder.training import train_base
+    from samner.entities import Entity, Example
     from samner.pool import ExpertPool
-    from samner.train import train_expert, training_set
-    from samner.types import Entity, Example
+    from samner.training import train_expert, training_set
 
     def example(text: str, **entities: str) -> Example:
         spans = [(text.index(part), text.index(part) + len(part), label) for label, part in entities.items()]
@@ -85,8 +85,8 @@ def lookup_backbone() -> Callable[..., Any]:
     import re
 
     from samner.backbones import Backbone
-    from samner.data.windows import Word
-    from samner.types import Entity
+    from samner.entities import Entity
+    from samner.windows import Word
 
     class LookupBackbone(Backbone):
         family = "lookup"

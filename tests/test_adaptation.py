@@ -9,10 +9,10 @@ import torch
 
 from samner import ExpertPool, TaskModel, adapt
 from samner.adaptation import recipes, select, task_model
+from samner.entities import EntityType, entity_types
 from samner.errors import PoolError, SamnerError
 from samner.merging import LoraAdapter, merge
 from samner.selection import Selection
-from samner.types import EntityType, entity_types
 
 LABELS = ["drug", "disease", "person", "team"]
 TEXTS = [

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from samner import chunking
 from samner.chunking import predict_long
-from samner.types import Entity, entity_types
+from samner.entities import Entity, entity_types
 
 TYPES = entity_types(["city", "river"])
 PHRASES = {"York": "city", "New York": "city", "Rhine": "river", "Rio": ("city", 0.6), "Rio Grande": ("river", 0.8)}

@@ -5,8 +5,8 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
+from samner.entities import Entity
 from samner.spans import flat
-from samner.types import Entity
 
 entities = st.lists(
     st.builds(

@@ -15,19 +15,19 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from samner.adaptation import adapt
+    from samner.entities import Entity, EntityType, Example
     from samner.errors import SamnerError
-    from samner.extract import TaskModel
     from samner.pool import ExpertPool
-    from samner.types import Entity, EntityType, Example
+    from samner.task_model import TaskModel
 
 # Loaded when first asked for: torch and what is on top of it take seconds to import.
 _HOME = {
-    "Entity": "samner.types",
-    "EntityType": "samner.types",
-    "Example": "samner.types",
+    "Entity": "samner.entities",
+    "EntityType": "samner.entities",
+    "Example": "samner.entities",
     "ExpertPool": "samner.pool",
     "SamnerError": "samner.errors",
-    "TaskModel": "samner.extract",
+    "TaskModel": "samner.task_model",
     "adapt": "samner.adaptation",
 }
 

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from samner.entities import EntityType, LabelsLike, entity_types
 from samner.errors import PoolError, SamnerError
-from samner.extract import MODES, STRATEGIES, Merge, TaskModel, check_threshold
 from samner.merging import make_method, merge, methods
 from samner.pool import ExpertPool
 from samner.selection import (
@@ -25,7 +25,7 @@ from samner.selection import (
     select_by_similarity,
     unfamiliar,
 )
-from samner.types import EntityType, LabelsLike, entity_types
+from samner.task_model import MODES, STRATEGIES, Merge, TaskModel, check_threshold
 
 
 def adapt(

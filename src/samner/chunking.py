@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from samner.backbones.base import Backbone
-from samner.data.windows import windows
-from samner.types import Entity, EntityType
+from samner.entities import Entity, EntityType
+from samner.windows import windows
 
 OVERLAP = 0.25
 """Share of a window that the next one reads again, so that an entity at a cut is seen whole by one of them."""

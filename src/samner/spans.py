@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from samner.types import Entity
+from samner.entities import Entity
 
 
 def flat(entities: Iterable[Entity]) -> list[Entity]:

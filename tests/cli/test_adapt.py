@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from samner.extract import TaskModel
+from samner.task_model import TaskModel
 
 LABELS = "drug,disease,person,team"
 
@@ -85,7 +85,7 @@ def test_an_interrupt_leaves_nothing(samner, tiny_pool: Path, texts: Path, tmp_p
     def interrupt(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("samner.extract.versions", interrupt)  # in the middle of saving
+    monkeypatch.setattr("samner.task_model.versions", interrupt)  # in the middle of saving
     result = samner("adapt", texts, "--pool", tiny_pool, "--labels", LABELS, "-o", tmp_path / "model")
     assert result.exit_code == 130
     assert [path.name for path in tmp_path.iterdir()] == ["texts.jsonl"]

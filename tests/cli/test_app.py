@@ -98,8 +98,8 @@ def test_a_reader_that_leaves_is_no_error(tmp_path):
 
 def test_the_modes_and_methods_in_the_help_are_those_there_are():
     from samner.cli import options
-    from samner.extract import MODES
     from samner.merging import methods
+    from samner.task_model import MODES
 
     assert all(mode in options.Mode.__metadata__[0].help for mode in MODES)
     assert all(method in options.Method.__metadata__[0].help for method in methods())

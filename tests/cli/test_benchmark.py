@@ -23,7 +23,7 @@ def config(tmp_path: Path) -> Path:
 def test_results_and_report(samner, config: Path, tiny_pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     report = ModuleType("report")
     report.write_report = lambda results, folder: (folder / "report.md").write_text(results["command"])
-    monkeypatch.setitem(sys.modules, "samner.evaluation.benchmark.report", report)
+    monkeypatch.setitem(sys.modules, "samner.benchmark.report", report)
     arguments = ["--pool", tiny_pool, "--arms", "base", "--work", tmp_path / "kept"]
     result = samner("benchmark", config, "--out", tmp_path / "out", *arguments)
     assert (result.exit_code, result.stdout) == (0, "")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from samner.extract import TaskModel
+from samner.task_model import TaskModel
 
 TEXT = "Aspirin relieves headache within hours."
 

@@ -7,7 +7,7 @@ import pytest
 
 from samner.cli.extract import batches
 from samner.data import read_examples
-from samner.extract import TaskModel
+from samner.task_model import TaskModel
 
 LABELS = "drug,disease,person,team"
 FIRST = "Aspirin relieves headache within hours."

@@ -5,8 +5,8 @@ import os
 import pytest
 
 from samner.cli.inputs import check_output_file, check_output_folder, labels_given, labels_needed, to_adapt_from
+from samner.entities import EntityType
 from samner.errors import SamnerError
-from samner.types import EntityType
 
 
 def test_labels_are_parted_by_commas():

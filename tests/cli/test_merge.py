@@ -68,8 +68,8 @@ def test_max_error_decides_the_rank(samner, adapters, tmp_path: Path):
 
 def test_fused_into_the_base_of_a_pool(samner, tiny_pool: Path, tmp_path: Path):
     from samner.backbones import load_backbone
+    from samner.entities import EntityType
     from samner.merging import LoraAdapter, merge
-    from samner.types import EntityType
 
     result = samner("merge", *EXPERTS, "--pool", tiny_pool, "--to", "fused", "-o", tmp_path / "out")
     assert result.exit_code == 0, result.stderr
@@ -158,7 +158,7 @@ def test_an_interrupt_leaves_nothing(samner, adapters, tmp_path: Path, monkeypat
     def interrupt(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("samner.merging.sinks.adapter.write_json", interrupt)  # when the weights are written
+    monkeypatch.setattr("samner.export.adapter.write_json", interrupt)  # when the weights are written
     result = samner("merge", *adapters, "--rank", 2, "-o", tmp_path / "out")
     assert (result.exit_code, result.stdout, result.stderr) == (130, "", "interrupted\n")
     assert list(tmp_path.iterdir()) == []

@@ -133,7 +133,7 @@ def test_data_sets_of_one_name_are_told_apart(tmp_path: Path):
 
 def test_the_draw_of_the_dev_split_is_seeded_and_parts_no_equal_texts():
     from samner.cli.training import Labelled, training_data
-    from samner.types import Entity, Example
+    from samner.entities import Entity, Example
 
     examples = [Example(f"text {i % 100}", (Entity(0, 4, "word"),)) for i in range(300)]
 
@@ -180,7 +180,7 @@ def test_interrupted_before_the_first_checkpoint(samner, tiny_pool: Path, tmp_pa
     def interrupt(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("samner.train.train_expert", interrupt)
+    monkeypatch.setattr("samner.training.train_expert", interrupt)
     data = write(tmp_path / "data.jsonl", 5)
     result = samner("train", data, "--pool", tiny_pool, "--name", "x", "-o", tmp_path / "x", "--resume")
     assert result.exit_code == 130

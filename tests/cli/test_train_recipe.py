@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from samner.cli.recipes import read_recipe
+from samner.entities import Example
 from samner.errors import SamnerError
 from samner.pool import ExpertCard, ExpertPool
-from samner.types import Example
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = {
@@ -38,8 +38,8 @@ def recipe(path: Path, text: str) -> Path:
 @pytest.fixture(scope="module")
 def lm_pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty pool over a tiny random Llama."""
-    from samner.backbones.causal.card import create_base
-    from tests.backbones.causal.tiny_llama import tiny_llama, tiny_tokenizer
+    from samner.backbones.language_model.base_card import create_base
+    from tests.backbones.language_model.tiny_llama import tiny_llama, tiny_tokenizer
 
     root = tmp_path_factory.mktemp("lm")
     tiny_llama().save_pretrained(root / "model")
@@ -182,7 +182,7 @@ def test_two_processes_share_the_work_and_one_writes(lm_pool: Path, tmp_path: Pa
 
 def test_the_dev_split_is_the_same_in_silence(capsys: pytest.CaptureFixture[str]):
     from samner.cli.training import Labelled, training_data
-    from samner.types import Entity
+    from samner.entities import Entity
 
     examples = [Example(f"text {i}", (Entity(0, 4, "word"),)) for i in range(60)]
     told, quiet = (training_data([Labelled("x", examples)], 0, [], quiet=value) for value in (False, True))

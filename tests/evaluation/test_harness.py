@@ -18,11 +18,11 @@ from samner.evaluation.config import read_config
 from samner.evaluation.harness import run
 from samner.evaluation.measure import Bench
 from samner.evaluation.results import Results, TargetResult
-from samner.evaluation.scoring import score
 from samner.evaluation.section import markers
 from samner.evaluation.tables import markdown
 from samner.evaluation.target import read_target
 from samner.pool import ExpertCard, ExpertPool
+from samner.scoring import score
 from samner.selection import Selection
 
 ARMS = ["base", "medicine", "sports", "unified", "similarity", "sampling", "union", "economy"]

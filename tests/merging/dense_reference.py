@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from samner.merging import LoraAdapter, LoraFactors
 from samner.merging.sparsify import uniform
-from samner.merging.tiles import Tile
+from samner.merging.task_vectors import Tile
 
 Vector: TypeAlias = dict[str, NDArray[np.float64]]
 """A task vector: module name to matrix."""

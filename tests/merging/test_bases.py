@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from samner.adapters import LoraAdapter
 from samner.errors import SamnerError
+from samner.lora import LoraAdapter
 from samner.merging import merge
 
 

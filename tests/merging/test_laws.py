@@ -19,7 +19,8 @@ from dense_reference import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from samner.merging import LoraAdapter, LoraFactors, merge, tiles
+from samner.merging import LoraAdapter, LoraFactors, merge
+from samner.merging import task_vectors as tiles
 
 Drawn = tuple[list[LoraAdapter], list[int]]
 

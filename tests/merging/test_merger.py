@@ -12,7 +12,8 @@ import torch
 from dense_reference import PARAMS, adapter, assert_same, gaussian, numbers
 
 from samner.errors import SamnerError
-from samner.merging import LoraAdapter, Merger, merge, tiles
+from samner.merging import LoraAdapter, Merger, merge
+from samner.merging import task_vectors as tiles
 
 GOOD = adapter({"m": np.ones((2, 2))})
 OTHER = adapter({"m": np.ones((2, 3))}, "wide")

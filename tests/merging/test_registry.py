@@ -14,11 +14,11 @@ import pytest
 import torch
 from dense_reference import adapter
 
-from samner.adapters import LoraFactors
 from samner.errors import SamnerError
+from samner.lora import LoraFactors
 from samner.merging import MergeMethod, Merger, merge, merge_method, methods, registry
 from samner.merging.registry import DenseMethod, LowRankMethod, TileRule
-from samner.merging.tiles import TaskVectors
+from samner.merging.task_vectors import TaskVectors
 
 GOOD = adapter({"m": np.ones((2, 2))})
 

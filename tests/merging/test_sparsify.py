@@ -10,7 +10,8 @@ from dense_reference import adapter, adapters, band, densities, flatten, gaussia
 from hypothesis import given
 from numpy.typing import NDArray
 
-from samner.merging import LoraAdapter, merge, tiles
+from samner.merging import LoraAdapter, merge
+from samner.merging import task_vectors as tiles
 
 
 @given(adapters(), densities, scopes)

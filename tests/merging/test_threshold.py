@@ -11,11 +11,12 @@ import torch
 from dense_reference import adapter
 from numpy.typing import NDArray
 
-from samner.adapters import LoraFactors
-from samner.merging import LoraAdapter, threshold, tiles
+from samner.lora import LoraFactors
+from samner.merging import LoraAdapter, threshold
+from samner.merging import task_vectors as tiles
 from samner.merging.engine import Engine
+from samner.merging.task_vectors import TaskVectors
 from samner.merging.threshold import magnitude_limit
-from samner.merging.tiles import TaskVectors
 
 ROWS, COLUMNS = 60, 50
 RNG = np.random.default_rng(0)

@@ -12,10 +12,10 @@ from typing import Any
 import huggingface_hub
 import pytest
 
+from samner.entities import entity_types
 from samner.errors import ModelError, PoolError, SamnerError
 from samner.files import sha256
 from samner.pool import ExpertCard, ExpertPool
-from samner.types import entity_types
 
 TYPES = entity_types(["drug", "disease", "person", "team"])
 TEXT = "Aspirin relieves headache within hours."

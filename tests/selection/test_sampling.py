@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from samner.entities import entity_types
 from samner.errors import PoolError, SamnerError
 from samner.selection import PseudoLabel, Selection, select_by_sampling
 from samner.selection.sampling import draw
-from samner.types import entity_types
 
 TYPES = entity_types(["city", "river"])
 Make = Callable[..., Any]

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from samner.data.windows import Word
-from samner.types import Entity, EntityType, Example
+from samner.entities import Entity, EntityType, Example
+from samner.windows import Word
 
 if TYPE_CHECKING:
     from torch import Tensor

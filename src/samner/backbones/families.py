@@ -11,11 +11,11 @@ from samner.files import read_json
 
 FAMILIES = {
     "encoder": "samner.backbones.encoder.backbone:EncoderBackbone",
-    "causal": "samner.backbones.causal.backbone:CausalBackbone",
+    "causal": "samner.backbones.language_model.backbone:CausalBackbone",
 }
 """Family name to the class that loads it; imported only when asked for."""
 
-SERVED = {"causal": "samner.backbones.causal.served:ServedBackbone"}
+SERVED = {"causal": "samner.backbones.language_model.engines.served:ServedBackbone"}
 """The same for models that a server has."""
 
 

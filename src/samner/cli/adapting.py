@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 from samner.cli.inputs import to_adapt_from
 from samner.cli.output import counted, say, status, table
 from samner.cli.runtime import start
+from samner.entities import EntityType
 from samner.errors import SamnerError
-from samner.types import EntityType
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from samner.extract import TaskModel
     from samner.selection import Count, Selection
+    from samner.task_model import TaskModel
 
 _SHOWN = 12
 """Experts a table of selections shows, at most, beside the chosen ones."""

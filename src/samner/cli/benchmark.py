@@ -53,7 +53,7 @@ def benchmark(
     Example: samner benchmark docs/benchmark.yaml --data ../shared/data --out runs/benchmark
     """
     device = start(device)
-    from samner.evaluation.benchmark.runner import run
+    from samner.benchmark.runner import run
 
     command = shlex.join(["samner", *sys.argv[1:]])
     run(

@@ -16,11 +16,11 @@ from samner.cli.inputs import labels_given
 from samner.cli.output import console, counted, say, table, write_json, write_stdout
 from samner.cli.runtime import start
 from samner.data import read_examples
+from samner.entities import EntityType, Example, entity_types
 from samner.errors import DataError, SamnerError
-from samner.types import EntityType, Example, entity_types
 
 if TYPE_CHECKING:
-    from samner.evaluation.scoring import Counts, Report
+    from samner.scoring import Counts, Report
 
 
 def evaluate(
@@ -116,7 +116,7 @@ def _measure(
 def _score_files(
     gold: Path, predicted: Path, labels: Sequence[EntityType] | None, format: str | None, json: bool
 ) -> None:
-    from samner.evaluation.scoring import score
+    from samner.scoring import score
 
     true, found = read_examples(gold, format), read_examples(predicted, format)
     _check_same_texts(gold, true, predicted, found)

@@ -51,7 +51,7 @@ def export(
     check_output_folder(out)
     start("cpu")
     from samner.export import AdapterTarget, export_task_model
-    from samner.extract import TaskModel
+    from samner.task_model import TaskModel
 
     given = (rank, max_error, dtype) != (None, None, None)
     adapter = AdapterTarget(rank, max_error, dtype or "float32") if given else None

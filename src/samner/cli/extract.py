@@ -19,13 +19,13 @@ from samner.cli.inputs import check_output_file, labels_given, labels_needed, te
 from samner.cli.output import console, counted, progress, say, status, write_stdout
 from samner.cli.part import PartFile
 from samner.cli.runtime import start
-from samner.data.checks import to_fields
 from samner.data.lines import STANDARD_STREAM
+from samner.data.validation import to_fields
+from samner.entities import Entity, EntityType
 from samner.errors import SamnerError
-from samner.types import Entity, EntityType
 
 if TYPE_CHECKING:
-    from samner.extract import TaskModel
+    from samner.task_model import TaskModel
 
 _BATCH_TEXTS = 256
 _BATCH_CHARACTERS = 65_536
@@ -110,7 +110,7 @@ def _given(context: typer.Context) -> set[str]:
 
 def _saved(folder: Path, device: str) -> TaskModel:
     device = start(device)
-    from samner.extract import TaskModel
+    from samner.task_model import TaskModel
 
     with status("loading the model"):
         return TaskModel.load(folder, device)

@@ -9,8 +9,8 @@ from pathlib import Path
 from samner.cli.output import counted, say
 from samner.data import read_texts
 from samner.data.lines import STANDARD_STREAM
+from samner.entities import EntityType, LabelsLike, entity_types
 from samner.errors import DataError, SamnerError
-from samner.types import EntityType, LabelsLike, entity_types
 
 _ADAPTED_TEXTS = 500
 

@@ -97,7 +97,7 @@ def create(
 
 
 def _create_over(folder: Path, model: str, **settings: Any) -> None:
-    from samner.backbones.causal.card import create_base
+    from samner.backbones.language_model.base_card import create_base
     from samner.pool import ExpertPool
 
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:

@@ -20,7 +20,7 @@ _MENTIONS = [("Ada Lovelace", "person"), ("London", "city")]
 
 def list_(json: options.Json = False) -> None:
     """List the prompts that ship with samner."""
-    from samner.backbones.causal.prompting import load_prompt, prompt_names
+    from samner.backbones.language_model.generation.prompt import load_prompt, prompt_names
 
     prompts = [load_prompt(name) for name in prompt_names()]
     if json:
@@ -38,8 +38,8 @@ def show(
 
     Example: samner prompts show json-by-type
     """
-    from samner.backbones.causal.prompting import load_prompt
-    from samner.types import entity_types
+    from samner.backbones.language_model.generation.prompt import load_prompt
+    from samner.entities import entity_types
 
     prompt = load_prompt(name)
     if json:

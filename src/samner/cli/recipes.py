@@ -11,7 +11,7 @@ import yaml
 
 from samner.cli.training import parse_options
 from samner.errors import SamnerError
-from samner.yamlfile import Section, read_yaml
+from samner.settings import Section, read_yaml
 
 _KEYS = ("model", "prompt", "architecture", "pool", "data", "dev", "name", "out", "description", "licence", "options")
 

@@ -13,7 +13,7 @@ from samner.cli.training import find_sources, read_sources, training_data
 from samner.errors import SamnerError
 
 if TYPE_CHECKING:
-    from samner.backbones.causal.dryrun import DryRun
+    from samner.backbones.language_model.training.dry_run import DryRun
 
 
 def show_dry_run(given: Arguments, recipe: RecipeFile, format: str | None, *, json: bool) -> None:
@@ -31,9 +31,9 @@ def show_dry_run(given: Arguments, recipe: RecipeFile, format: str | None, *, js
     sources = find_sources(given.data, given.dev)
     read = read_sources(sources, format)
     start("cpu")
-    from samner.backbones.causal.dryrun import SAMPLE, dry_run
-    from samner.backbones.causal.prompting import load_prompt
-    from samner.backbones.causal.recipe import Recipe
+    from samner.backbones.language_model.generation.prompt import load_prompt
+    from samner.backbones.language_model.training.dry_run import SAMPLE, dry_run
+    from samner.backbones.language_model.training.recipe import Recipe
 
     model, prompt = _model(given.pool, recipe)
     settings = given.settings(recipe, asdict(Recipe()))
@@ -53,7 +53,7 @@ def _model(pool: str, recipe: RecipeFile) -> tuple[str, str | Path]:
     """The language model to rehearse with and its prompt: the recipe's, or those of the pool's base."""
     if recipe.model:
         return recipe.model, recipe.prompt
-    from samner.backbones.causal.card import FAMILY, BaseCard
+    from samner.backbones.language_model.base_card import FAMILY, BaseCard
     from samner.files import read_json
     from samner.pool import ExpertPool
 
@@ -83,7 +83,7 @@ def _plain(result: DryRun) -> dict[str, Any]:
 
 
 def _show(model: str, result: DryRun) -> None:
-    from samner.backbones.causal import size
+    from samner.backbones.language_model.training import size
 
     to = console()
     to.print(f"{model} ({result.architecture}): {result.model_parameters:,} parameters")

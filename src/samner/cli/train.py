@@ -128,7 +128,7 @@ def train(
 
         device = start(device, log=True)
         from samner.pool.card import check_name
-        from samner.train import train_expert
+        from samner.training import train_expert
 
         check_name(name)
         opened = open_pool(given.pool, device)

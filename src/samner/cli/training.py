@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from samner.cli.output import say
 from samner.data import read_examples
-from samner.data.formats import FORMATS
-from samner.data.hub import is_dataset
+from samner.data.formats.datasets import is_dataset
+from samner.data.formats.registry import FORMATS
+from samner.entities import Example
 from samner.errors import DataError, SamnerError
-from samner.types import Example
 
 if TYPE_CHECKING:
     from samner.backbones import TrainingData
@@ -118,7 +118,7 @@ def training_data(data: Sequence[Labelled], seed: int, foreign: Sequence[str], *
         SamnerError: If nothing is labelled in one.
     """
     from samner.backbones import TrainingData
-    from samner.train import training_set
+    from samner.training import training_set
 
     train, dev = [], []
     for each in data:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from samner.data.hub import from_dataset, to_dataset
-from samner.data.readwrite import iter_examples, iter_texts, read_examples, read_texts, write_examples
+from samner.data.datasets import iter_examples, iter_texts, read_examples, read_texts, write_examples
+from samner.data.formats.datasets import from_dataset, to_dataset
 
 __all__ = [
     "from_dataset",

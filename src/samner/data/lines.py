@@ -9,10 +9,10 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import BinaryIO
 
-from samner.data.checks import check_example, located
+from samner.data.validation import check_example, located
+from samner.entities import Example
 from samner.errors import DataError
 from samner.files import atomic_file
-from samner.types import Example
 
 STANDARD_STREAM = Path("-")
 """The path that means standard input where something is read, standard output where it is written."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate
 
+from samner.entities import Entity, Example
 from samner.errors import DataError
-from samner.types import Entity, Example
 
 _BEGIN, _CONTINUE, _CLOSE, _SINGLE = "B", "I", "EL", "SU"
 

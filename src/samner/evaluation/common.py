@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 from samner.adaptation import merge_parameters
 from samner.errors import SamnerError
 from samner.evaluation.config import Setup, Target
-from samner.extract import versions
 from samner.files import sha256
 from samner.pool import ExpertPool
 from samner.pool.card import CARD
+from samner.task_model import versions
 
 _Setup = TypeVar("_Setup", bound=Setup)
 

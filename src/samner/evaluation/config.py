@@ -11,7 +11,7 @@ from typing import Any
 from samner.errors import SamnerError
 from samner.merging.registry import make_method
 from samner.pool.card import check_name
-from samner.yamlfile import Section, read_yaml
+from samner.settings import Section, read_yaml
 
 ARMS = ("base", "experts", "baselines", "similarity", "sampling", "union", "economy")
 """What can be measured on a target: the base, each expert and each baseline alone, and what ``adapt`` makes."""

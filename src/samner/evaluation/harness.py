@@ -20,13 +20,13 @@ from samner.errors import SamnerError
 from samner.evaluation.common import chosen_targets, open_pool, pool_state, with_pool, writable
 from samner.evaluation.config import Config, read_config
 from samner.evaluation.measure import Bench
-from samner.evaluation.progress import EvaluationProgress
 from samner.evaluation.results import Results, TargetResult, target_result
 from samner.evaluation.section import check_section, write_section
 from samner.evaluation.tables import markdown
 from samner.evaluation.target import TargetTexts, read_target
 from samner.files import read_json, write_json
 from samner.pool import ExpertPool
+from samner.progress import EvaluationProgress
 
 _MAKER = "samner evaluate"
 _REVISION = 2

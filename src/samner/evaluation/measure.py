@@ -12,14 +12,14 @@ from samner.adaptation import recipes, task_model
 from samner.backbones import BASE
 from samner.chunking import predict_long
 from samner.embedding import embed_domain
+from samner.entities import Entity
 from samner.errors import SamnerError
 from samner.evaluation.config import ARMS, Config
-from samner.evaluation.scoring import Report, score
 from samner.evaluation.target import TargetTexts
-from samner.extract import STRATEGIES, Merge, combine
 from samner.pool import ExpertPool
+from samner.scoring import Report, score
 from samner.selection import Selection, select_by_sampling, select_by_similarity
-from samner.types import Entity
+from samner.task_model import STRATEGIES, Merge, combine
 
 Watch = Callable[[str, int], None]
 """Told the arm that reads and how many texts it just finished."""

@@ -14,10 +14,10 @@ import torch
 
 from samner.evaluation.measure import Measured
 from samner.evaluation.target import TargetTexts
-from samner.extract import versions
+from samner.task_model import versions
 
 SCORES = ("strict", "string")
-"""The two scores of a report, see ``samner.evaluation.scoring``."""
+"""The two scores of a report, see ``samner.scoring``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from samner.evaluation.results import SCORES, Results, TargetResult
-from samner.extract import STRATEGIES
 from samner.selection import Selection
+from samner.task_model import STRATEGIES
 
 _TITLES = {
     "strict": ("Strict span F1", "Exact start, end and type; micro-average over a target's texts, times 100."),

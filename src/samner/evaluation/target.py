@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from samner.data import read_examples, read_texts
+from samner.entities import Entity, EntityType, Example
 from samner.errors import SamnerError
 from samner.evaluation.config import Target
-from samner.evaluation.scoring import scored_labels
-from samner.types import Entity, EntityType, Example
+from samner.scoring import scored_labels
 
 
 @dataclass(frozen=True, slots=True)

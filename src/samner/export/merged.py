@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from samner.export import card
-from samner.export.serving import resolved, vllm_command
+from samner.export.adapter import RANKS
 from samner.export.sources import Source, check_fingerprints, named_base
 from samner.export.targets import DELTA_FILE, AdapterTarget, FusedTarget, Target
+from samner.export.vllm import resolved, vllm_command
 from samner.files import atomic_folder, sha256, write_json
 from samner.merging import Merger, make_method
 from samner.merging.engine import Progress
 from samner.merging.registry import LowRankMethod
-from samner.merging.sinks.adapter import RANKS
 
 MANIFEST = "merge.json"
 
@@ -120,7 +120,7 @@ _USE = {
     "delta": "## Use\n\nThe merged task vectors, exactly: what is to be added to the weights of the base model.\n\n"
     + card.code(
         "from pathlib import Path\n\n"
-        "from samner.merging.sinks.delta import DeltaFile\n\n"
+        "from samner.merging.delta_file import DeltaFile\n\n"
         f'for module, delta in DeltaFile.open(Path("{DELTA_FILE}")).dense():\n'
         "    model.get_submodule(module).weight.data += delta",
         "python",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from samner.export import card
-from samner.export.serving import SCRIPT
+from samner.export.vllm import SCRIPT
 
 _COMBINED = {
     "union": "An entity counts if either part finds it.",

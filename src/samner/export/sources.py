@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from samner.adapters import LoraAdapter
 from samner.errors import ModelError
 from samner.files import read_json, sha256
+from samner.lora import LoraAdapter
 from samner.pool.card import ADAPTER_FILES, CARD, DataSource, ExpertCard
 
 

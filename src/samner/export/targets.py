@@ -12,11 +12,11 @@ import torch
 
 from samner.backbones import load_backbone
 from samner.errors import ModelError, SamnerError
+from samner.export.adapter import RANKS, write_adapter
+from samner.export.fused import write_fused
+from samner.merging.delta_file import write_delta
 from samner.merging.deltas import Deltas
 from samner.merging.engine import Progress
-from samner.merging.sinks.adapter import RANKS, write_adapter
-from samner.merging.sinks.delta import write_delta
-from samner.merging.sinks.fused import write_fused
 
 DTYPES: Mapping[str, torch.dtype] = {
     "float32": torch.float32,

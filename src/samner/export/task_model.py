@@ -11,15 +11,15 @@ from typing import Any
 
 from samner.backbones import Backbone
 from samner.errors import SamnerError
+from samner.export.fused import write_fused
 from samner.export.gguf import ADAPTER_CONVERTER, MODEL_CONVERTER, adapter_to_gguf, find_converter, model_to_gguf
 from samner.export.model_card import write_model_card
-from samner.export.serving import resolved, vllm_rank, write_vllm_script
 from samner.export.targets import AdapterTarget
-from samner.extract import TaskModel, versions
+from samner.export.vllm import resolved, vllm_rank, write_vllm_script
 from samner.files import atomic_folder, sha256, write_json
+from samner.merging.delta_file import TensorDeltas
 from samner.merging.engine import Progress
-from samner.merging.sinks.delta import TensorDeltas
-from samner.merging.sinks.fused import write_fused
+from samner.task_model import TaskModel, versions
 
 KINDS = ("peft", "fused", "vllm", "gguf")
 MANIFEST = "export.json"

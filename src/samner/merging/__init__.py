@@ -8,10 +8,10 @@ Example:
 
 from __future__ import annotations
 
-from samner.adapters import LoraAdapter, LoraFactors
-from samner.merging import breadcrumbs, dare, della, knots, linear, ties  # noqa: F401 - each registers its methods
+from samner.lora import LoraAdapter, LoraFactors
 from samner.merging.api import merge
 from samner.merging.merger import Merger
+from samner.merging.methods import breadcrumbs, dare, della, knots, linear, ties  # noqa: F401 - each registers its methods
 from samner.merging.registry import MergeMethod, make_method, merge_method, methods
 
 __all__ = [

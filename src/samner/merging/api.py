@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from samner.adapters import LoraAdapter
+from samner.lora import LoraAdapter
 from samner.merging.merger import Merger
 
 

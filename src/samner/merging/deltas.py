@@ -7,7 +7,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from samner.adapters import LoraFactors
+from samner.lora import LoraFactors
 
 
 class Deltas(Protocol):

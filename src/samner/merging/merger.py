@@ -11,11 +11,11 @@ from types import TracebackType
 import torch
 from torch import Tensor
 
-from samner.adapters import LoraAdapter, LoraFactors
 from samner.errors import SamnerError
+from samner.lora import LoraAdapter, LoraFactors
 from samner.merging.engine import Engine, Progress
 from samner.merging.registry import DenseMethod, LowRankMethod, TileRule, is_number, make_method
-from samner.merging.tiles import Expert, TaskVectors, Tile, on_device
+from samner.merging.task_vectors import Expert, TaskVectors, Tile, on_device
 
 
 class Merger:

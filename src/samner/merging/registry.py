@@ -20,9 +20,9 @@ from typing import TypeAlias, TypeVar
 
 from torch import Tensor
 
-from samner.adapters import LoraFactors
 from samner.errors import SamnerError
-from samner.merging.tiles import TaskVectors, Tile
+from samner.lora import LoraFactors
+from samner.merging.task_vectors import TaskVectors, Tile
 
 ENTRY_POINTS = "samner.merge_methods"
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from samner.errors import SamnerError
+from samner.merging.task_vectors import Part, TaskVectors, Tile, block_rows, generator
 from samner.merging.threshold import Limit, magnitude_limit
-from samner.merging.tiles import Part, TaskVectors, Tile, block_rows, generator
 
 SCOPES = ("global", "tensor")
 """Whether a share of values is counted over all modules of an expert, or over each module alone."""

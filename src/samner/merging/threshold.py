@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from samner.merging.tiles import TaskVectors, Tile
+from samner.merging.task_vectors import TaskVectors, Tile
 
 _SMALL = 1 << 16  # up to so many values need no bounds
 _SAMPLE = 1 << 14  # values in the sample for every module

@@ -16,10 +16,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from samner.adapters import LoraAdapter
 from samner.backbones import Backbone, load_backbone
 from samner.errors import ModelError, PoolError, SamnerError
 from samner.files import atomic_folder, inside, read_json, sha256, write_json
+from samner.lora import LoraAdapter
 from samner.pool.card import ADAPTER_FILES, CARD, ExpertCard, check_name
 
 SHIPPED = {"builtin": "builtin", "demo-lm": "demo_lm"}
@@ -32,7 +32,7 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 def shipped(name: str) -> Path:
     """Folder of a pool that comes with samner, by its name in ``SHIPPED``."""
-    return Path(str(resources.files("samner") / SHIPPED[name]))
+    return Path(str(resources.files("samner") / "pools" / SHIPPED[name]))
 
 
 class ExpertPool:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from samner.selection.count import AUTO, Count, check_count
-from samner.selection.familiarity import unfamiliar
+from samner.selection.how_many import AUTO, Count, check_count
 from samner.selection.result import PseudoLabel, Selection
 from samner.selection.sampling import select_by_sampling
 from samner.selection.similarity import select_by_similarity
+from samner.selection.warning import unfamiliar
 
 __all__ = [
     "AUTO",

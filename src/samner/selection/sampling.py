@@ -8,11 +8,11 @@ import numpy as np
 
 from samner.backbones import Backbone
 from samner.chunking import predict_long
+from samner.entities import Entity, EntityType
 from samner.errors import PoolError, SamnerError
-from samner.selection.count import Count, check_count, first
+from samner.selection.how_many import Count, check_count, first
 from samner.selection.result import PseudoLabel, Selection
 from samner.spans import flat
-from samner.types import Entity, EntityType
 
 _DISAGREEMENT = "no two experts agreed on any entity in the sample texts; expect little of what is found to be right"
 
@@ -46,7 +46,7 @@ def select_by_sampling(
         cosine: The experts, with the similarity that breaks ties.
         texts: Unlabelled texts of the target domain.
         types: The entity types to look for.
-        count: How many experts to choose; all, if there are fewer. ``"auto"``: see ``samner.selection.count.first``.
+        count: How many experts to choose; all, if there are fewer. ``"auto"``: see ``selection.how_many.first``.
         samples: How many texts to draw; all, if there are fewer.
         seed: Of the draw.
         threshold: Score from which an expert's entity counts; the backbone's own by default.

@@ -9,7 +9,7 @@ import numpy as np
 from samner.embedding import embed_domain
 from samner.errors import PoolError, SamnerError
 from samner.pool import ExpertCard
-from samner.selection.count import Count, check_count, first
+from samner.selection.how_many import Count, check_count, first
 from samner.selection.result import Selection
 
 
@@ -21,7 +21,7 @@ def select_by_similarity(experts: Mapping[str, ExpertCard], texts: Sequence[str]
     Args:
         experts: The pool's cards by name.
         texts: Unlabelled texts of the target domain.
-        count: How many to choose; all, if the pool has fewer. ``"auto"``: see ``samner.selection.count.first``.
+        count: How many to choose; all, if the pool has fewer. ``"auto"``: see ``samner.selection.how_many.first``.
 
     Raises:
         PoolError: If there are no experts, or their embeddings come from different sentence encoders.

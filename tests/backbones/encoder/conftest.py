@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from samner.backbones.encoder.words import WordTokenizer
+from samner.backbones.encoder.tokens import WordTokenizer
 
 
 @pytest.fixture(scope="session")

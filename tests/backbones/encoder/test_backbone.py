@@ -14,10 +14,10 @@ from torch import Tensor
 
 from samner.backbones import BASE, load_backbone
 from samner.backbones.encoder.backbone import EncoderBackbone, _batches
+from samner.entities import Entity, EntityType, entity_types
 from samner.errors import ModelError, SamnerError
 from samner.files import sha256
 from samner.merging import LoraAdapter, merge
-from samner.types import Entity, EntityType, entity_types
 
 TYPES = entity_types(["drug", "disease", "person", "team"])
 TEXTS = [

@@ -8,8 +8,8 @@ import torch
 
 from samner.backbones import TrainingSet
 from samner.backbones.encoder.batches import BatchPlan, word_span
-from samner.backbones.encoder.words import WordTokenizer
-from samner.types import Entity, Example, entity_types
+from samner.backbones.encoder.tokens import WordTokenizer
+from samner.entities import Entity, Example, entity_types
 
 
 def example(text: str, **entities: str) -> Example:

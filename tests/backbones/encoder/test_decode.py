@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from samner.backbones.encoder.decode import MAX_ENTITY_WORDS, decode
-from samner.data.windows import Word
-from samner.types import Entity, entity_types
+from samner.entities import Entity, entity_types
+from samner.windows import Word
 
 TYPES = entity_types(["drug", "disease"])
 

@@ -23,13 +23,13 @@ from torch.func import functional_call
 
 from samner.backbones.base import BASE, Backbone, TrainingData
 from samner.backbones.encoder.decode import decode
-from samner.backbones.encoder.model import Heads, word_vectors
-from samner.backbones.encoder.words import Tokens, WordTokenizer, collate, repeat
-from samner.data.windows import Word
+from samner.backbones.encoder.network import Heads, word_vectors
+from samner.backbones.encoder.tokens import Tokens, WordTokenizer, collate, repeat
 from samner.embedding import MINILM, sentence_encoder, sentence_encoder_path
+from samner.entities import Entity, EntityType
 from samner.errors import ModelError
 from samner.files import inside, read_json, sha256, write_json
-from samner.types import Entity, EntityType
+from samner.windows import Word
 
 WEIGHTS = "base.safetensors"
 _LORA = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<factor>[AB])\.weight")
@@ -273,7 +273,7 @@ class EncoderBackbone(Backbone):
         self, data: TrainingData, out: Path, options: Mapping[str, Any], *, run: Path | None, resume: bool
     ) -> dict[str, Any]:
         from samner.backbones.encoder.recipe import Recipe
-        from samner.backbones.encoder.train import train_expert
+        from samner.backbones.encoder.training import train_expert
 
         if self._peft is not None:
             raise ModelError("an expert is trained on a base that holds no others: load the pool anew")

@@ -11,11 +11,11 @@ import numpy.typing as npt
 import torch
 
 from samner.backbones.base import Paraphrases, TrainingSet
-from samner.backbones.encoder.model import ROLES
-from samner.backbones.encoder.words import Batch, Tokens, WordTokenizer, collate
-from samner.data.windows import windows
+from samner.backbones.encoder.network import ROLES
+from samner.backbones.encoder.tokens import Batch, Tokens, WordTokenizer, collate
+from samner.entities import Entity
 from samner.errors import SamnerError
-from samner.types import Entity
+from samner.windows import windows
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from samner.data.windows import Word
-from samner.types import Entity, EntityType
+from samner.entities import Entity, EntityType
+from samner.windows import Word
 
 MAX_ENTITY_WORDS = 40
 """No span is longer than this many words."""

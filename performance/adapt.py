@@ -1,0 +1,55 @@
+"""Measure adapting the built-in pool to 500 sentences and write the table into docs/benchmarks.md.
+
+python -m performance.adapt
+
+From a fresh process to a saved model, by steps. The sentences are the 24 that ship with samner over and over: how long
+it takes depends on their number and length, and no step keeps what it knows of a text.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import resource
+import tempfile
+import time
+import warnings
+from importlib.resources import files
+from pathlib import Path
+
+from performance.merge.measure import ROOT
+from performance.merge.report import machine, megabytes, seconds, table, write
+
+LABELS = ("person", "company", "city", "drug", "disease", "court", "government agency", "date")
+SENTENCES = 500
+
+
+def main() -> None:
+    warnings.filterwarnings("ignore")
+    times = [time.perf_counter()]
+    from samner import ExpertPool, adapt
+
+    logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
+    times.append(time.perf_counter())
+    lines = (files("samner") / "samples" / "pharma_news.txt").read_text(encoding="utf-8").splitlines()
+    texts = list(itertools.islice(itertools.cycle(line for line in lines if line), SENTENCES))
+    pool = ExpertPool.load("builtin")
+    model = adapt(pool, texts, LABELS)
+    times.append(time.perf_counter())
+    with tempfile.TemporaryDirectory() as folder:
+        model.save(Path(folder) / "model")
+        times.append(time.perf_counter())
+    model.predict(texts)
+    times.append(time.perf_counter())
+
+    steps = ("importing samner", "`adapt`: base, selection, two merges", "`save`", "`predict` on the same 500")
+    rows = [(step, seconds(b - a)) for step, (a, b) in zip(steps, itertools.pairwise(times), strict=True)]
+    rows.insert(3, ("**to the saved model**", f"**{seconds(times[3] - times[0])}**"))
+    peak = megabytes(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    text = f"{machine()}\n\n{table(('step', 'seconds'), rows)}\n\nPeak RSS {peak} MB."
+    print(text)
+    write(ROOT / "docs" / "benchmarks.md", "adapt", text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""Measure what it saves to ask several models of a language-model pool in one mixed batch.
+
+python -m performance.llm
+python -m performance.llm --pool POOL --labels person,city --texts texts.txt
+
+Union: two task models, each the merge of some of the pool's experts. Sampling: all experts (six, of a pool that has
+more) on ten texts. Each is measured in one batch and in one pass a model, and the answers must be the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from importlib.resources import files
+from pathlib import Path
+
+from performance.merge.report import machine, seconds, table
+from samner import ExpertPool
+from samner.data import read_texts
+from samner.entities import Entity, EntityType
+from samner.merging import merge
+
+LABELS = "person,company,drug,disease,chemical"
+EXPERTS, SAMPLES = 6, 10
+Answers = dict[str, list[list[Entity]]]
+
+
+def main(arguments: Sequence[str] | None = None) -> str:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pool", default="demo-lm", help="a pool over a causal language model")
+    parser.add_argument("--labels", default=LABELS, help="entity types, parted by commas")
+    parser.add_argument("--texts", type=Path, help="texts to read; the sample that ships with samner if not given")
+    parser.add_argument("--count", type=int, default=32, help="how many texts")
+    parser.add_argument("--repeats", type=int, default=3, help="the fastest of so many runs counts")
+    parser.add_argument("--device", default="cpu")
+    given = parser.parse_args(arguments)
+    warnings.filterwarnings("ignore")
+    logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
+    pool = ExpertPool.load(given.pool, given.device)
+    text = measure(pool, _texts(given.texts, given.count), given.labels.split(","), given.repeats)
+    print(text)
+    return text
+
+
+def measure(pool: ExpertPool, texts: list[str], labels: Sequence[str], repeats: int) -> str:
+    """The table, once one batch and one pass a model were found to give the same answers."""
+    backbone = pool.backbone
+    types = [EntityType(label) for label in labels]
+    experts = list(pool.experts)[:EXPERTS]
+    pool.load_experts(experts)
+    tasks = {"half": experts[: len(experts) // 2 + 1], "other half": experts[len(experts) // 2 :]}
+    for name, names in tasks.items():
+        backbone.add_task_model(name, merge([pool.adapter(expert) for expert in names]))
+
+    def timed(models: Sequence[str], read: list[str]) -> tuple[float, Answers]:
+        return _fastest(lambda: backbone.predict(read, types, models, 1e-9), repeats)
+
+    rows, notes = [], []
+    cases = [
+        ("union: two task models", list(tasks), texts),
+        (f"sampling: {len(experts)} experts", experts, texts[:SAMPLES]),
+    ]
+    for what, models, read in cases:
+        together, answers = timed(models, read)
+        passes = [timed([model], read) for model in models]
+        apart = {model: found[model] for model, (_, found) in zip(models, passes, strict=True)}
+        check_same(answers, apart)
+        one, total = max(took for took, _ in passes), sum(took for took, _ in passes)
+        times = [seconds(value) for value in (together, total, one)]
+        rows.append([what, str(len(read)), *times, f"{total / together:.2f}", f"{together / one:.2f}"])
+        found = sum(len(entities) for answer in answers.values() for entities in answer)
+        notes.append(f"{found:,} entities by {what.partition(':')[0]}")
+    header = ("", "texts", "one batch", "a pass each", "one model", "passes / batch", "batch / one model")
+    return f"{machine()} Same answers both ways: {', '.join(notes)}.\n\n{table(header, rows)}"
+
+
+def check_same(answers: Answers, others: Answers) -> None:
+    """Raise if the two ways found other entities, or were otherwise sure of them beyond rounding."""
+    for model, texts in answers.items():
+        for i, (found, other) in enumerate(zip(texts, others[model], strict=True)):
+            mine, theirs = ({e.key: e.score for e in entities} for entities in (found, other))
+            if mine.keys() != theirs.keys() or any(abs(mine[key] - theirs[key]) > 1e-3 for key in mine):
+                raise SystemExit(f"{model} answers text {i} differently in a mixed batch: {mine} and {theirs}")
+
+
+def _fastest(run: Callable[[], Answers], repeats: int) -> tuple[float, Answers]:
+    best = float("inf")
+    for _ in range(repeats):
+        start = time.perf_counter()
+        answers = run()
+        best = min(best, time.perf_counter() - start)
+    return best, answers
+
+
+def _texts(file: Path | None, count: int) -> list[str]:
+    lines = (files("samner") / "samples" / "demo_lm.txt").read_text(encoding="utf-8").splitlines()
+    texts = [text for text in (read_texts(file) if file else lines) if text.strip()]
+    return (texts * (-(-count // len(texts))))[:count]
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

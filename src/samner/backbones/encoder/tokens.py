@@ -1,0 +1,141 @@
+"""Texts as words and sub-tokens, and batches of them as tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import regex
+import torch
+
+from samner.windows import Word
+
+# Letters, digits and their combining marks together; every other visible character by itself, as BERT's
+# pre-tokeniser has it, so that an entity may begin or end at any punctuation mark. Han and kana have no blanks
+# between words: there each character is a word.
+_WORD = regex.compile(
+    r"[\p{Han}\p{Hiragana}\p{Katakana}]|[\p{L}\p{N}\p{M}--[\p{Han}\p{Hiragana}\p{Katakana}]]+|\S", regex.V1
+)
+
+MAX_WORD_TOKENS = 16
+"""Sub-tokens of a word beyond this many are not read: a long string of base64 must not crowd out its sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """A text split into words, each with the ids of its sub-tokens."""
+
+    words: tuple[Word, ...]
+    ids: tuple[tuple[int, ...], ...]
+
+    @property
+    def cost(self) -> int:
+        """Number of sub-tokens, special tokens not counted."""
+        return sum(map(len, self.ids))
+
+
+class WordTokenizer:
+    """Splits texts into words and words into the sub-tokens of a Hugging Face tokenizer."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+        first = tokenizer.cls_token_id if tokenizer.cls_token_id is not None else tokenizer.bos_token_id
+        last = tokenizer.sep_token_id if tokenizer.sep_token_id is not None else tokenizer.eos_token_id
+        self.prefix: tuple[int, ...] = () if first is None else (first,)
+        self.suffix: tuple[int, ...] = () if last is None else (last,)
+        self.pad_id: int = tokenizer.pad_token_id or 0
+        self._cache: dict[str, tuple[int, ...]] = {}
+
+    def __call__(self, texts: Sequence[str]) -> list[Tokens]:
+        """Words without any sub-token (control characters, variation selectors) are left out."""
+        found = [[(match.start(), match.end(), match.group()) for match in _WORD.finditer(text)] for text in texts]
+        new = list({word for words in found for _, _, word in words if word not in self._cache})
+        if new:
+            # half of a surrogate pair is in no tokenizer's reach; "?" takes its place there, the offsets stay
+            sound = [word.encode("utf-8", "replace").decode() for word in new]
+            encoded = self.tokenizer(sound, add_special_tokens=False, return_attention_mask=False)["input_ids"]
+            if len(self._cache) > 500_000:
+                self._cache.clear()
+                return self(texts)
+            self._cache.update(zip(new, (tuple(ids[:MAX_WORD_TOKENS]) for ids in encoded), strict=True))
+        result = []
+        for words in found:
+            kept = [(start, end, self._cache[word]) for start, end, word in words if self._cache[word]]
+            result.append(
+                Tokens(tuple(Word(start, end, len(ids)) for start, end, ids in kept), tuple(ids for _, _, ids in kept))
+            )
+        return result
+
+
+@dataclass(slots=True)
+class Batch:
+    """Padded tensors of a batch of texts.
+
+    Args:
+        input_ids: B x T sub-token ids.
+        attention_mask: B x T, 1 for real sub-tokens.
+        word_ids: B x T, for each sub-token the index of its word in the batch (row * W + column); special tokens
+            and padding point at the spare index B * W.
+        shape: B and W, W being the words of the longest text.
+        word_mask: B x W, true for real words.
+    """
+
+    input_ids: torch.Tensor
+    attention_mask: torch.Tensor
+    word_ids: torch.Tensor
+    shape: tuple[int, int]
+    word_mask: torch.Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on a device."""
+        return Batch(
+            self.input_ids.to(device),
+            self.attention_mask.to(device),
+            self.word_ids.to(device),
+            self.shape,
+            self.word_mask.to(device),
+        )
+
+
+def collate(tokens: Sequence[Tokens], tokenizer: WordTokenizer) -> Batch:
+    """Pad tokenised texts into one batch."""
+    extra = len(tokenizer.prefix) + len(tokenizer.suffix)
+    length = max(item.cost for item in tokens) + extra
+    width = max(1, max(len(item.words) for item in tokens))
+    rows = len(tokens)
+    ids: npt.NDArray[np.int64] = np.full((rows, length), tokenizer.pad_id, dtype=np.int64)
+    mask: npt.NDArray[np.int64] = np.zeros((rows, length), dtype=np.int64)
+    word_ids: npt.NDArray[np.int64] = np.full((rows, length), rows * width, dtype=np.int64)
+    word_mask: npt.NDArray[np.bool_] = np.zeros((rows, width), dtype=np.bool_)
+    start = len(tokenizer.prefix)
+    for row, item in enumerate(tokens):
+        flat = [*tokenizer.prefix, *(piece for word in item.ids for piece in word), *tokenizer.suffix]
+        ids[row, : len(flat)] = flat
+        mask[row, : len(flat)] = 1
+        owners = np.repeat(np.arange(len(item.ids)), [len(word) for word in item.ids]) + row * width
+        word_ids[row, start : start + len(owners)] = owners
+        word_mask[row, : len(item.words)] = True
+    return Batch(
+        torch.from_numpy(ids),
+        torch.from_numpy(mask),
+        torch.from_numpy(word_ids),
+        (rows, width),
+        torch.from_numpy(word_mask),
+    )
+
+
+def repeat(batch: Batch, times: int) -> Batch:
+    """The batch stacked ``times`` times, its word indices moved along."""
+    rows, width = batch.shape
+    spare = rows * width
+    word_ids = [torch.where(batch.word_ids == spare, times * spare, batch.word_ids + i * spare) for i in range(times)]
+    return Batch(
+        batch.input_ids.repeat(times, 1),
+        batch.attention_mask.repeat(times, 1),
+        torch.cat(word_ids),
+        (rows * times, width),
+        batch.word_mask.repeat(times, 1),
+    )

@@ -1,0 +1,246 @@
+"""Training of bases and experts of the encoder family."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from samner.backbones.base import TrainingData, TrainingSet
+from samner.backbones.encoder.backbone import EncoderBackbone
+from samner.backbones.encoder.batches import BatchPlan
+from samner.backbones.encoder.fit import Outcome, Schedule, fit
+from samner.backbones.encoder.network import word_vectors
+from samner.backbones.encoder.recipe import Recipe
+from samner.entities import Example
+from samner.spans import flat
+from samner.windows import windows
+
+log = logging.getLogger(__name__)
+
+
+def train_base(
+    backbone: EncoderBackbone,
+    data: TrainingData,
+    recipe: Recipe,
+    *,
+    encoder: bool,
+    run: Path | None = None,
+    resume: bool = False,
+) -> Outcome:
+    """Train the heads and, if asked, the encoder's layers (its embeddings stay frozen) in place.
+
+    Frozen embeddings keep words that no training text holds where pre-training put them, and need not be shipped.
+    """
+    parameters = {f"heads.{n}": p for n, p in backbone.heads.named_parameters()}
+    if encoder:
+        parameters |= {
+            f"encoder.{n}": p
+            for n, p in backbone.encoder.named_parameters()
+            if not n.startswith(("embeddings.", "pooler."))
+        }
+    rates = {name: recipe.head_rate for name in parameters if name.startswith("heads.")}
+    outcome = _train(backbone, backbone.encoder, parameters, data, recipe, rates=rates, run=run, resume=resume)
+    backbone.types = {s.name: [t.prompt for t in s.types] for s in data.train}
+    backbone.fingerprint = backbone._fingerprint()
+    return outcome
+
+
+def train_expert(
+    backbone: EncoderBackbone,
+    data: TrainingData,
+    recipe: Recipe,
+    out: Path,
+    *,
+    run: Path | None = None,
+    resume: bool = False,
+) -> Outcome:
+    """Train a LoRA adapter on all linear layers of the encoder, heads frozen, and save it as a PEFT folder.
+
+    The backbone is as it was before when this returns.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(recipe.seed)
+    modules = list(backbone.module_shapes())
+    config = LoraConfig(
+        r=recipe.rank,
+        lora_alpha=recipe.alpha,
+        lora_dropout=recipe.dropout,
+        target_modules=sorted({name.rsplit(".", 1)[-1] for name in modules}),
+        exclude_modules=r"pooler\..*",
+        bias="none",
+    )
+    model = get_peft_model(backbone.encoder, config)
+    try:
+        parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
+        outcome = _train(backbone, model, parameters, data, recipe, rates=None, run=run, resume=resume)
+        model.peft_config["default"].base_model_name_or_path = backbone.reference
+        model.save_pretrained(str(out), save_embedding_layers=False)
+    finally:
+        backbone.encoder = model.unload()
+        backbone.encoder.requires_grad_(False)
+    (out / "README.md").unlink(missing_ok=True)
+    return outcome
+
+
+def _train(
+    backbone: EncoderBackbone,
+    encoder: nn.Module,
+    parameters: Mapping[str, nn.Parameter],
+    data: TrainingData,
+    recipe: Recipe,
+    *,
+    rates: Mapping[str, float] | None,
+    run: Path | None,
+    resume: bool,
+) -> Outcome:
+    plan = BatchPlan(
+        data.train,
+        backbone.tokenizer,
+        steps=recipe.steps,
+        epochs=recipe.epochs,
+        seed=recipe.seed,
+        max_tokens=backbone.max_tokens,
+        batch_tokens=recipe.batch_tokens,
+        batch_texts=recipe.batch_texts,
+        max_types=recipe.max_types,
+        foreign_types=recipe.foreign_types,
+        foreign={s.name: safe_negatives(backbone, s, data.foreign, recipe.foreign_similarity) for s in data.train},
+        paraphrases=data.paraphrases,
+        paraphrase_rate=recipe.paraphrase_rate,
+    )
+    schedule = Schedule(
+        steps=plan.steps,
+        learning_rate=recipe.learning_rate,
+        seed=recipe.seed,
+        max_minutes=recipe.max_minutes,
+        evaluate_every=max(1, plan.steps // recipe.evaluations) if data.dev else 0,
+        patience=recipe.patience,
+    )
+
+    def loss_at(step: int) -> Tensor:
+        batch, prompts, targets, _ = plan(step)
+        batch = batch.to(backbone.device)
+        logits = backbone.heads(word_vectors(encoder, batch), backbone.type_vectors(prompts))
+        keep = batch.word_mask
+        return binary_cross_entropy_with_logits(logits[keep], targets.to(backbone.device)[keep])
+
+    def evaluate() -> float:
+        encoder.eval()
+        try:
+            return float(np.mean([dev_score(backbone, encoder, s, recipe.dev_texts) for s in data.dev]))
+        finally:
+            encoder.train()
+
+    for parameter in parameters.values():
+        parameter.requires_grad_(True)
+    encoder.train()
+    try:
+        with _progress() as report:
+            return fit(
+                parameters,
+                loss_at,
+                schedule,
+                evaluate=evaluate if data.dev else None,
+                run=run,
+                resume=resume,
+                identity=_identity(data, recipe, parameters),
+                rates=rates,
+                on_step=report,
+            )
+    finally:
+        encoder.eval()
+        for parameter in parameters.values():
+            parameter.requires_grad_(False)
+
+
+def dev_score(backbone: EncoderBackbone, encoder: nn.Module, data: TrainingSet, texts: int) -> float:
+    """Strict span micro-F1 on the first ``texts`` examples of a dev split."""
+    pieces = _pieces(backbone, data.examples[:texts])
+    names = {t.name for t in data.types}
+    predicted = backbone.run(encoder, [e.text for e in pieces], data.types, backbone.threshold)
+    hits = found = gold = 0
+    for example, candidates in zip(pieces, predicted, strict=True):
+        mine = {e.key for e in flat(candidates)}
+        theirs = {e.key for e in example.entities if e.label in names}
+        hits, found, gold = hits + len(mine & theirs), found + len(mine), gold + len(theirs)
+    return 2 * hits / max(found + gold, 1)
+
+
+def _pieces(backbone: EncoderBackbone, examples: Sequence[Example]) -> list[Example]:
+    """The examples, long ones cut into windows that the encoder can read."""
+    pieces = []
+    for example, words in zip(examples, backbone.words([e.text for e in examples]), strict=True):
+        for window in windows(words, backbone.max_tokens, 0):
+            entities = tuple(
+                replace(e, start=e.start - window.start, end=e.end - window.start)
+                for e in example.entities
+                if window.start <= e.start and e.end <= window.end
+            )
+            pieces.append(Example(example.text[window.start : window.end], entities))
+    return pieces
+
+
+def safe_negatives(
+    backbone: EncoderBackbone, data: TrainingSet, foreign: Sequence[str], similarity: float
+) -> list[str]:
+    """Foreign types unlike every own type: an unannotated mention of one is unlikely in this data set's texts."""
+    others = sorted(set(foreign) - {t.prompt for t in data.types})
+    if not others:
+        return []
+    cosine = backbone.type_vectors(others) @ backbone.type_vectors([t.prompt for t in data.types]).T
+    return [
+        name for name, closest in zip(others, cosine.max(dim=1).values.tolist(), strict=True) if closest < similarity
+    ]
+
+
+def _identity(data: TrainingData, recipe: Recipe, parameters: Mapping[str, Tensor]) -> str:
+    """Digest of what decides a run, apart from its time box."""
+    settings = {k: v for k, v in dataclasses.asdict(recipe).items() if k != "max_minutes"}
+    sizes = [(s.name, len(s.examples), [t.prompt for t in s.types]) for s in [*data.train, *data.dev]]
+    shapes = [(n, list(p.shape)) for n, p in parameters.items()]
+    return hashlib.sha256(json.dumps([settings, sizes, shapes]).encode()).hexdigest()
+
+
+class _progress:
+    """A bar on standard error where that is a terminal; otherwise a log line now and then."""
+
+    def __init__(self) -> None:
+        self.console = Console(file=sys.stderr)
+        self.bar = Progress(
+            TextColumn("training"),
+            BarColumn(),
+            TextColumn("step {task.fields[step]}, loss {task.fields[loss]:.4f}"),
+            TimeRemainingColumn(),
+            console=self.console,
+            disable=not self.console.is_terminal,
+        )
+
+    def __enter__(self) -> Callable[[int, float, float], None]:
+        self.bar.start()
+        self.task = self.bar.add_task("", total=1.0, step=0, loss=0.0)
+        self.smooth: float | None = None
+        return self.step
+
+    def step(self, step: int, progress: float, loss: float) -> None:
+        self.smooth = loss if self.smooth is None else 0.98 * self.smooth + 0.02 * loss
+        self.bar.update(self.task, completed=progress, step=step, loss=self.smooth)
+        if step % 200 == 0:
+            log.info("step %d (%.0f %%): loss %.4f", step, 100 * progress, self.smooth)
+
+    def __exit__(self, *exception: Any) -> None:
+        self.bar.stop()

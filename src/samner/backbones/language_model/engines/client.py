@@ -1,0 +1,204 @@
+"""Requests to a server that speaks OpenAI's API, many at a time, repeated where that may help."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from samner.backbones.language_model.engines.server import Server
+from samner.errors import ModelError
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+_CONNECT = 5.0
+"""Seconds until a connection that does not come about is given up."""
+
+T = TypeVar("T")
+
+
+class Request(NamedTuple):
+    """What is posted.
+
+    Args:
+        path: Below the server's URL.
+        body: As JSON values.
+    """
+
+    path: str
+    body: Mapping[str, Any]
+
+
+class Client:
+    """A server that was found at its URL.
+
+    Args:
+        server: Where it is.
+
+    Attributes:
+        models: Names of the models that it serves.
+        bases: Those among them that are no adapters.
+        is_vllm: Whether it is vLLM, which takes more than OpenAI's API has.
+
+    Raises:
+        ModelError: If it cannot be asked.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        listed = _run(self._list())
+        try:
+            self.models = [str(model["id"]) for model in listed["data"]]
+            self.bases = [str(model["id"]) for model in listed["data"] if not model.get("parent")]
+            self.is_vllm = any(model.get("owned_by") == "vllm" for model in listed["data"])
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ModelError(self._no_api()) from error
+
+    def load(self, name: str, folder: str) -> None:
+        """Let the server, which must be vLLM, load an adapter.
+
+        Args:
+            name: Under which it is to serve it.
+            folder: Where it is, as the server sees it.
+
+        Raises:
+            ModelError: If it does not.
+        """
+        import openai
+
+        try:
+            _run(self._post_alone(Request("/load_lora_adapter", {"lora_name": name, "lora_path": folder})))
+        except openai.NotFoundError as error:
+            if reason := _reason(error):
+                raise ModelError(f"{self.server.url}: cannot load {folder} ({reason})") from error
+            raise ModelError(
+                f"{self.server.url} serves no {name!r}, only {', '.join(self.models)}: start it with --lora-modules "
+                f"{name}=FOLDER, or so that it loads adapters itself (VLLM_ALLOW_RUNTIME_LORA_UPDATING=1), or say by "
+                "'names' what it is called there"
+            ) from error
+        except openai.APIStatusError as error:
+            raise ModelError(f"{self.server.url}: cannot load {folder} ({_reason(error) or error})") from error
+        self.models.append(name)
+
+    def unload(self, name: str) -> None:
+        """Let the server forget an adapter that it loaded.
+
+        Raises:
+            ModelError: If it does not.
+        """
+        import openai
+
+        try:
+            _run(self._post_alone(Request("/unload_lora_adapter", {"lora_name": name})))
+        except openai.APIStatusError as error:
+            raise ModelError(f"{self.server.url}: cannot unload {name!r} ({_reason(error) or error})") from error
+        self.models.remove(name)
+
+    def ask(self, requests: Iterable[Request], on_reply: Callable[[Request, dict[str, Any]], None]) -> None:
+        """Post requests, so many at a time as the server is to have.
+
+        Args:
+            requests: In whatever order they will be replied to.
+            on_reply: Called with each request and the reply to it, as soon as that is there.
+
+        Raises:
+            ModelError: If one is not replied to. What was replied to before has been handed over.
+        """
+        _run(self._ask(iter(requests), on_reply))
+
+    async def _ask(self, requests: Iterable[Request], on_reply: Callable[[Request, dict[str, Any]], None]) -> None:
+        async def work(client: AsyncOpenAI) -> None:
+            for request in requests:  # shared: each worker takes the next one
+                on_reply(request, await self._said(client, request))
+
+        try:
+            async with self._open() as client, asyncio.TaskGroup() as group:
+                for _ in range(self.server.concurrency):
+                    group.create_task(work(client))
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from failures.exceptions[0].__cause__
+
+    async def _said(self, client: AsyncOpenAI, request: Request) -> dict[str, Any]:
+        """The reply, or in one line why there is none."""
+        import openai
+
+        url, tried = self.server.url, self._tried()
+        try:
+            reply = (await _post(client, request)).json()
+        except openai.APITimeoutError as error:
+            raise ModelError(f"{url}: no answer within {self.server.timeout:g} s{tried}") from error
+        except openai.APIConnectionError as error:
+            raise ModelError(f"{url}: cannot be reached ({error.__cause__ or error}){tried}") from error
+        except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
+            raise ModelError(self._refused()) from error
+        except openai.NotFoundError as error:
+            raise ModelError(f"{url}: {_reason(error)}" if _reason(error) else self._no_api()) from error
+        except openai.APIStatusError as error:
+            again = tried if error.status_code == 429 or error.status_code >= 500 else ""
+            reason = _reason(error) or "it does not say why"
+            raise ModelError(f"{url}: error {error.status_code} ({reason}){again}") from error
+        except ValueError as error:
+            raise ModelError(self._no_api()) from error
+        if not isinstance(reply, dict):
+            raise ModelError(self._no_api())
+        return reply
+
+    async def _list(self) -> dict[str, Any]:
+        async with self._open(retries=min(2, self.server.retries)) as client:
+            return await self._said(client, Request("/models", {}))
+
+    async def _post_alone(self, request: Request) -> None:
+        async with self._open(retries=0) as client:
+            await _post(client, request)
+
+    def _open(self, retries: int | None = None) -> AsyncOpenAI:
+        try:
+            from openai import AsyncOpenAI, Timeout
+        except ImportError as error:
+            raise ModelError("asking a server needs the package openai: pip install 'samner[llm]'") from error
+        return AsyncOpenAI(
+            base_url=self.server.url,
+            api_key=os.environ.get(self.server.key) or "none",  # the client wants one, vLLM mostly does not
+            timeout=Timeout(self.server.timeout, connect=min(_CONNECT, self.server.timeout)),
+            max_retries=self.server.retries if retries is None else retries,
+        )
+
+    def _tried(self) -> str:
+        return f", tried {self.server.retries + 1} times" if self.server.retries else ""
+
+    def _refused(self) -> str:
+        key = self.server.key
+        if os.environ.get(key):
+            return f"{self.server.url}: refuses the API key in the environment variable {key}"
+        return f"{self.server.url}: wants an API key; put it into the environment variable {key}"
+
+    def _no_api(self) -> str:
+        return f"{self.server.url}: no OpenAI-compatible API answers there; its URL usually ends in /v1"
+
+
+async def _post(client: AsyncOpenAI, request: Request) -> Any:
+    from httpx2 import Response
+
+    if not request.body:
+        return await client.get(request.path, cast_to=Response)
+    return await client.post(request.path, cast_to=Response, body=request.body)
+
+
+def _reason(error: Any) -> str:
+    """What the server says of an error, in OpenAI's form; nothing if it says it in another."""
+    body = error.body
+    said = body.get("message") if isinstance(body, dict) else None
+    return " ".join(said.split()) if isinstance(said, str) else ""
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    """The result of asynchronous work, also where an event loop runs already, as it does in a notebook."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, work).result()

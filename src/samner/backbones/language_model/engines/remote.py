@@ -1,0 +1,165 @@
+"""Questions answered by a server that speaks OpenAI's API, as vLLM does."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from samner.backbones.language_model.engines.client import Client, Request
+from samner.backbones.language_model.engines.kept import KeptAnswers
+from samner.backbones.language_model.engines.questions import Generated, Question
+from samner.backbones.language_model.generation.answer_format import Constraint
+from samner.backbones.language_model.generation.prompt import Prompt
+from samner.backbones.language_model.training.examples import prompt_ids, render
+from samner.backbones.language_model.words import sound
+from samner.errors import ModelError
+
+
+class Served(NamedTuple):
+    """A model on a server.
+
+    Args:
+        name: What the server calls it.
+        identity: Equal for two models only if they answer alike.
+    """
+
+    name: str
+    identity: str
+
+
+class RemoteEngine:
+    """Greedy decoding by a server; an ``Engine``.
+
+    Args:
+        client: The server.
+        prompt: How a question is put.
+        tokenizer: Of the models.
+        max_new_tokens: Of an answer, at most.
+        names: The models to ask, by the names that questions have.
+    """
+
+    def __init__(
+        self, client: Client, prompt: Prompt, tokenizer: Any, max_new_tokens: int, names: Mapping[str, Served]
+    ) -> None:
+        self._client = client
+        self._prompt = prompt
+        self._tokenizer = tokenizer
+        self._max_new_tokens = max_new_tokens
+        self._names = names
+        self._kept = KeptAnswers(client.server.answers) if client.server.answers else None
+        default = "completions" if client.is_vllm or not tokenizer.chat_template else "chat"
+        self._chat = (client.server.api or default) == "chat"
+
+    def answer(self, questions: Sequence[Question]) -> list[Generated]:
+        """See ``Engine``."""
+        asked = [self._request(question) for question in questions]
+        digests = [
+            _digest(self._names[q.model].identity, request) for q, request in zip(questions, asked, strict=True)
+        ]
+        open_ones = dict(zip(digests, asked, strict=True))
+        answers: dict[str, Generated] = {}
+        for digest in list(open_ones) if self._kept else []:
+            kept = self._kept.get(digest) if self._kept else None
+            if kept is not None:
+                answers[digest] = kept
+                del open_ones[digest]
+        by_request = {id(request): digest for digest, request in open_ones.items()}
+
+        def take(request: Request, reply: dict[str, Any]) -> None:
+            digest = by_request[id(request)]
+            answers[digest] = self._read(reply)
+            if self._kept:
+                self._kept.add(digest, answers[digest])
+
+        if open_ones:
+            self._client.ask(open_ones.values(), take)
+        return [answers[digest] for digest in digests]
+
+    def _request(self, question: Question) -> Request:
+        body: dict[str, Any] = {
+            "model": self._names[question.model].name,
+            "max_tokens": self._max_new_tokens,
+            "temperature": 0,
+        }
+        if self._client.is_vllm:
+            body["repetition_penalty"] = 1.0  # a model may come with another one, which vLLM would take up
+        if question.constraint:
+            body |= self._structure(question.constraint)
+        if self._chat:
+            return Request(
+                "/chat/completions",
+                {**body, "messages": self._prompt.messages(sound(question.text)), "logprobs": True},
+            )
+        text = render(self._prompt, question.text, self._tokenizer)
+        read = prompt_ids(text, self._tokenizer) if self._client.is_vllm else sound(text)
+        return Request("/completions", {**body, "prompt": read, "logprobs": 1})
+
+    def _structure(self, constraint: Constraint) -> dict[str, Any]:
+        if not self._client.is_vllm:
+            # OpenAI promises to keep to a schema only if it is of an object
+            schema = {"name": "answer", "schema": constraint.schema(), "strict": constraint.format == "object"}
+            return {"response_format": {"type": "json_schema", "json_schema": schema}}
+        if self._client.server.structure == "schema":
+            return {"structured_outputs": {"json": constraint.schema()}}
+        return {"structured_outputs": {"grammar": constraint.lark()}}
+
+    def _read(self, reply: Mapping[str, Any]) -> Generated:
+        try:
+            choice = reply["choices"][0]
+            told = choice.get("logprobs") or {}
+            if self._chat:
+                text = choice["message"].get("content") or ""
+                tokens = [(item["token"], item["logprob"]) for item in told.get("content") or ()]
+            else:
+                text = choice["text"]
+                tokens = list(zip(told.get("tokens") or (), told.get("token_logprobs") or (), strict=True))
+            return generated(text, tokens)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            raise ModelError(f"{self._client.server.url}: its answer is not in the form of OpenAI's API") from error
+
+
+def _digest(identity: str, request: Request) -> str:
+    """Of what decides an answer, which the name that a server happens to have for the model does not."""
+    body = {key: value for key, value in request.body.items() if key != "model"}
+    return hashlib.sha256(json.dumps([identity, request.path, body], sort_keys=True).encode()).hexdigest()
+
+
+def generated(text: str, tokens: Sequence[tuple[str, float | None]]) -> Generated:
+    """An answer with the log-probabilities that a server told, each where its token stands in the text.
+
+    Servers differ in how they write tokens. One that is part of a character may be blank or hold a replacement
+    character: it adds nothing, and the last of them adds what the next token leaves over. One may lack the blank that
+    it begins with, and the last may be the one that ends the answer. Where even so tokens are not found in the text,
+    the whole answer counts as one token of average probability.
+
+    Args:
+        text: The answer.
+        tokens: Text and log-probability of each token; none if they were not told.
+    """
+    logprobs = [logprob for _, logprob in tokens if logprob is not None]
+    if not tokens or len(logprobs) < len(tokens):
+        return Generated(text, (), ())
+    pieces: list[str] = []
+    place, partial = 0, False  # partial: the tokens just before are parts of a character
+    for token, _ in tokens:
+        if not token or "\N{REPLACEMENT CHARACTER}" in token:
+            pieces.append("")
+            partial = True
+            continue
+        at = text.find(token, place)
+        gap = text[place:at] if at >= 0 else ""
+        if at < 0 or (gap and not partial and not gap.isspace()):
+            break
+        if partial:
+            pieces[-1], gap = gap, ""
+        pieces.append(gap + token)
+        place, partial = at + len(token), False
+    if partial and place < len(text):
+        pieces[-1], place = text[place:], len(text)
+    if place < len(text) or len(pieces) < len(tokens) - 1:
+        return Generated(text, (text,), (sum(logprobs) / len(logprobs),))
+    while pieces and not pieces[-1]:
+        pieces.pop()
+    return Generated(text, tuple(pieces), tuple(logprobs[: len(pieces)]))

@@ -1,0 +1,93 @@
+"""From texts to entities by way of questions and answers, whoever answers."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+
+from samner.backbones.language_model.engines.questions import Engine, Generated, Question
+from samner.backbones.language_model.generation.alignment import align
+from samner.backbones.language_model.generation.answer import parse
+from samner.backbones.language_model.generation.answer_format import Constraint
+from samner.backbones.language_model.generation.prompt import Prompt
+from samner.backbones.language_model.words import sound
+from samner.entities import Entity, EntityType
+
+
+def ask(
+    engine: Engine,
+    prompt: Prompt,
+    texts: Sequence[str],
+    types: Sequence[EntityType],
+    models: Sequence[str],
+    threshold: float,
+    *,
+    constrained: bool,
+    statistics: Mapping[str, Counter[str]],
+) -> dict[str, list[list[Entity]]]:
+    """Ask several models for the entities of texts; see ``Backbone.predict``.
+
+    Every occurrence of a string that a model names is an entity. Its score is how likely the model found the string:
+    the geometric mean of the probabilities of the tokens that wrote it.
+
+    Args:
+        engine: Who answers.
+        prompt: How they are asked.
+        texts: Each short enough for the engine's models.
+        types: The entity types to look for.
+        models: Whom to ask.
+        threshold: Entities of lower score are left out.
+        constrained: Whether answers are bound to be valid JSON with strings of the text.
+        statistics: By model, what ``Backbone.statistics`` describes; counted on.
+
+    Returns:
+        Per model and text, all entities; they may overlap.
+    """
+    questions, places = [], []
+    asked: list[EntityType | None] = list(types) if prompt.per_type else [None]
+    for i, text in enumerate(map(sound, texts)):
+        for question, entity_type in zip(prompt.questions(text, types), asked, strict=True):
+            wanted = types if entity_type is None else [entity_type]
+            constraint = Constraint.of(prompt.format, wanted, text) if constrained else None
+            questions += [Question(model, question, constraint) for model in models]
+            places += [(model, i, entity_type) for model in models]
+    found: dict[str, list[dict[tuple[int, int, str], Entity]]] = {model: [{} for _ in texts] for model in models}
+    for (model, i, entity_type), generated in zip(places, engine.answer(questions), strict=True):
+        for entity in _entities(generated, prompt, sound(texts[i]), types, entity_type, statistics[model]):
+            known = found[model][i].get(entity.key)
+            if entity.score >= threshold and (known is None or known.score < entity.score):
+                found[model][i][entity.key] = entity
+    return {model: [list(entities.values()) for entities in found[model]] for model in models}
+
+
+def _entities(
+    generated: Generated,
+    prompt: Prompt,
+    text: str,
+    types: Sequence[EntityType],
+    asked: EntityType | None,
+    counts: Counter[str],
+) -> list[Entity]:
+    answer = parse(generated.text, prompt.format, types, asked)
+    aligned, missing = align(text, answer.mentions)
+    counts.update({"answers": 1, answer.status: 1, "entities": len(aligned), "not_found": len(missing)})
+    counts["normalised"] += sum(found.how == "normalised" for found in aligned)
+    return [
+        Entity(a.start, a.end, a.mention.label, confidence(generated, a.mention.span), aligned=a.how) for a in aligned
+    ]
+
+
+def confidence(generated: Generated, span: tuple[int, int]) -> float:
+    """The geometric mean of the probabilities of the tokens that wrote characters ``span`` of an answer.
+
+    1 if the engine told no probabilities.
+    """
+    ends = list(accumulate(map(len, generated.token_texts)))
+    first = bisect_right(ends, span[0])
+    while first and not generated.token_texts[first - 1]:
+        first -= 1  # a token that adds nothing by itself belongs to the character that the next ones complete
+    logprobs = generated.logprobs[first : bisect_left(ends, span[1]) + 1]
+    return math.exp(sum(logprobs) / len(logprobs)) if logprobs else 1.0

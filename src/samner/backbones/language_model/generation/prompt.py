@@ -1,0 +1,139 @@
+"""Prompts: how a language model is asked for entities, and how it is to answer. Templates are YAML files, not code."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from samner.entities import EntityType
+from samner.errors import SamnerError
+from samner.settings import read_yaml
+
+FORMATS = ("object", "pairs", "list")
+"""How answers may look: ``{"person": ["Ada"], "date": []}``, ``[["Ada", "person"]]``, or, by type, ``["Ada"]``."""
+
+_SHIPPED = Path(__file__).parent / "prompts"
+_PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A template of questions to a language model.
+
+    Args:
+        name: Letters, digits, ``.``, ``-`` and ``_``.
+        version: Counted from 1; raised whenever a change may change an answer.
+        description: One line, for people.
+        format: Of the answer, one of ``FORMATS``. With ``"list"`` each type is asked for by a question of its own.
+        system: What a model is told before the first question; may be blank.
+        question: The user's turn. Holds once ``{types}`` (with ``"list"``: ``{type}``) and after it once ``{text}``,
+            so that questions for the same types share a beginning. Other braces stand for themselves.
+
+    Raises:
+        SamnerError: If one of these is not as described.
+    """
+
+    name: str
+    version: int
+    description: str
+    format: str
+    system: str
+    question: str
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name != "version" and not isinstance(value, str):
+                raise SamnerError(f"{field.name} must be text, not {value!r}")
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name):
+            raise SamnerError(f"name may hold letters, digits, '.', '-' and '_', not {self.name!r}")
+        # bool is a subclass of int, but true is no number
+        if type(self.version) is not int or self.version < 1:
+            raise SamnerError(f"version must be a whole number of at least 1, not {self.version!r}")
+        if self.format not in FORMATS:
+            raise SamnerError(f"format must be one of {', '.join(FORMATS)}, not {self.format!r}")
+        wanted = ["type" if self.per_type else "types", "text"]
+        if _PLACEHOLDER.findall(self.question) != wanted:
+            raise SamnerError(f"question must hold {{{wanted[0]}}} once, then {{text}} once, and no other {{...}}")
+        if found := _PLACEHOLDER.search(self.system):
+            raise SamnerError(f"system must hold no {found[0]}; placeholders belong in question")
+
+    @property
+    def per_type(self) -> bool:
+        """Whether each type is asked for by a question of its own."""
+        return self.format == "list"
+
+    def questions(self, text: str, types: Sequence[EntityType]) -> list[str]:
+        """The user's turn: one question for all types, or one per type in the order of the types."""
+        if self.per_type:
+            return [self._fill(type=_in_a_sentence(entity_type), text=text) for entity_type in types]
+        return [self._fill(types="\n".join(f"- {entity_type.prompt}" for entity_type in types), text=text)]
+
+    def plain(self, question: str) -> str:
+        """What a model without a chat template reads; its answer follows in a new line."""
+        return "\n".join(part for part in (self.system.strip(), question) if part) + "\n"
+
+    def messages(self, question: str) -> list[dict[str, str]]:
+        """The turns for a chat template; a blank system turn is left out."""
+        turns = [("system", self.system.strip()), ("user", question)]
+        return [{"role": role, "content": content} for role, content in turns if content]
+
+    def answer(self, mentions: Sequence[tuple[str, str]], types: Sequence[EntityType]) -> list[str]:
+        """The right answers, one per question.
+
+        Args:
+            mentions: String and label of each entity in the order of the text. Repeats are answered once; labels that
+                are not asked for are left out.
+            types: Asked for, in that order.
+        """
+        unique = list(dict.fromkeys(mentions))
+        strings = {t.name: [string for string, label in unique if label == t.name] for t in types}
+        values: list[Any]
+        if self.format == "object":
+            values = [strings]
+        elif self.format == "pairs":
+            values = [[[string, label] for string, label in unique if label in strings]]
+        else:
+            values = list(strings.values())
+        return [json.dumps(value, ensure_ascii=False) for value in values]
+
+    def _fill(self, **values: str) -> str:
+        # in one pass, so that braces in a text or a type are not taken for placeholders
+        return _PLACEHOLDER.sub(lambda found: values[found[1]], self.question.strip())
+
+
+def _in_a_sentence(entity_type: EntityType) -> str:
+    return f"{entity_type.name} ({entity_type.description})" if entity_type.description else entity_type.name
+
+
+def prompt_names() -> list[str]:
+    """Names of the prompts that ship with samner."""
+    return sorted(path.stem for path in _SHIPPED.glob("*.yaml"))
+
+
+def load_prompt(reference: str | Path) -> Prompt:
+    """A prompt that ships with samner, by name, or one from a YAML file.
+
+    Raises:
+        SamnerError: If there is no such name or file, or the file does not hold a prompt.
+    """
+    if reference in prompt_names():
+        path = _SHIPPED / f"{reference}.yaml"
+    else:
+        path = Path(reference)
+        if not path.is_file():
+            raise SamnerError(f"no prompt {str(reference)!r}; give a YAML file, or one of {', '.join(prompt_names())}")
+    values = read_yaml(path).values
+    names = [field.name for field in fields(Prompt)]
+    if unknown := [key for key in values if key not in names]:
+        raise SamnerError(f"{path}: unknown key {unknown[0]!r}; known are {', '.join(names)}")
+    if missing := [name for name in names if name not in values]:
+        raise SamnerError(f"{path}: {missing[0]} is missing")
+    try:
+        return Prompt(**values)
+    except SamnerError as error:
+        raise SamnerError(f"{path}: {error}") from error

@@ -1,0 +1,170 @@
+"""Everything that comes before a training, on a tiny random model of the same architecture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from samner.backbones.base import TrainingData, TrainingSet
+from samner.backbones.language_model.generation.prompt import Prompt
+from samner.backbones.language_model.training import size
+from samner.backbones.language_model.training.examples import SftExample, in_windows, sft_examples
+from samner.backbones.language_model.training.packing import packs_exactly
+from samner.backbones.language_model.training.recipe import Recipe
+from samner.backbones.language_model.training.rows import Plan, make_plan
+from samner.backbones.language_model.training.trainer import processes, put_adapter
+from samner.entities import Entity, EntityType, Example
+from samner.errors import ModelError, SamnerError
+
+_TINY = {
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+}
+_STAND_IN_TOKENS = 4096
+
+SAMPLE = TrainingData(
+    [
+        TrainingSet(
+            "sample",
+            [
+                Example(
+                    "Ada Moreno moved from Lisbon to Basel in March 2021.",
+                    (
+                        Entity(0, 10, "person"),
+                        Entity(22, 28, "city"),
+                        Entity(32, 37, "city"),
+                        Entity(41, 51, "date"),
+                    ),
+                ),
+                Example("Nothing was decided."),
+            ],
+            (EntityType("person"), EntityType("city"), EntityType("date")),
+        )
+    ]
+)
+"""For a dry run without data."""
+
+
+@dataclass(frozen=True, slots=True)
+class DryRun:
+    """What a training would be.
+
+    Args:
+        architecture: ``model_type`` of the model.
+        model_parameters: Of the model in full size.
+        adapter_parameters: Of the adapter on it.
+        estimate: What the paper's 18 * H * r * L gives for the adapter.
+        example: The first question and answer.
+        plan: Of the training, as on a GPU.
+        own_tokenizer: Whether tokens are the model's own, and not those of a stand-in.
+    """
+
+    architecture: str
+    model_parameters: int
+    adapter_parameters: int
+    estimate: int
+    example: SftExample
+    plan: Plan
+    own_tokenizer: bool
+
+
+def dry_run(
+    model: str,
+    prompt: Prompt,
+    data: TrainingData,
+    recipe: Recipe,
+    *,
+    architecture: Mapping[str, Any] | None = None,
+    max_tokens: int = 512,
+) -> DryRun:
+    """Build configuration, questions, answers and adapter, and read one row with it; nothing is trained.
+
+    Args:
+        model: Folder or hub id; only its configuration and tokenizer are loaded, the latter if it is on this machine.
+        prompt: How it is asked.
+        data: Labelled texts.
+        recipe: Settings.
+        architecture: The model's configuration, ``model_type`` among it, so that nothing is loaded at all.
+        max_tokens: Longer texts are cut into windows.
+
+    Raises:
+        ModelError: If the configuration cannot be read or is of no causal language model.
+        SamnerError: If a setting or the data will not do.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        config = AutoConfig.for_model(**architecture) if architecture else AutoConfig.from_pretrained(model)
+        with torch.device("meta"):
+            full = AutoModelForCausalLM.from_config(config)
+        tokenizer, own = _tokenizer(model, data, prompt)
+        small = AutoModelForCausalLM.from_config(_shrunk(config, len(tokenizer))).eval().requires_grad_(False)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        line = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ModelError(f"{model}: not the configuration of a causal language model ({line})") from error
+    data = in_windows(data, tokenizer, max_tokens)
+    if recipe.packing == "auto" and packs_exactly(small):
+        recipe = replace(recipe, packing="on")
+    plan = make_plan(small, tokenizer, prompt, data, recipe, processes=processes())
+    adapted = put_adapter(small, recipe)
+    row = {key: torch.tensor([plan.train[0][key][: recipe.max_length]]) for key in ("input_ids", "labels")}
+    with torch.no_grad():
+        loss = float(adapted(**row).loss)
+    if loss != loss:
+        raise SamnerError(f"{model}: a tiny model of its architecture gives no loss on the first row")
+    return DryRun(
+        architecture=config.model_type,
+        model_parameters=sum(p.numel() for p in full.parameters()),
+        adapter_parameters=size.lora_parameters(full, recipe.rank),
+        estimate=size.paper_estimate(config, recipe.rank),
+        example=sft_examples(data, prompt, tokenizer, recipe, passes=1)[0],
+        plan=plan,
+        own_tokenizer=own,
+    )
+
+
+def _shrunk(config: Any, vocabulary: int) -> Any:
+    """A configuration of the same architecture, tiny; what is a list with an entry for each layer is left out."""
+    from transformers import AutoConfig
+
+    values = {k: v for k, v in config.to_dict().items() if k not in ("layer_types", "architectures", "dtype")}
+    tiny = {k: v for k, v in _TINY.items() if k != "head_dim" or values.get(k)}
+    if values.get("num_key_value_heads") == values.get("num_attention_heads"):
+        tiny["num_key_value_heads"] = tiny["num_attention_heads"]
+    special = dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id"), 0)
+    return AutoConfig.for_model(**{**values, **tiny, **special, "vocab_size": vocabulary})
+
+
+def _tokenizer(model: str, data: TrainingData, prompt: Prompt) -> tuple[Any, bool]:
+    """The model's tokenizer if it is on this machine, else byte-level BPE made from the data; and which it is."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(model, local_files_only=True), True
+    except (OSError, ValueError):
+        return _stand_in(data, prompt), False
+
+
+def _stand_in(data: TrainingData, prompt: Prompt) -> Any:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=_STAND_IN_TOKENS,
+        special_tokens=["<|end|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    texts = [prompt.plain(q) for s in data.train for e in s.examples for q in prompt.questions(e.text, s.types)]
+    tokenizer.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|end|>", pad_token="<|end|>")

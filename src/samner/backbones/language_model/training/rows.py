@@ -1,0 +1,127 @@
+"""From labelled texts to the rows that a causal language model is trained on, and how many steps that makes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from samner.backbones.base import TrainingData
+from samner.backbones.language_model.generation.prompt import Prompt
+from samner.backbones.language_model.training.examples import SftExample, dev_examples, encode, sft_examples
+from samner.backbones.language_model.training.packing import packs_exactly
+from samner.backbones.language_model.training.recipe import Recipe
+from samner.errors import SamnerError
+
+_Row = dict[str, list[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one process does.
+
+    Args:
+        train: Rows with ``input_ids`` and ``labels``; packed ones also with ``seq_lengths``.
+        dev: Rows of the dev splits, never packed.
+        packed: Whether several questions share a row.
+        rows: Rows that a device holds at a time.
+        accumulate: How often it does before an optimiser step.
+        steps: Optimiser steps.
+        examples: Questions learnt from, over all passes.
+        left_out: Questions that were too long.
+        tokens: Of all questions and answers.
+    """
+
+    train: Sequence[_Row]
+    dev: Sequence[_Row]
+    packed: bool
+    rows: int
+    accumulate: int
+    steps: int
+    examples: int
+    left_out: int
+    tokens: int
+
+    def describe(self) -> str:
+        """One line for people."""
+        how = f"packed in rows: {len(self.train):,}" if self.packed else "not packed"
+        out = f", too long and left out: {self.left_out:,}" if self.left_out else ""
+        return f"optimiser steps: {self.steps:,}; questions: {self.examples:,} ({self.tokens:,} tokens, {how}{out})"
+
+
+def make_plan(
+    model: Any, tokenizer: Any, prompt: Prompt, data: TrainingData, recipe: Recipe, *, processes: int = 1
+) -> Plan:
+    """Draw, tokenise and maybe pack the examples.
+
+    Raises:
+        SamnerError: If no question fits into ``recipe.max_length``, or the model cannot be trained on packed rows and
+            the recipe asks for it.
+    """
+    encoded = _encoded(sft_examples(data, prompt, tokenizer, recipe, passes=_passes(data, recipe)), tokenizer)
+    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    longest = min(recipe.max_length, context or recipe.max_length)
+    train = [row for row in encoded if len(row["input_ids"]) <= longest]
+    if not train:
+        shortest = min((len(row["input_ids"]) for row in encoded), default=0)
+        raise SamnerError(
+            f"max_length={longest}: no question with its answer is that short; the shortest has {shortest} tokens"
+        )
+    tokens = sum(len(row["input_ids"]) for row in train)
+    packed = _packs(model, recipe)
+    mean = tokens / len(train)
+    share = mean / recipe.max_length if packed else 1.0  # of a row that a question fills, about
+    rows = max(1, min(round(recipe.micro_batch * share), math.ceil(recipe.batch * share / processes)))
+    accumulate = max(1, round(recipe.batch * share / (rows * processes)))
+    made = _pack(train, recipe.max_length) if packed else train
+    dev = _encoded(dev_examples(data, prompt, tokenizer, recipe), tokenizer)
+    return Plan(
+        train=made,
+        dev=[row for row in dev if len(row["input_ids"]) <= longest],
+        packed=packed,
+        rows=rows,
+        accumulate=accumulate,
+        steps=recipe.steps or math.ceil(len(made) / (rows * accumulate * processes)),
+        examples=len(train),
+        left_out=len(encoded) - len(train),
+        tokens=tokens,
+    )
+
+
+def _passes(data: TrainingData, recipe: Recipe) -> float:
+    """How many passes are needed at most: as many questions as the steps take, one a text."""
+    if recipe.steps is None:
+        return recipe.epochs
+    return math.ceil(recipe.steps * recipe.batch / max(1, sum(len(s.examples) for s in data.train)))
+
+
+def _encoded(examples: Sequence[SftExample], tokenizer: Any) -> list[_Row]:
+    return [encode(example, tokenizer) for example in examples]
+
+
+def _packs(model: Any, recipe: Recipe) -> bool:
+    if recipe.packing == "off" or (recipe.packing == "auto" and model.device.type != "cuda"):
+        return False  # without flash attention a packed row costs the square of its length
+    exact = packs_exactly(model)
+    if not exact and recipe.packing == "on":
+        raise SamnerError(
+            f"packing=on: {type(model).__name__} lets questions in one row see each other; use packing=off"
+        )
+    return exact
+
+
+def _pack(rows: Sequence[_Row], length: int) -> list[_Row]:
+    """Rows of at most ``length`` tokens by best-fit decreasing, in trl's way."""
+    import datasets
+    from trl import pack_dataset
+
+    shown = datasets.utils.logging.is_progress_bar_enabled()
+    datasets.disable_progress_bars()
+    try:
+        packed = pack_dataset(datasets.Dataset.from_list(list(rows)), length, "bfd")
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
+    made: list[_Row] = packed.to_list()
+    return made

@@ -1,0 +1,217 @@
+"""A training run as it lies on disk, its clock, and how it is interrupted.
+
+Checkpoints are transformers' own: the adapter in safetensors, the trainer's state in JSON, and the states of
+optimiser, schedule and random generators as files of PyTorch. The latter are read only on resuming, by transformers
+with ``weights_only=True``: that makes tensors and plain values and runs no code. ``training_args.bin`` is never read.
+None of it leaves the run folder: an expert holds safetensors and JSON.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from transformers import TrainerCallback
+
+from samner.backbones.base import TrainingData
+from samner.backbones.language_model.generation.prompt import Prompt
+from samner.backbones.language_model.training.recipe import Recipe
+from samner.errors import ModelError, SamnerError
+from samner.files import inside, read_json, write_json
+from samner.lora import WEIGHTS_FILE
+
+log = logging.getLogger(__name__)
+
+RECORD = "run.json"
+_CHECKPOINT_SECONDS = 600.0
+
+
+def identity(data: TrainingData, recipe: Recipe, prompt: Prompt, base: str) -> str:
+    """Digest of what decides a run, apart from its time box."""
+    settings = {k: v for k, v in asdict(recipe).items() if k != "max_minutes"}
+    sizes = [(s.name, len(s.examples), [t.prompt for t in s.types]) for s in [*data.train, *data.dev]]
+    return hashlib.sha256(json.dumps([settings, sizes, asdict(prompt), base]).encode()).hexdigest()
+
+
+class Record:
+    """``run.json``: what the run is of, its last whole checkpoint, the seconds used, and in the end its outcome.
+
+    Args:
+        folder: Of the run.
+        identity: Of the run.
+        resume: Whether to read what is there.
+
+    Raises:
+        SamnerError: If what is there is of another run.
+        ModelError: If it cannot be read.
+    """
+
+    def __init__(self, folder: Path, identity: str, *, resume: bool) -> None:
+        self.folder = folder
+        self.seconds = 0.0
+        self.outcome: dict[str, Any] | None = None
+        self._identity = identity
+        self._checkpoint: str | None = None
+        path = folder / RECORD
+        if not (resume and path.is_file()):
+            return
+        stored = read_json(path)
+        if stored.get("identity") != identity:
+            raise SamnerError(f"{path}: belongs to a run with other data or settings; remove it or use another folder")
+        try:
+            self.seconds = float(stored["seconds"])
+            self.outcome = stored["outcome"]
+            self._checkpoint = stored["checkpoint"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(f"{path}: not the record of a run ({error}); remove {folder} to start again") from error
+
+    def checkpoint(self) -> str | None:
+        """The folder to resume from.
+
+        Raises:
+            ModelError: If it is not there, or its adapter is not in safetensors.
+        """
+        if self._checkpoint is None:
+            return None
+        folder = inside(self.folder, self._checkpoint)
+        if not (folder / WEIGHTS_FILE).is_file():
+            raise ModelError(f"{folder}: holds no {WEIGHTS_FILE}; remove {self.folder} to start again")
+        return str(folder)
+
+    def save(self, checkpoint: str, seconds: float) -> None:
+        """Note a checkpoint, once it is whole."""
+        self._checkpoint, self.seconds = checkpoint, seconds
+        self._write()
+
+    def finish(self, outcome: Mapping[str, Any]) -> None:
+        """Note the outcome: the adapter is in the folder now."""
+        self.outcome = dict(outcome)
+        self._write()
+
+    def _write(self) -> None:
+        if _first():
+            write_json(
+                self.folder / RECORD,
+                {
+                    "identity": self._identity,
+                    "checkpoint": self._checkpoint,
+                    "seconds": self.seconds,
+                    "outcome": self.outcome,
+                },
+            )
+
+
+class Clock(TrainerCallback):  # type: ignore[misc]
+    """Ends a run when its time is up, on an interrupt, or when the loss is not finite, and says how it goes.
+
+    Several processes decide together: all go by the longest time and by the first interrupt.
+
+    Attributes:
+        seconds: Used so far, over all parts of the run.
+        over: Whether the time box ended it.
+        judge: Gives a dev F1, for evaluations to count; none if the loss is what counts.
+    """
+
+    def __init__(self, recipe: Recipe, record: Record) -> None:
+        self.seconds = record.seconds
+        self.over = False
+        self.judge: Callable[[], float] | None = None
+        self._recipe = recipe
+        self._record = record
+        self._interrupted = False
+        self._before = self._saved = record.seconds
+        self._started = time.monotonic()
+
+    def say(self, message: str) -> None:
+        """Log a line, once for all processes."""
+        if _first():
+            log.info("%s", message)
+
+    def rate(self, step: int, steps: int) -> float:
+        """The learning rate's share of its peak: it rises, then falls, by steps or by time if that is ahead."""
+        progress = (step + 1) / (steps + 1)
+        if self._recipe.max_minutes is not None:
+            progress = max(progress, min(1.0, self.seconds / (60 * self._recipe.max_minutes)))
+        return min(progress / max(self._recipe.warmup, 1e-9), (1 - progress) / (1 - self._recipe.warmup), 1.0)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """While this lasts, Ctrl-C ends the run after the step it is in, with a checkpoint; twice ends it at once.
+
+        Raises:
+            KeyboardInterrupt: In the end, if there was one.
+        """
+
+        def interrupt(number: int, frame: FrameType | None) -> None:
+            if self._interrupted:
+                raise KeyboardInterrupt
+            self._interrupted = True
+
+        self._started = time.monotonic()
+        ours = threading.current_thread() is threading.main_thread()
+        previous = signal.signal(signal.SIGINT, interrupt) if ours else None
+        try:
+            yield
+        finally:
+            if ours:
+                signal.signal(signal.SIGINT, previous)
+        if self._interrupted:
+            raise KeyboardInterrupt
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        seconds = self._before + time.monotonic() - self._started
+        self.seconds, interrupted = _longest([seconds, float(self._interrupted)], args.device)
+        self._interrupted = bool(interrupted)
+        limit = self._recipe.max_minutes
+        self.over = limit is not None and self.seconds >= 60 * limit
+        if self._interrupted or self.over:
+            control.should_training_stop = control.should_save = True
+            control.should_evaluate = self.over and not self._interrupted and args.eval_strategy != "no"
+        elif self.seconds - self._saved >= _CHECKPOINT_SECONDS:
+            control.should_save = True
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._saved = self.seconds
+        self._record.save(f"checkpoint-{state.global_step}", self.seconds)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, float] | None = None, **_: Any) -> None:
+        logs = logs or {}
+        if "loss" in logs:
+            if not math.isfinite(logs["loss"]):
+                raise SamnerError(f"the loss is {logs['loss']} at step {state.global_step}: lower the learning rate")
+            self.say(f"step {state.global_step} of {state.max_steps}: loss {logs['loss']:.4f}")
+        if "eval_loss" in logs:
+            self.say(f"step {state.global_step}: dev loss {logs['eval_loss']:.4f}")
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **_: Any) -> None:
+        if self.judge is not None:  # early stopping, which comes after this, and the trainer see what is added
+            metrics["eval_f1"] = self.judge()
+            state.log_history.append({"step": state.global_step, "eval_f1": metrics["eval_f1"]})
+            self.say(f"step {state.global_step}: dev F1 {metrics['eval_f1']:.4f}")
+
+
+def _first() -> bool:
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _longest(values: list[float], device: torch.device) -> list[float]:
+    """The largest of each value over all processes."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return values
+    shared = torch.tensor(values, device=device, dtype=torch.float64)
+    torch.distributed.all_reduce(shared, op=torch.distributed.ReduceOp.MAX)
+    result: list[float] = shared.tolist()
+    return result

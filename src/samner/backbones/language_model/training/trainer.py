@@ -1,0 +1,332 @@
+"""Training of experts of the causal-LM family, through trl's SFTTrainer and PEFT."""
+
+from __future__ import annotations
+
+import math
+import os
+import pickle
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from samner.backbones.base import TrainingData
+from samner.backbones.language_model.generation.prompt import Prompt
+from samner.backbones.language_model.training import size
+from samner.backbones.language_model.training.dev_score import EntityCounts, count_entities
+from samner.backbones.language_model.training.examples import in_windows
+from samner.backbones.language_model.training.recipe import Recipe
+from samner.backbones.language_model.training.rows import Plan, make_plan
+from samner.backbones.language_model.training.run import Clock, Record, identity
+from samner.errors import ModelError, SamnerError
+from samner.lora import CONFIG_FILE, WEIGHTS_FILE
+
+try:
+    from datasets import Dataset
+    from peft import LoraConfig, get_peft_model
+    from transformers import EarlyStoppingCallback, PrinterCallback, set_seed
+    from trl import SFTConfig, SFTTrainer
+except ImportError as error:
+    raise SamnerError(f"training a language model needs more packages: pip install 'samner[llm]' ({error})") from error
+
+if TYPE_CHECKING:
+    from samner.backbones.language_model.backbone import CausalBackbone
+
+_RESULT = "adapter"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run did.
+
+    Args:
+        steps: Optimiser steps taken.
+        seconds: Used, over all parts of an interrupted run.
+        best_score: Best dev F1; none if that was not judged.
+        best_loss: Best dev loss; likewise.
+        best_step: When that was; the adapter is of this step.
+        history: Every evaluation.
+        stopped_early: Whether it ended for want of improvement.
+        examples: Questions learnt from, over all passes.
+        left_out: Questions that were too long.
+        packed: Whether several questions shared a row.
+        parameters: Size of the adapter.
+        estimate: What the paper's 18 * H * r * L gives for it.
+    """
+
+    steps: int
+    seconds: float
+    best_score: float | None
+    best_loss: float | None
+    best_step: int
+    history: list[dict[str, float]]
+    stopped_early: bool
+    examples: int
+    left_out: int
+    packed: bool
+    parameters: int
+    estimate: int
+
+
+def train_expert(
+    backbone: CausalBackbone,
+    data: TrainingData,
+    recipe: Recipe,
+    out: Path,
+    *,
+    run: Path | None = None,
+    resume: bool = False,
+) -> Outcome:
+    """Train a LoRA adapter on all linear layers of the model and save it as a PEFT folder.
+
+    A base that is held in 4 bits stays so (QLoRA). Under ``accelerate launch`` or ``torchrun`` the processes share the
+    work and ``run``, and each writes the same adapter to its own ``out``. The backbone is as it was before when this
+    returns.
+
+    Raises:
+        SamnerError: If a setting will not do here, no text fits, or the loss is not finite.
+        ModelError: If the checkpoint in ``run`` cannot be read or is of another run.
+    """
+    return train_adapter(
+        backbone.model,
+        backbone.tokenizer,
+        backbone.prompt,
+        in_windows(data, backbone.tokenizer, backbone.max_tokens),
+        recipe,
+        out,
+        base=backbone.fingerprint,
+        run=run,
+        resume=resume,
+    )
+
+
+def train_adapter(
+    model: Any,
+    tokenizer: Any,
+    prompt: Prompt,
+    data: TrainingData,
+    recipe: Recipe,
+    out: Path,
+    *,
+    base: str = "",
+    run: Path | None = None,
+    resume: bool = False,
+) -> Outcome:
+    """What ``train_expert`` does, on a bare model.
+
+    Args:
+        model: A causal language model of transformers; may be quantised.
+        tokenizer: Its tokenizer.
+        prompt: How it is asked.
+        data: Texts short enough for it.
+        recipe: Settings.
+        out: Folder for the adapter's files.
+        base: Fingerprint of the model.
+        run: Folder for checkpoints; several processes need one, the same.
+        resume: Go on from the checkpoint in ``run``, if there is one.
+    """
+    if run is None and processes() > 1:
+        raise SamnerError("several processes can only train one expert with a run folder that they share")
+    with tempfile.TemporaryDirectory(prefix="samner-") as scratch:
+        folder = run or Path(scratch)
+        record = Record(folder, identity(data, recipe, prompt, base), resume=resume)
+        if record.outcome is None:
+            record.finish(asdict(_fit(model, tokenizer, prompt, data, recipe, folder, record)))
+        out.mkdir(parents=True, exist_ok=True)
+        for name in (CONFIG_FILE, WEIGHTS_FILE):
+            shutil.copyfile(folder / _RESULT / name, out / name)
+        _wait()  # for who copies last: the folder may be removed now
+        return Outcome(**(record.outcome or {}))
+
+
+def processes() -> int:
+    """How many processes share the work, as ``accelerate launch`` and ``torchrun`` tell each."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def _wait() -> None:
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.barrier()
+
+
+def put_adapter(model: Any, recipe: Recipe) -> Any:
+    """The model with a new LoRA adapter on all linear layers but the output layer."""
+    set_seed(recipe.seed)
+    config = LoraConfig(
+        r=recipe.rank,
+        lora_alpha=recipe.alpha,
+        lora_dropout=recipe.dropout,
+        target_modules=sorted({name.rsplit(".", 1)[-1] for name in size.linear_layers(model)}),
+        bias="none",
+        task_type="CAUSAL_LM",
+    )
+    adapted = get_peft_model(model, config)
+    reference = str(model.name_or_path)
+    if Path(reference).exists():  # a folder's place on this machine is nobody else's business
+        config.base_model_name_or_path = Path(reference).name
+    return adapted
+
+
+def _fit(
+    model: Any, tokenizer: Any, prompt: Prompt, data: TrainingData, recipe: Recipe, folder: Path, record: Record
+) -> Outcome:
+    plan = make_plan(model, tokenizer, prompt, data, recipe, processes=processes())
+    clock = Clock(recipe, record)
+    with _trainer(model, tokenizer, plan, recipe, folder, clock) as trainer:
+        if recipe.metric == "f1":
+            clock.judge = lambda: _dev_f1(trainer.model, tokenizer, prompt, data, recipe)
+        parameters = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
+        estimate = size.paper_estimate(model.config, recipe.rank)
+        clock.say(f"{size.describe(parameters, estimate)}; {plan.describe()}")
+        checkpoint = record.checkpoint()
+        try:
+            with clock.running():
+                trainer.train(resume_from_checkpoint=checkpoint)
+        except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
+            damaged = not isinstance(error, RuntimeError) or "PytorchStreamReader" in str(error)
+            if checkpoint is None or not damaged:
+                raise
+            raise ModelError(
+                f"{checkpoint}: cannot be read ({_line(error)}); remove {folder} to start again"
+            ) from error
+        if trainer.is_world_process_zero():
+            trainer.model.save_pretrained(str(folder / _RESULT), save_embedding_layers=False)
+        trainer.accelerator.wait_for_everyone()
+        state = trainer.state
+    best = state.best_metric if plan.dev else None
+    return Outcome(
+        steps=state.global_step,
+        seconds=clock.seconds,
+        best_score=best if recipe.metric == "f1" else None,
+        best_loss=best if recipe.metric == "loss" else None,
+        best_step=int(state.best_global_step if plan.dev else state.global_step),
+        history=[
+            {"step": entry["step"], recipe.metric: round(entry[f"eval_{recipe.metric}"], 5)}
+            for entry in state.log_history
+            if f"eval_{recipe.metric}" in entry
+        ],
+        stopped_early=state.global_step < plan.steps and not clock.over,
+        examples=plan.examples,
+        left_out=plan.left_out,
+        packed=plan.packed,
+        parameters=parameters,
+        estimate=estimate,
+    )
+
+
+class _Trainer(SFTTrainer):  # type: ignore[misc]
+    """trl's trainer with samner's schedule of the learning rate."""
+
+    clock: Clock
+    lr_scheduler: Any
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        if self.lr_scheduler is None:
+            self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(
+                optimizer or self.optimizer, lambda step: self.clock.rate(step, num_training_steps)
+            )
+        return self.lr_scheduler
+
+
+@contextmanager
+def _trainer(model: Any, tokenizer: Any, plan: Plan, recipe: Recipe, folder: Path, clock: Clock) -> Iterator[_Trainer]:
+    """A trainer with a new adapter on the model; in the end the model is as it was before."""
+    cuda = model.device.type == "cuda"
+    every = max(1, plan.steps // recipe.evaluations)
+    judged = bool(plan.dev)
+    config = SFTConfig(
+        output_dir=str(folder),
+        max_steps=plan.steps,
+        per_device_train_batch_size=plan.rows,
+        per_device_eval_batch_size=recipe.micro_batch,
+        gradient_accumulation_steps=plan.accumulate,
+        learning_rate=recipe.learning_rate,
+        weight_decay=recipe.weight_decay,
+        seed=recipe.seed,
+        train_sampling_strategy="random" if plan.packed else "group_by_length",
+        max_length=None,  # what is too long is left out already
+        padding_free=plan.packed,
+        gradient_checkpointing=recipe.gradient_checkpointing,
+        use_cpu=not cuda,
+        bf16=cuda and torch.cuda.is_bf16_supported(),
+        eval_strategy="steps" if judged else "no",
+        eval_steps=every,
+        prediction_loss_only=True,
+        save_strategy="steps",
+        save_steps=every,
+        save_total_limit=3,
+        load_best_model_at_end=judged,
+        metric_for_best_model=f"eval_{recipe.metric}",
+        greater_is_better=recipe.metric == "f1",
+        logging_steps=max(1, plan.steps // 20),
+        logging_nan_inf_filter=False,
+        disable_tqdm=True,
+        report_to="none",
+        dataloader_pin_memory=cuda,
+        ddp_find_unused_parameters=False,
+    )
+    if processes() == 1 and config.n_gpu > 1:
+        config._n_gpu = 1  # the others are for processes of their own; torch's DataParallel is not supported by trl
+    early = [EarlyStoppingCallback(recipe.patience)] if judged and recipe.patience else []
+    # trl gives the model another forward and turns off its cache, transformers and PEFT leave notes
+    before = [(thing, dict(vars(thing))) for thing in (model, model.config, model.generation_config)]
+    padding = tokenizer.pad_token
+    adapted = put_adapter(model, recipe)
+    try:
+        trainer = _Trainer(
+            model=adapted,
+            args=config,
+            train_dataset=Dataset.from_list(list(plan.train)),
+            eval_dataset=Dataset.from_list(list(plan.dev)) if judged else None,
+            processing_class=tokenizer,
+            callbacks=[clock, *early],
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.clock = clock
+        yield trainer
+    finally:
+        if recipe.gradient_checkpointing:
+            model.gradient_checkpointing_disable()
+            model.disable_input_require_grads()
+        adapted.unload()
+        for thing, attributes in before:
+            vars(thing).clear()
+            vars(thing).update(attributes)
+        tokenizer.pad_token = padding
+        model.requires_grad_(False)
+        model.eval()
+
+
+def _dev_f1(model: Any, tokenizer: Any, prompt: Prompt, data: TrainingData, recipe: Recipe) -> float:
+    """F1 averaged over the dev splits, whose texts the processes share."""
+    rank, world = int(os.environ.get("RANK", "0")), processes()
+    training = model.training
+    model.eval()
+    try:
+        counts = [
+            count_entities(
+                model,
+                tokenizer,
+                prompt,
+                s,
+                range(rank, min(recipe.dev_texts, len(s.examples)), world),
+                recipe.micro_batch,
+            )
+            for s in data.dev
+        ]
+    finally:
+        model.train(training)
+    total = torch.tensor(counts, device=model.device)
+    if world > 1:
+        torch.distributed.all_reduce(total)
+    return math.fsum(EntityCounts(*row).f1 for row in total.tolist()) / len(counts)
+
+
+def _line(error: Exception) -> str:
+    """The first line of an error's message."""
+    return next(iter(str(error).splitlines()), type(error).__name__)

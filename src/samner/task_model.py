@@ -1,0 +1,281 @@
+"""Task models: from texts to entities with offsets, and at rest as a folder."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+from shutil import copytree
+from typing import Any
+
+from samner.backbones import Backbone, is_server, load_backbone
+from samner.chunking import predict_long
+from samner.data.validation import to_fields
+from samner.entities import Entity, EntityType, LabelsLike, entity_types
+from samner.errors import ModelError, SamnerError
+from samner.files import atomic_folder, inside, read_json, sha256, write_json
+from samner.selection import Selection
+from samner.spans import flat as flatten
+
+MANIFEST = "manifest.json"
+STRATEGIES = ("similarity", "sampling")
+MODES = ("union", "intersection", *STRATEGIES, "economy")
+"""How the answers of the task models become one: both, what both agree on, one alone, or one merge of everything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """A task model: which experts went into it, with which weights, and under which name the backbone holds it.
+
+    Args:
+        experts: Name to weight.
+        model: The backbone's name for it.
+        types: What the experts were taught.
+    """
+
+    experts: Mapping[str, float]
+    model: str
+    types: tuple[str, ...] = ()
+
+
+@dataclass
+class TaskModel:
+    """A recogniser for one domain, made by ``samner.adapt``.
+
+    Args:
+        backbone: Holds the task models.
+        base_folder: Where the base model is at rest.
+        types: The entity types it was adapted for, and looks for unless told otherwise.
+        mode: One of ``MODES``.
+        merges: Strategy name (or ``"economy"``) to task model.
+        selections: Strategy name to what it decided and why.
+        settings: How it was adapted: merge method and parameters, samples, seed.
+        threshold: Score from which an entity counts.
+
+    Example:
+        >>> model = TaskModel.load("my-domain")  # doctest: +SKIP
+        >>> model.predict_entities("Aspirin relieves headache.")  # doctest: +SKIP
+        [{'start': 0, 'end': 7, 'text': 'Aspirin', 'label': 'drug', 'score': 0.93, 'found_by': ['similarity']}]
+    """
+
+    backbone: Backbone
+    base_folder: Path
+    types: tuple[EntityType, ...]
+    mode: str
+    merges: Mapping[str, Merge]
+    selections: Mapping[str, Selection]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    threshold: float = 0.5
+
+    def predict(
+        self,
+        texts: Sequence[str],
+        labels: LabelsLike | None = None,
+        *,
+        threshold: float | None = None,
+        flat: bool = True,
+        mode: str | None = None,
+        on_done: Callable[[int], None] | None = None,
+    ) -> list[list[Entity]]:
+        """Find the entities of many texts of any length.
+
+        Args:
+            texts: The texts; offsets in the answer refer to them as given.
+            labels: Entity types to look for; those of the adaptation by default.
+            threshold: Score from which an entity counts; the model's own by default.
+            flat: Entities do not overlap, the surer one stays. Otherwise only those of one type do not.
+            mode: Another way to combine the task models than the model's own, as far as it holds them.
+            on_done: Called with the number of texts just finished.
+
+        Returns:
+            For each text its entities in order, each with the names of the task models that found it and the highest
+            of their scores.
+
+        Raises:
+            SamnerError: If a text is not a string, or labels, threshold or mode are not valid.
+        """
+        if isinstance(texts, str):
+            raise SamnerError("texts must be a list of strings; predict_entities takes a single one")
+        for i, text in enumerate(texts):
+            if not isinstance(text, str):
+                raise SamnerError(f"every text must be a string; number {i} is of type {type(text).__name__}")
+        types = self.types if labels is None else entity_types(labels)
+        limit = self.threshold if threshold is None else check_threshold(threshold)
+        names = self._strategies(mode or self.mode)
+        models = {name: self.merges[name].model for name in names}
+        answers = predict_long(self.backbone, texts, types, list(dict.fromkeys(models.values())), limit, on_done)
+        votes = len(names) if (mode or self.mode) == "intersection" else 1
+        return [
+            combine({name: answers[models[name]][i] for name in names}, votes, flat=flat) for i in range(len(texts))
+        ]
+
+    def predict_entities(
+        self,
+        text: str,
+        labels: LabelsLike | None = None,
+        *,
+        threshold: float | None = None,
+        flat: bool = True,
+    ) -> list[dict[str, Any]]:
+        """Find the entities of one text, as dictionaries the way GLiNER returns them.
+
+        Returns:
+            Dictionaries with ``start``, ``end`` (exclusive), ``text``, ``label``, ``score`` and ``found_by``.
+        """
+        entities = self.predict([text], labels, threshold=threshold, flat=flat)[0]
+        return [to_fields(entity, text) for entity in entities]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What should be known before its answers are trusted, such as that no expert is close to the domain."""
+        return tuple(dict.fromkeys(warning for s in self.selections.values() for warning in s.warnings))
+
+    def _strategies(self, mode: str) -> tuple[str, ...]:
+        if mode not in MODES:
+            raise SamnerError(f"unknown mode {mode!r}; known are {', '.join(MODES)}")
+        names = STRATEGIES if mode in ("union", "intersection") else (mode,)
+        if missing := [name for name in names if name not in self.merges]:
+            raise SamnerError(f"this model was adapted for mode {self.mode!r}: it holds no task model {missing[0]!r}")
+        return names
+
+    def save(self, folder: str | Path) -> None:
+        """Write the model as a folder: manifest, base, and one file of task vectors per task model.
+
+        Raises:
+            SamnerError: If the folder exists.
+        """
+        from samner.merging.delta_file import TensorDeltas, write_delta
+
+        with atomic_folder(Path(folder)) as temporary:
+            copytree(self.base_folder, temporary / "base")
+            models = dict.fromkeys(merge.model for merge in self.merges.values())
+            for model in models:
+                write_delta(TensorDeltas(self.backbone.task_vectors(model)), temporary / f"{model}.safetensors")
+            files = [path for path in sorted(temporary.rglob("*")) if path.is_file()]
+            write_json(
+                temporary / MANIFEST,
+                {
+                    "format": 1,
+                    "mode": self.mode,
+                    "labels": [{"name": t.name, "description": t.description} for t in self.types],
+                    "threshold": self.threshold,
+                    "merges": {
+                        n: {"experts": dict(m.experts), "model": m.model, "types": list(m.types)}
+                        for n, m in self.merges.items()
+                    },
+                    "selections": {name: selection.to_dict() for name, selection in self.selections.items()},
+                    "settings": dict(self.settings),
+                    "base": self.backbone.fingerprint,
+                    "versions": versions(),
+                    "files": {path.relative_to(temporary).as_posix(): sha256(path) for path in files},
+                },
+            )
+
+    @classmethod
+    def load(cls, folder: str | Path, device: str = "cpu") -> TaskModel:
+        """Read a model that ``save`` wrote.
+
+        Args:
+            folder: Of the model.
+            device: A torch device name. Or a server, by its URL or a JSON file, that has the model's parts as adapters
+                under the names of their strategies, as ``samner export --to vllm`` writes them: the folder needs no
+                weights then (``*.safetensors``).
+
+        Raises:
+            ModelError: If there is none, or a file is missing, damaged or not as the manifest says.
+        """
+        from samner.merging.delta_file import DeltaFile
+
+        folder = Path(folder)
+        path = folder / MANIFEST
+        if not path.is_file():
+            raise ModelError(f"{path}: no such file, so {folder} is not a saved task model")
+        manifest = read_json(path)
+        served = is_server(device)
+        try:
+            for name, digest in manifest["files"].items():
+                if served and name.endswith(".safetensors"):
+                    continue
+                file = inside(folder, name)
+                if not file.is_file():
+                    raise ModelError(f"{file}: missing")
+                if sha256(file) != digest:
+                    raise ModelError(f"{file}: damaged or changed, its SHA-256 is not the one in {MANIFEST}")
+            merges = {
+                n: Merge(dict(m["experts"]), str(m["model"]), tuple(map(str, m["types"])))
+                for n, m in manifest["merges"].items()
+            }
+            listed = {f"{merge.model}.safetensors" for merge in merges.values()}
+            if unlisted := listed - set(manifest["files"]):
+                raise ModelError(f"{path}: lists no checksum of {min(unlisted)}")
+            backbone = load_backbone(folder / "base", device)
+            if not served and backbone.fingerprint != manifest["base"]:
+                raise ModelError(f"{folder / 'base'}: is not the base model that the manifest names")
+            for name, merge in {merge.model: merge for merge in merges.values()}.items():
+                if served:
+                    backbone.add_served(name, next(strategy for strategy in merges if merges[strategy].model == name))
+                    continue
+                deltas = DeltaFile.open(inside(folder, f"{name}.safetensors"))
+                backbone.add_task_model(name, dict(deltas.dense()), merge.types)
+            model = cls(
+                backbone,
+                folder / "base",
+                entity_types(EntityType(t["name"], t["description"]) for t in manifest["labels"]),
+                str(manifest["mode"]),
+                merges,
+                {name: Selection.from_dict(values) for name, values in manifest["selections"].items()},
+                dict(manifest["settings"]),
+                check_threshold(float(manifest["threshold"])),
+            )
+            model._strategies(model.mode)
+            return model
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ModelError(f"{path}: not a task model's manifest ({type(error).__name__}: {error})") from error
+
+
+def check_threshold(threshold: float) -> float:
+    """The threshold, if it is a probability.
+
+    Raises:
+        SamnerError: If it is not strictly between 0 and 1.
+    """
+    if not 0 < threshold < 1:
+        raise SamnerError(f"the threshold must lie between 0 and 1, not {threshold}")
+    return threshold
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides the numbers: samner, Python, and the libraries below it."""
+    packages = ("samner", "torch", "transformers", "peft", "sentence-transformers")
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+
+
+def combine(found: Mapping[str, Sequence[Entity]], votes: int = 1, *, flat: bool = True) -> list[Entity]:
+    """One answer from the candidate entities that each of several models found in a text.
+
+    Args:
+        found: By the name of the model; candidates may overlap.
+        votes: How many models have to find an entity, after each has resolved its own overlaps.
+        flat: Entities do not overlap, the surer one stays. Otherwise only those of one type do not.
+
+    Returns:
+        Each entity once, in order, with the names of the models that found it and the highest of their scores.
+    """
+    resolve = flatten if flat else _flat_by_type
+    merged: dict[tuple[int, int, str], Entity] = {}
+    for name, entities in found.items():
+        for entity in resolve(entities):
+            known = merged.get(entity.key)
+            finders = (*known.found_by, name) if known else (name,)
+            score = max(known.score, entity.score) if known else entity.score
+            merged[entity.key] = replace(entity, score=score, found_by=finders)
+    return resolve([entity for entity in merged.values() if len(entity.found_by) >= votes])
+
+
+def _flat_by_type(entities: Sequence[Entity]) -> list[Entity]:
+    """Drop overlaps within each type only."""
+    labels = dict.fromkeys(entity.label for entity in entities)
+    kept = [e for label in labels for e in flatten([e for e in entities if e.label == label])]
+    return sorted(kept, key=lambda entity: entity.key)

@@ -1,0 +1,107 @@
+"""Score settings by leave-one-domain-out: each domain's dev splits as an unlabelled target for the other experts.
+
+    python studies/leave_one_domain_out.py --data ../shared/data runs/compare-mixture --domains legal social stem
+    python studies/leave_one_domain_out.py --data ../shared/data runs/builtin --grid density=0.1,0.2,0.5,1.0
+    python studies/leave_one_domain_out.py --data ../shared/data runs/builtin --thresholds 0.1 0.2 --novelties 2 4
+
+Prints, for every setting, strict span micro-F1 averaged over each domain's data sets and over the domains. No target's
+test set is read. A domain that taught the base something is an easier target than a new one; which those are is for
+the caller to say. Experts are selected with the pool's own threshold and novelty, whatever the answers are read with.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from samner.adaptation import adapt
+from samner.data import read_examples
+from samner.entities import Example
+from samner.pool import ExpertPool
+from samner.scoring import score
+from samner.task_model import TaskModel
+from samner.training import training_set
+
+MODES = ("similarity", "sampling", "union", "intersection", "economy")
+
+
+def parse(values: str) -> list[Any]:
+    return [yaml.safe_load(value) for value in values.split(",")]
+
+
+def settings(grid: list[str]) -> Iterator[dict[str, Any]]:
+    """Every combination of ``name=value,value`` arguments."""
+    names = [item.split("=", 1)[0] for item in grid]
+    for values in itertools.product(*(parse(item.split("=", 1)[1]) for item in grid)):
+        yield dict(zip(names, values, strict=True))
+
+
+def f1(model: TaskModel, examples: list[Example], mode: str, threshold: float) -> float:
+    gold = [
+        Example(e.text, tuple(x for x in e.entities if x.label in {t.name for t in model.types})) for e in examples
+    ]
+    predicted = model.predict([e.text for e in examples], mode=mode, threshold=threshold)
+    return score(gold, predicted, model.types).strict.counts.f1
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pool", type=Path)
+    parser.add_argument("--data", type=Path, required=True, help="folder that holds train/")
+    parser.add_argument("--domains", nargs="*", help="domains to leave out in turn; all by default")
+    parser.add_argument("--texts", type=int, default=150, help="dev texts of each data set to score on")
+    parser.add_argument("--unlabelled", type=int, default=300, help="dev texts of each data set to adapt to")
+    parser.add_argument("--modes", nargs="*", default=list(MODES), choices=MODES)
+    parser.add_argument("--grid", nargs="*", default=[], help="arguments of adapt() to vary: name=value,value")
+    parser.add_argument("--thresholds", type=float, nargs="+", help="from which an entity counts; the pool's own")
+    parser.add_argument(
+        "--novelties", type=float, nargs="+", help="EncoderBackbone.novelty of the answers; the pool's"
+    )
+    parser.add_argument("--settings", type=Path, default=Path(__file__).parent / "pool_data.yaml")
+    arguments = parser.parse_args()
+    if any(item.startswith("threshold=") for item in arguments.grid):
+        parser.error("--grid: thresholds are varied by --thresholds")
+    logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
+
+    domains = yaml.safe_load(arguments.settings.read_text(encoding="utf-8"))["domains"]
+    pool = ExpertPool.load(str(arguments.pool))
+    backbone: Any = pool.backbone
+    thresholds = arguments.thresholds or [backbone.threshold]
+    own = getattr(backbone, "novelty", 0.0)  # language models have none
+    for chosen in settings(arguments.grid):
+        result: dict[tuple[str, float, float], dict[str, list[float]]] = {}
+        for domain in arguments.domains or domains:
+            for name in domains[domain]:
+                types = training_set(name, read_examples(arguments.data / name / "train.jsonl")).types
+                dev = read_examples(arguments.data / name / "dev.jsonl")
+                unlabelled = [example.text for example in dev[: arguments.unlabelled]]
+                models: dict[str, TaskModel] = {}
+                for mode in arguments.modes:
+                    kind = "economy" if mode == "economy" else "union"
+                    if kind not in models:
+                        models[kind] = adapt(pool, unlabelled, types, mode=kind, exclude=[domain], **chosen)
+                    for novelty, threshold in itertools.product(arguments.novelties or [own], thresholds):
+                        backbone.novelty = novelty
+                        value = f1(models[kind], dev[-arguments.texts :], mode, threshold)
+                        scores = result.setdefault((mode, novelty, threshold), {})
+                        scores.setdefault(domain, []).append(100 * value)
+                    backbone.novelty = own
+                for model in [m for m in backbone.models if m.startswith("task-")]:
+                    backbone.remove(model)
+        for (mode, novelty, threshold), scores in result.items():
+            means = {domain: round(float(np.mean(values)), 1) for domain, values in scores.items()}
+            mean = round(float(np.mean(list(means.values()))), 2)
+            read = {"threshold": threshold, "novelty": novelty}
+            print(json.dumps({"settings": chosen, "mode": mode, **read, "f1": mean, **means}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,266 @@
+"""Train the built-in pool: base, experts, unified baseline. Resumable; settings in builtin_pool.yaml.
+
+    python studies/wordnet_types.py ../shared/data/foundation/multiconer2/train.jsonl --out runs/foundation/wordnet
+    python studies/train_builtin_pool.py --data ../shared/data compare      # choose the base by leave-one-domain-out
+    python studies/train_builtin_pool.py --data ../shared/data train        # train all parts into runs/builtin
+    python studies/train_builtin_pool.py --data ../shared/data variants     # choose the experts' recipe, the same way
+    python studies/train_builtin_pool.py --data ../shared/data assemble     # write them to src/samner/pools/builtin
+
+Every part is skipped where it is finished and resumed where it was stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+
+from samner.backbones import TrainingData, TrainingSet
+from samner.backbones.encoder.backbone import EncoderBackbone
+from samner.backbones.encoder.recipe import Recipe
+from samner.backbones.encoder.training import train_base
+from samner.data import read_examples
+from samner.files import atomic_folder, read_json, write_json
+from samner.pool import ExpertCard, ExpertPool
+from samner.training import train_expert, training_set
+
+HERE = Path(__file__).parent
+PACKAGED = HERE.parent / "src" / "samner" / "pools" / "builtin"
+SCORED_AT = 0.5
+"""Threshold of the dev scores in training: that of a new base. The one it ships with is set afterwards."""
+log = logging.getLogger("train_builtin_pool")
+
+
+class Trainer:
+    """The data and settings that all parts share."""
+
+    def __init__(self, data: Path, runs: Path, settings: Mapping[str, Any]) -> None:
+        self.data = data
+        self.runs = runs
+        self.settings = settings
+        self.pool = runs / settings["name"]
+        self.domains: dict[str, list[str]] = {name: list(sets) for name, sets in settings["domains"].items()}
+        self.foundation = list(settings["foundation"])
+        self.taught: list[str] = settings["base"].get("domains", list(self.domains))
+        self.paraphrases = yaml.safe_load((HERE / "paraphrases.yaml").read_text(encoding="utf-8"))
+        self.most: int | None = None
+        self._sets: dict[tuple[str, str], TrainingSet] = {}
+
+    def set(self, name: str, split: str) -> TrainingSet:
+        """A data set's split, with the types of its train split; types the scoring leaves out teach nothing."""
+        if (name, split) not in self._sets:
+            types = None if split == "train" else self.set(name, "train").types
+            folder = next((root / name for root in (self.data, self.runs) if (root / name).is_dir()), self.data / name)
+            examples = read_examples(folder / f"{split}.jsonl")
+            self._sets[name, split] = training_set(name, examples, types)
+        return self._sets[name, split]
+
+    def training_data(self, names: Iterable[str]) -> TrainingData:
+        """The named sets with their dev splits; in a comparison the first texts of each set, without dev splits."""
+        train = [self.set(name, "train") for name in names]
+        everything = [name for sets in self.domains.values() for name in sets]
+        foreign = sorted({t.prompt for name in everything for t in self.set(name, "train").types})
+        if self.most is not None:
+            train = [d if d.name in self.foundation else replace(d, examples=d.examples[: self.most]) for d in train]
+            return TrainingData(train, (), foreign, self.paraphrases)
+        dev = [self.set(name, "dev") for name in names if name not in self.foundation]
+        return TrainingData(train, dev, foreign, self.paraphrases)
+
+    def base(self, pool: Path, names: list[str], recipe: Recipe, *, encoder: bool) -> ExpertPool:
+        """A pool over a base trained on the named sets; opened where that was done."""
+        if not pool.is_dir():
+            log.info("base on %d sets -> %s", len(names), pool)
+            backbone = EncoderBackbone()
+            run = pool.parent / f".{pool.name}-base"
+            outcome = train_base(backbone, self.training_data(names), recipe, encoder=encoder, run=run, resume=True)
+            for name in self.foundation:  # thousands of types, of which none is a safe negative for others
+                backbone.types.pop(name, None)
+            card = {"training": {"recipe": asdict(recipe), "outcome": asdict(outcome)}, "data": self.sources(names)}
+            with tempfile.TemporaryDirectory(dir=pool.parent) as folder:
+                backbone.save(Path(folder), torch.float16, card)
+                ExpertPool.create(pool, Path(folder))
+        return ExpertPool.load(pool)
+
+    def expert(self, pool: ExpertPool, name: str, names: list[str], options: Mapping[str, Any], folder: Path) -> None:
+        """Train an expert on the named sets, unless that was done."""
+        if folder.is_dir():
+            return
+        log.info("expert %s on %s -> %s", name, ", ".join(names), folder)
+        train_expert(
+            ExpertPool.load(pool.folder, pool.device),
+            name,
+            self.training_data(names),
+            folder,
+            options=options,
+            description=self.settings["descriptions"][name],
+            licences={source["name"]: source["licence"] for source in self.sources(names)},
+            run=pool.folder.parent / f".{pool.folder.name}-{name}",
+            resume=True,
+        )
+
+    def sources(self, names: Iterable[str]) -> list[dict[str, Any]]:
+        """Data sets with their licences, for the cards."""
+        stated = {
+            k: v for sets in [self.settings["foundation"], *self.settings["domains"].values()] for k, v in sets.items()
+        }
+        return [
+            {"name": name, "licence": stated[name]["licence"], "texts": len(self.set(name, "train").examples)}
+            for name in names
+        ]
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """A file of settings; one that says ``like: other.yaml`` holds only what differs from that."""
+    settings: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    like = settings.pop("like", None)
+    return over(read_settings(path.parent / like), settings) if like else settings
+
+
+def over(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with those of their values replaced that changes name, at any depth."""
+    replaced = {
+        key: over(settings[key], value)
+        if isinstance(value, Mapping) and isinstance(settings.get(key), Mapping)
+        else value
+        for key, value in changes.items()
+    }
+    return {**settings, **replaced}
+
+
+def compare(trainer: Trainer) -> None:
+    """Train every variant of the base without the hidden domains, and all experts on it."""
+    plan = trainer.settings["compare"]
+    trainer.most = plan["texts"]
+    for name, variant in plan["variants"].items():
+        seen = [d for d in variant.get("domains", trainer.domains) if d not in plan["hidden"]]
+        names = [s for d in seen for s in trainer.domains[d]]
+        if variant.get("foundation"):
+            names = [*trainer.foundation, *names]
+        changes = {"paraphrase_rate": variant["paraphrase_rate"]}
+        base = Recipe.of(trainer.settings["base"]["recipe"] | changes | {"steps": plan["base_steps"]})
+        pool = trainer.base(trainer.runs / f"compare-{name}", names, base, encoder=variant["encoder"])
+        options = trainer.settings["expert"]["recipe"] | changes | {"steps": plan["expert_steps"]}
+        for domain, sets in trainer.domains.items():
+            trainer.expert(pool, domain, sets, options, pool.folder / "experts" / domain)
+
+
+def train(trainer: Trainer) -> None:
+    """Train the parts of the pool."""
+    every = [name for sets in trainer.domains.values() for name in sets]
+    base = trainer.settings["base"]
+    taught = [name for domain in trainer.taught for name in trainer.domains[domain]]
+    recipe = Recipe.of(base["recipe"])
+    pool = trainer.base(trainer.pool, [*trainer.foundation, *taught], recipe, encoder=True)
+    options = trainer.settings["expert"]["recipe"]
+    for domain, sets in trainer.domains.items():
+        trainer.expert(pool, domain, sets, options, pool.folder / "experts" / domain)
+    unified = options | {"steps": options["steps"] * len(trainer.domains)}
+    trainer.expert(pool, "unified", every, unified, pool.folder / "baselines" / "unified")
+    calibrate(trainer, pool.folder)
+
+
+def variants(trainer: Trainer, names: Iterable[str]) -> None:
+    """Train all experts by variants of their recipe, into a pool each over a copy of the pool's base."""
+    for name in names:
+        changes = trainer.settings["expert"]["variants"][name]
+        folder = trainer.runs / f"{trainer.settings['name']}-{name}"
+        pool = ExpertPool.load(folder) if folder.is_dir() else ExpertPool.create(folder, trainer.pool / "base")
+        calibrate(trainer, folder)
+        options = trainer.settings["expert"]["recipe"] | changes
+        for domain, sets in trainer.domains.items():
+            trainer.expert(pool, domain, sets, options, pool.folder / "experts" / domain)
+
+
+def calibrate(trainer: Trainer, pool: Path) -> None:
+    """Give a pool the threshold, the novelty and the parameters of merging that the settings say."""
+    base, description = pool / "base" / "base.json", pool / "pool.json"
+    write_json(base, read_json(base) | {key: trainer.settings["base"][key] for key in ("threshold", "novelty")})
+    write_json(description, read_json(description) | {"merge": trainer.settings["merge"]})
+
+
+def assemble(trainer: Trainer, out: Path) -> None:
+    """Copy the trained pool to where it is used, adapters in half precision."""
+    with atomic_folder(out, overwrite=True) as target:
+        shutil.copytree(trainer.pool, target, dirs_exist_ok=True)
+        calibrate(trainer, target)  # the settings may have been set since it was trained
+        for card in sorted(target.rglob("expert.json")):
+            weights = card.parent / "adapter_model.safetensors"
+            save_file({k: v.half() for k, v in load_file(weights).items()}, weights)
+            ExpertCard.read(card.parent).write(card.parent)
+        (target / "README.md").write_text(model_card(trainer, ExpertPool(target)), encoding="utf-8")
+
+
+def model_card(trainer: Trainer, pool: ExpertPool) -> str:
+    """The pool's card: what is in it and every data set with its licence."""
+    base = read_json(pool.base_folder / "base.json")
+    name, texts = trainer.settings["name"], trainer.settings["expert"]["recipe"]["dev_texts"]
+    cards = [*pool.experts.values(), ExpertCard.read(pool.folder / "baselines" / "unified")]
+    lines = [
+        f"# The pool {name}",
+        "",
+        f"A base model and {len(pool.experts)} experts for English named entity recognition, over all-MiniLM-L6-v2",
+        f"(Apache-2.0, from the package {base['sentence_encoder']['reference']}, whose token embeddings it uses",
+        f"as they are). Made by `studies/train_builtin_pool.py` with `studies/{name}_pool.yaml`. Weights are in half",
+        "precision.",
+        f"Scores: strict span micro-F1 on the first {texts} texts of each dev split, averaged over data sets, at the",
+        f"threshold {SCORED_AT} of training; the pool ships with {base['threshold']}. Seconds are of one CPU core.",
+        "",
+        "| part | steps | seconds | dev F1 |",
+        "|---|---|---|---|",
+    ]
+    parts = [("base", base["training"]), *((card.name, card.training) for card in cards)]
+    for name, training in parts:
+        outcome = training["outcome"]
+        score = "" if outcome["best_score"] is None else f"{outcome['best_score']:.3f}"
+        lines.append(f"| {name} | {outcome['steps']} | {outcome['seconds']:.0f} | {score} |")
+    lines += ["", "`unified` is a baseline for comparison (`baselines/`), not an expert.", "", "## Data", ""]
+    lines += [
+        "Licences as the sources state them; where none is stated, third parties may hold rights in the texts.",
+        "",
+    ]
+    lines += ["| data set | taught | source | licence as stated |", "|---|---|---|---|"]
+    for domain, sets in {"base": trainer.settings["foundation"], **trainer.settings["domains"]}.items():
+        taught = f"base, {domain}" if domain in trainer.taught else domain
+        lines += [f"| {name} | {taught} | {s['source']} | {s['licence']} |" for name, s in sets.items()]
+    lines += [
+        "",
+        "Data sets under a non-commercial licence taught nothing here. No text of any data set is included.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder that holds foundation/ and train/")
+    parser.add_argument("--runs", type=Path, default=HERE.parent / "runs", help="where parts and checkpoints go")
+    parser.add_argument("--settings", type=Path, default=HERE / "builtin_pool.yaml")
+    parser.add_argument("--out", type=Path, default=PACKAGED, help="folder that assemble writes; the package's")
+    parser.add_argument("stage", choices=["compare", "train", "variants", "assemble"])
+    parser.add_argument("variants", nargs="*", metavar="NAME", help="of the stage variants; all by default")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    trainer = Trainer(arguments.data, arguments.runs, read_settings(arguments.settings))
+    if arguments.stage == "assemble":
+        assemble(trainer, arguments.out)
+    elif arguments.stage == "variants":
+        known = trainer.settings["expert"]["variants"]
+        if unknown := set(arguments.variants) - set(known):
+            parser.error(f"{arguments.settings} has no variant {min(unknown)!r}; it has: {', '.join(known)}")
+        variants(trainer, arguments.variants or known)
+    else:
+        {"compare": compare, "train": train}[arguments.stage](trainer)
+
+
+if __name__ == "__main__":
+    main()

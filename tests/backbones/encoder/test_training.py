@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from samner.backbones import Backbone, TrainingData, TrainingSet, load_backbone
+from samner.backbones.encoder.fit import CHECKPOINT
+from samner.backbones.encoder.training import dev_score, safe_negatives
+from samner.entities import Entity, Example, entity_types
+from samner.errors import ModelError, SamnerError
+
+TYPES = entity_types(["drug", "disease"])
+
+
+def data(*pairs: tuple[str, str]) -> TrainingSet:
+    examples = [
+        Example(
+            f"{drug} cures {disease} now.",
+            (
+                Entity(0, len(drug), "drug"),
+                Entity(len(drug) + 7, len(drug) + 7 + len(disease), "disease"),
+            ),
+        )
+        for drug, disease in pairs
+    ]
+    return TrainingSet("medicine", examples, TYPES)
+
+
+TRAIN = data(("Aspirin", "headache"), ("Codeine", "cough"), ("Triptan", "migraine"), ("Ibuprofen", "back pain"))
+OPTIONS: dict[str, Any] = {"steps": 6, "rank": 2, "batch_texts": 2, "learning_rate": 1e-2}
+
+
+@pytest.fixture
+def base(tiny_pool: Path) -> Backbone:
+    return load_backbone(tiny_pool / "base")
+
+
+def weights(folder: Path) -> bytes:
+    return (folder / "adapter_model.safetensors").read_bytes()
+
+
+def train(base: Backbone, out: Path, run: Path | None = None, resume: bool = False, **options: Any) -> dict[str, Any]:
+    training = TrainingData([TRAIN], foreign=["planet", "river"])
+    return base.train_expert(training, out, {**OPTIONS, **options}, run=run, resume=resume)
+
+
+class TestTrainExpert:
+    def test_the_base_stays_as_it_is(self, base: Any, tmp_path: Path) -> None:
+        texts = ["Aspirin relieves headache within hours.", "Ada Moreno scored twice for Rovers on Sunday."]
+        state = {name: value.clone() for name, value in base.encoder.state_dict().items()}
+        before, fingerprint = base.predict(texts, TYPES, ["base"], 0.1), base.fingerprint
+        record = train(base, tmp_path / "expert")
+        assert record["outcome"]["steps"] == 6 and record["recipe"]["rank"] == 2
+        assert base.encoder.state_dict().keys() == state.keys()
+        assert all(torch.equal(value, state[name]) for name, value in base.encoder.state_dict().items())
+        assert base.predict(texts, TYPES, ["base"], 0.1) == before
+        assert base._fingerprint() == fingerprint
+        assert not any(parameter.requires_grad for parameter in base.encoder.parameters())
+        assert not base.encoder.training
+
+    def test_the_same_seed_gives_the_same_adapter(self, base: Backbone, tmp_path: Path) -> None:
+        for name, seed in (("one", 3), ("same", 3), ("other", 4)):
+            train(base, tmp_path / name, seed=seed)
+        assert weights(tmp_path / "one") == weights(tmp_path / "same")
+        assert weights(tmp_path / "one") != weights(tmp_path / "other")
+
+    def test_what_was_interrupted_is_resumed_to_the_same_adapter(
+        self, base: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("samner.backbones.encoder.training.Schedule", _often_saved)
+        train(base, tmp_path / "whole")
+        steps = iter(range(3))
+        type_vectors = base.type_vectors
+
+        def stop(prompts: list[str]) -> Any:
+            if "drug" in prompts and next(steps, None) is None:
+                raise KeyboardInterrupt
+            return type_vectors(prompts)
+
+        base.type_vectors = stop
+        with pytest.raises(KeyboardInterrupt):
+            train(base, tmp_path / "half", run=tmp_path / "run")
+        base.type_vectors = type_vectors
+        assert (tmp_path / "run" / CHECKPOINT).is_file()
+        assert not (tmp_path / "half").exists()
+        train(base, tmp_path / "half", run=tmp_path / "run", resume=True)
+        assert weights(tmp_path / "whole") == weights(tmp_path / "half")
+        with pytest.raises(SamnerError, match="other data or settings"):
+            train(base, tmp_path / "more", run=tmp_path / "run", resume=True, steps=7)
+
+    def test_a_base_that_holds_experts_is_refused(self, base: Backbone, tiny_pool: Path, tmp_path: Path) -> None:
+        base.add_expert("medicine", tiny_pool / "experts" / "medicine")
+        with pytest.raises(ModelError, match="holds no others"):
+            train(base, tmp_path / "expert")
+        base.remove("medicine")
+        train(base, tmp_path / "expert")
+
+    def test_an_unknown_option_is_refused_before_any_work(self, base: Backbone, tmp_path: Path) -> None:
+        with pytest.raises(SamnerError, match="unknown training option 'lr'"):
+            train(base, tmp_path / "expert", lr=1)
+        assert not (tmp_path / "expert").exists()
+
+
+def _often_saved(**settings: Any) -> Any:
+    from samner.backbones.encoder.fit import Schedule
+
+    return Schedule(**settings, checkpoint_minutes=0)
+
+
+class TestSafeNegatives:
+    def test_types_like_an_own_type_are_no_negatives(self, base: Any) -> None:
+        foreign = ["medication", "illness", "river", "football club", "drug"]
+        assert safe_negatives(base, TRAIN, foreign, 0.5) == ["football club", "river"]
+
+    def test_the_limit_is_a_cosine(self, base: Any) -> None:
+        foreign = ["medication", "river"]
+        own = base.type_vectors(["drug", "disease"])
+        closest = (base.type_vectors(["medication"]) @ own.T).max().item()
+        assert safe_negatives(base, TRAIN, foreign, closest + 1e-4) == foreign
+        assert safe_negatives(base, TRAIN, foreign, closest - 1e-4) == ["river"]
+
+    def test_own_types_and_none_at_all(self, base: Any) -> None:
+        assert safe_negatives(base, TRAIN, ["drug", "disease"], 2.0) == []
+        assert safe_negatives(base, TRAIN, [], 2.0) == []
+
+
+class TestDevScore:
+    def test_it_is_strict_f1_over_the_first_texts(self, base: Any) -> None:
+        gold = data(("Aspirin", "headache"), ("Ibuprofen", "fever"))
+
+        def answer(texts: list[str], f1: float) -> None:
+            entities = {
+                "Aspirin cures headache now.": [Entity(0, 7, "drug", 0.9), Entity(0, 13, "drug", 0.8)],
+                "Ibuprofen cures fever now.": [Entity(0, 9, "disease", 0.9)],
+            }
+            base.run = lambda encoder, pieces, types, threshold: [entities[piece] for piece in pieces]
+            assert dev_score(base, base.encoder, gold, len(texts)) == pytest.approx(f1)
+
+        answer(["one"], 2 * 1 / (1 + 2))
+        answer(["one", "two"], 2 * 1 / (2 + 4))
+
+    def test_long_texts_are_read_in_parts(self, base: Any) -> None:
+        text = "Aspirin cures headache now. " + "So it goes. " * 150 + "Codeine cures cough now."
+        start = text.index("Codeine")
+        gold = TrainingSet(
+            "medicine", [Example(text, (Entity(0, 7, "drug"), Entity(start, start + 7, "drug")))], TYPES
+        )
+
+        def find(encoder: object, pieces: list[str], types: object, threshold: float) -> list[list[Entity]]:
+            assert len(pieces) > 1
+            return [
+                [Entity(piece.index(d), piece.index(d) + 7, "drug") for d in ("Aspirin", "Codeine") if d in piece]
+                for piece in pieces
+            ]
+
+        base.run = find
+        assert dev_score(base, base.encoder, gold, 10) == 1.0

@@ -1,0 +1,241 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from samner.backbones import BASE, load_backbone
+from samner.backbones.language_model.backbone import CausalBackbone
+from samner.backbones.language_model.engines import questions as generate
+from samner.backbones.language_model.engines.questions import Question
+from samner.backbones.language_model.generation.answer_format import Constraint
+from samner.entities import EntityType
+from samner.errors import ModelError, SamnerError
+from samner.lora import LoraAdapter
+from samner.merging import merge
+
+TEXTS = [
+    "Aspirin relieves headache within hours.",
+    'Ada Moreno, who "likes" C++, left Rovers.',
+    "Rovers lost 3:2 to Harbour City 😀 in Basel.",
+]
+TYPES = (EntityType("person"), EntityType("drug", "a medicine"))
+MODELS = [BASE, "a", "b", "x"]
+
+
+@pytest.fixture(scope="module")
+def experts(make_expert) -> list[Path]:
+    return [make_expert(1), make_expert(2)]
+
+
+@pytest.fixture(scope="module")
+def backbone(base: Path, experts: list[Path]) -> CausalBackbone:
+    loaded: Any = load_backbone(base)
+    for name, folder in zip("ab", experts, strict=True):
+        loaded.add_expert(name, folder)
+    loaded.add_task_model("x", merge([LoraAdapter.load(folder) for folder in experts], density=0.5))
+    return loaded
+
+
+def questions(backbone: CausalBackbone, models: list[str], constrained: bool) -> list[Question]:
+    prompt = backbone.prompt
+    return [
+        Question(model, question, Constraint.of(prompt.format, TYPES, text) if constrained else None)
+        for text in TEXTS
+        for question in prompt.questions(text, TYPES)
+        for model in models
+    ]
+
+
+def assert_same(left: list[generate.Generated], right: list[generate.Generated]) -> None:
+    assert [g.text for g in left] == [g.text for g in right]
+    for one, other in zip(left, right, strict=True):
+        assert one.token_texts == other.token_texts
+        assert torch.allclose(torch.tensor(one.logprobs), torch.tensor(other.logprobs), atol=1e-3)
+
+
+# -- answering --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("constrained", [True, False])
+def test_one_mixed_batch_answers_as_each_question_alone(backbone, constrained):
+    asked = questions(backbone, MODELS, constrained)
+    together = backbone.engine.answer(asked)
+    assert_same(together, [backbone.engine.answer([question])[0] for question in asked])
+    assert len({answer.text for answer in together[: len(MODELS)]}) > 1  # the models differ
+
+
+def test_the_shared_beginning_and_small_batches_change_nothing(backbone, monkeypatch):
+    asked = questions(backbone, MODELS, True)
+    together = backbone.engine.answer(asked)
+    reads: list[Any] = []
+    monkeypatch.setattr(backbone.engine, "_prefix", lambda ids, models: reads.append(ids))
+    assert_same(together, backbone.engine.answer(asked))
+    assert reads
+    monkeypatch.undo()
+    monkeypatch.setattr(generate, "_BATCH_TOKENS", 1)
+    assert_same(together, backbone.engine.answer(asked))
+
+
+def test_the_shared_beginning_is_read_once(backbone, monkeypatch):
+    lengths = []
+    handle = backbone.model.get_input_embeddings().register_forward_pre_hook(
+        lambda module, inputs: lengths.append(tuple(inputs[0].shape))
+    )
+    backbone.engine.answer(questions(backbone, [BASE, "a"], True))
+    handle.remove()
+    (models, shared), (rows, rest) = lengths[:2]
+    assert models == 2 and rows == 2 * len(TEXTS)
+    assert shared > 40 > rest
+
+
+def test_a_sliding_window_is_not_read_apart(make_lm, make_base):
+    """Padding between the shared beginning and the rest would move the window."""
+    loaded: Any = load_backbone(make_base(make_lm(sliding_window=8)))
+    loaded.model.config.sliding_window = 8
+    ids = [[1] * 30 + [2], [1] * 30 + [3]]
+    assert loaded.engine._prefix(ids, [BASE]) is None
+    loaded.model.config.sliding_window = None
+    assert loaded.engine._prefix(ids, [BASE]) is not None
+
+
+def test_log_probabilities_are_the_models_own(backbone):
+    question = questions(backbone, [BASE], True)[0]
+    (answer,) = backbone.engine.answer([question])
+    prompt = backbone.engine._encode(question.text)
+    # what the model would have said of these very tokens; here each is one character, or one of the vocabulary's
+    ids = backbone.tokenizer.convert_tokens_to_ids([t.replace(" ", "Ġ") for t in answer.token_texts])
+    with torch.no_grad():
+        logits = backbone.model(torch.tensor([prompt + ids])).logits[0, len(prompt) - 1 : -1]
+    expected = logits.log_softmax(-1)[range(len(ids)), ids]
+    assert torch.allclose(torch.tensor(answer.logprobs), expected, atol=1e-3)
+
+
+def test_constrained_answers_are_valid_and_copied(backbone):
+    before = {model: backbone.statistics[model].copy() for model in MODELS}
+    found = backbone.predict(TEXTS, TYPES, MODELS, 1e-9)
+    for model in MODELS:
+        counts = backbone.statistics[model] - before[model]
+        assert counts["answers"] == len(TEXTS) == counts["valid"] + counts["repaired"]
+        assert counts["not_found"] == counts["normalised"] == 0
+        assert len(found[model]) == len(TEXTS)
+    entities = [(text, e) for model in MODELS for text, es in zip(TEXTS, found[model], strict=True) for e in es]
+    assert entities
+    for text, entity in entities:
+        assert 0 <= entity.start < entity.end <= len(text)
+        assert entity.aligned == "exact" and 0 < entity.score <= 1 and entity.label in ("person", "drug")
+    surest = max(entity.score for _, entity in entities)
+    assert all(not es for es in backbone.predict(TEXTS, TYPES, [BASE], min(1.0, surest + 1e-6))[BASE])
+
+
+def test_unconstrained_answers_are_counted(make_base):
+    loaded: Any = load_backbone(make_base(constrained=False))
+    assert loaded.predict(TEXTS, TYPES, [BASE], 0.01)[BASE]
+    counts = loaded.statistics[BASE]
+    assert counts["answers"] == len(TEXTS) == counts["valid"] + counts["repaired"] + counts["unreadable"]
+
+
+@pytest.mark.parametrize("name", ["json-pairs", "one-type"])
+def test_other_prompts(make_base, name):
+    loaded: Any = load_backbone(make_base(prompt=name))
+    found = loaded.predict(TEXTS[:2], TYPES, [BASE], 1e-9)[BASE]
+    assert len(found) == 2
+    assert loaded.statistics[BASE]["answers"] == (4 if name == "one-type" else 2)
+
+
+def test_a_chat_template_is_used(make_lm, make_base):
+    loaded: Any = load_backbone(make_base(make_lm(chat=True)))
+    ids = loaded.engine._encode("Who?")
+    text = loaded.tokenizer.decode(ids)
+    assert text.startswith("<s>system: You find named entities") and text.endswith("user: Who?\nassistant: ")
+    assert ids.count(loaded.tokenizer.bos_token_id) == 1
+    assert loaded.predict(TEXTS, TYPES, [BASE], 0.01)[BASE]
+
+
+def test_odd_texts(backbone):
+    texts = ["\ud83d", "\x00\x1b", '‮שלום "x" [y] \\n {z}', "e\u0301" * 30]
+    found = backbone.predict(texts, TYPES, ["x"], 1e-9)["x"]
+    for text, entities in zip(texts, found, strict=True):
+        assert all(0 <= e.start < e.end <= len(text) for e in entities)
+
+
+def test_nothing_to_read(backbone):
+    assert backbone.predict([], TYPES, MODELS, 0.5) == {model: [] for model in MODELS}
+
+
+def test_a_question_beyond_the_model_is_refused(backbone):
+    with pytest.raises(ModelError, match=r"a question of \d+ tokens and an answer of 40 are more than the 512"):
+        backbone.predict(["word " * 500], TYPES, [BASE], 0.5)
+
+
+# -- at rest ----------------------------------------------------------------------------------------------------------
+
+
+def test_what_a_base_says_of_itself(backbone, base):
+    assert backbone.checkpoint == str((base / "model").resolve())
+    assert len(backbone.module_shapes()) == 14
+    assert backbone.module_shapes()["model.layers.1.mlp.down_proj"] == (32, 48)
+    assert backbone.max_tokens == 128 and backbone.threshold == 0.01  # a quarter of what the model reads
+    assert set(backbone.models) == {"a", "b", "x"}
+
+
+def test_the_fingerprint_is_of_model_and_prompt(base, make_base, make_lm, tmp_path):
+    fingerprint = load_backbone(base).fingerprint
+    shutil.copytree(base, tmp_path / "copy")
+    assert load_backbone(tmp_path / "copy").fingerprint == fingerprint
+    assert load_backbone(make_base(threshold=0.2, dtype="float32")).fingerprint == fingerprint
+    assert load_backbone(make_base(prompt="json-pairs")).fingerprint != fingerprint
+    assert load_backbone(make_base(make_lm(rms_norm_eps=1e-3))).fingerprint != fingerprint
+
+
+def test_types_that_the_base_was_taught(make_base):
+    loaded = load_backbone(make_base(types={"a": ["drug", "city"], "b": ["city"]}))
+    assert loaded.known_types() == ["city", "drug"]
+
+
+def test_an_expert_that_does_not_fit_is_refused(backbone, make_lm, tmp_path):
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    other = AutoModelForCausalLM.from_pretrained(make_lm(intermediate_size=40))
+    get_peft_model(other, LoraConfig(r=2, target_modules="all-linear")).save_pretrained(tmp_path / "other")
+    with pytest.raises(ModelError, match=r"other: .*mlp.down_proj' is \(32, 40\), this base has \(32, 48\)"):
+        backbone.add_expert("other", tmp_path / "other")
+    with pytest.raises(ModelError, match=r"adapter_config\.json: cannot be read"):
+        backbone.add_expert("none", tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"dtype": "int8"}, "dtype cannot be 'int8'"),
+        ({"threshold": 2.0}, r"threshold cannot be 2\.0"),
+        ({"max_tokens": 0}, "max_tokens cannot be 0"),
+        ({"model": "no/such-model"}, "no/such-model: cannot be loaded as a causal language model"),
+        ({"model": "/no/such/folder"}, "the model's folder /no/such/folder is not there"),
+        ({"model": "../elsewhere"}, "leads outside"),
+        ({"prompt": "no-such-prompt"}, "no prompt '.*no-such-prompt'"),
+    ],
+)
+def test_a_card_that_is_wrong(make_base, entry, message):
+    with pytest.raises(SamnerError, match=message):
+        load_backbone(make_base(**entry))
+
+
+def test_code_that_comes_with_a_model_is_not_run(make_base, make_lm, tmp_path, monkeypatch):
+    folder = make_lm()
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "own", "auto_map": {"AutoConfig": "own.Own", "AutoModelForCausalLM": "own.Own"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "own.py").write_text("raise SystemExit('ran')")
+    with pytest.raises(
+        ModelError, match="it brings code of its own; if you trust that, set SAMNER_TRUST_REMOTE_CODE=1"
+    ):
+        make_base(folder)
+    monkeypatch.setenv("SAMNER_TRUST_REMOTE_CODE", "1")
+    with pytest.raises(SystemExit, match="ran"):
+        make_base(folder)

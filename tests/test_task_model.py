@@ -1,0 +1,410 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+
+from samner.backbones import load_backbone
+from samner.entities import Entity, EntityType, entity_types
+from samner.errors import ModelError, SamnerError
+from samner.files import sha256
+from samner.merging.delta_file import TensorDeltas, write_delta
+from samner.selection import PseudoLabel, Selection
+from samner.task_model import MANIFEST, Merge, TaskModel, check_threshold, combine
+
+Make = Callable[..., Any]
+TYPES = entity_types(["city", "river"])
+
+
+@pytest.fixture
+def model(lookup_backbone: Make) -> TaskModel:
+    """Both task models know the Rhine; only `similarity` knows York, only `sampling` Rio."""
+    backbone = lookup_backbone(
+        {
+            "one": {"Rhine": ("river", 0.7), "York": ("city", 0.9)},
+            "two": {"Rhine": ("river", 0.8), "Rio": ("city", 0.6)},
+            "all": {"Rhine": ("river", 0.9)},
+        }
+    )
+    merges = {"similarity": Merge({"a": 1.0}, "one"), "sampling": Merge({"b": 1.0}, "two")}
+    return TaskModel(backbone, Path("base"), TYPES, "union", merges, {})
+
+
+def two(lookup_backbone: Make, one: dict[str, Any], other: dict[str, Any], mode: str = "union") -> TaskModel:
+    merges = {"similarity": Merge({"a": 1.0}, "one"), "sampling": Merge({"b": 1.0}, "two")}
+    return TaskModel(lookup_backbone({"one": one, "two": other}), Path("base"), TYPES, mode, merges, {})
+
+
+class TestModes:
+    TEXT = "Rio , York and Rhine"
+
+    def found(self, model: TaskModel, **options: Any) -> list[tuple[str, float, tuple[str, ...]]]:
+        (entities,) = model.predict([self.TEXT], **options)
+        return [(self.TEXT[e.start : e.end], e.score, e.found_by) for e in entities]
+
+    def test_union_is_what_either_finds_with_the_highest_score(self, model: TaskModel) -> None:
+        assert self.found(model) == [
+            ("Rio", 0.6, ("sampling",)),
+            ("York", 0.9, ("similarity",)),
+            ("Rhine", 0.8, ("similarity", "sampling")),
+        ]
+
+    def test_intersection_is_what_both_find(self, model: TaskModel) -> None:
+        assert self.found(model, mode="intersection") == [("Rhine", 0.8, ("similarity", "sampling"))]
+
+    def test_either_alone(self, model: TaskModel) -> None:
+        assert self.found(model, mode="similarity") == [
+            ("York", 0.9, ("similarity",)),
+            ("Rhine", 0.7, ("similarity",)),
+        ]
+        assert self.found(model, mode="sampling") == [("Rio", 0.6, ("sampling",)), ("Rhine", 0.8, ("sampling",))]
+        assert model.backbone.calls[-1][1] == ["two"]
+
+    def test_economy_is_one_model(self, model: TaskModel) -> None:
+        economy = TaskModel(model.backbone, Path("base"), TYPES, "economy", {"economy": Merge({"a": 2.0}, "all")}, {})
+        assert self.found(economy) == [("Rhine", 0.9, ("economy",))]
+        assert model.backbone.calls[-1][1] == ["all"]
+
+    def test_strategies_that_share_a_task_model_both_found_it(self, model: TaskModel) -> None:
+        shared = Merge({"a": 1.0}, "one")
+        both = TaskModel(model.backbone, Path("base"), TYPES, "union", {"similarity": shared, "sampling": shared}, {})
+        assert {found_by for *_, found_by in self.found(both)} == {("similarity", "sampling")}
+        assert self.found(both, mode="intersection") == self.found(both)
+        assert model.backbone.calls[-1][1] == ["one"]
+
+    def test_a_mode_the_model_does_not_hold_is_refused(self, model: TaskModel) -> None:
+        with pytest.raises(SamnerError, match="unknown mode 'both'; known are union, intersection"):
+            model.predict(["x"], mode="both")
+        with pytest.raises(SamnerError, match="adapted for mode 'union': it holds no task model 'economy'"):
+            model.predict(["x"], mode="economy")
+        alone = TaskModel(model.backbone, Path("base"), TYPES, "sampling", {"sampling": Merge({}, "two")}, {})
+        with pytest.raises(SamnerError, match="holds no task model 'similarity'"):
+            alone.predict(["x"], mode="union")
+
+
+class TestOverlaps:
+    def test_flat_keeps_the_surer_of_two_models(self, lookup_backbone: Make) -> None:
+        model = two(lookup_backbone, {"New York": ("city", 0.7)}, {"York": ("river", 0.8)})
+        (entities,) = model.predict(["in New York"])
+        assert [(e.key, e.found_by) for e in entities] == [((7, 11, "river"), ("sampling",))]
+
+    def test_overlapping_types_may_both_stay(self, lookup_backbone: Make) -> None:
+        model = two(lookup_backbone, {"New York": ("city", 0.7)}, {"York": ("river", 0.8)})
+        (entities,) = model.predict(["in New York"], flat=False)
+        assert [e.key for e in entities] == [(3, 11, "city"), (7, 11, "river")]
+
+    def test_within_one_type_nothing_overlaps_either_way(self, lookup_backbone: Make) -> None:
+        model = two(lookup_backbone, {"New York": ("city", 0.7)}, {"York": ("city", 0.8)})
+        for flat in (True, False):
+            assert [e.key for e in model.predict(["in New York"], flat=flat)[0]] == [(7, 11, "city")]
+
+    def test_each_model_resolves_its_own_overlaps_before_they_vote(self, lookup_backbone: Make) -> None:
+        one, other = {"New York": ("city", 0.9), "York": ("city", 0.8)}, {"York": ("city", 0.9)}
+        model = two(lookup_backbone, one, other, "intersection")
+        assert model.predict(["New York"]) == [[]]
+        assert [e.key for e in model.predict(["York"])[0]] == [(0, 4, "city")]
+
+
+candidates = st.lists(
+    st.builds(
+        lambda start, length, label, score: Entity(start, start + length, label, score),
+        st.integers(0, 12),
+        st.integers(1, 5),
+        st.sampled_from(["city", "river"]),
+        st.sampled_from([0.5, 0.6, 0.7]),
+    ),
+    unique_by=lambda entity: entity.key,
+    max_size=8,
+)
+
+
+@given(st.fixed_dictionaries({"one": candidates, "two": candidates}), st.booleans(), st.integers(1, 2))
+def test_combined_answers_keep_their_promises(found: dict[str, list[Entity]], flat: bool, votes: int) -> None:
+    combined = combine(found, votes, flat=flat)
+    assert [e.key for e in combined] == sorted({e.key for e in combined})
+    for i, entity in enumerate(combined):
+        assert len(entity.found_by) >= votes
+        scores = [e.score for name in entity.found_by for e in found[name] if e.key == entity.key]
+        assert len(scores) == len(entity.found_by) and entity.score == max(scores)
+        for other in combined[i + 1 :]:
+            apart = entity.end <= other.start or other.end <= entity.start
+            assert apart or (not flat and entity.label != other.label)
+
+
+@given(candidates, st.booleans())
+def test_a_model_agrees_with_itself(found: list[Entity], flat: bool) -> None:
+    alone = [(e.key, e.score) for e in combine({"one": found}, flat=flat)]
+    for votes in (1, 2):
+        assert [(e.key, e.score) for e in combine({"one": found, "two": found}, votes, flat=flat)] == alone
+
+
+class TestPredict:
+    def test_labels_can_be_others_than_those_adapted_for(self, model: TaskModel) -> None:
+        text = "York on Rhine"
+        assert [e.label for e in model.predict([text], ["river"])[0]] == ["river"]
+        assert [e.label for e in model.predict([text], {"city": "a large town"})[0]] == ["city"]
+        assert model.predict([text], [EntityType("song")]) == [[]]
+        assert model.types == TYPES
+
+    def test_the_threshold_can_be_another(self, model: TaskModel) -> None:
+        assert [e.label for e in model.predict(["York on Rhine"], threshold=0.85)[0]] == ["city"]
+        model.threshold = 0.95
+        assert model.predict(["York on Rhine"]) == [[]]
+        assert len(model.predict(["York on Rhine"], threshold=0.5)[0]) == 2
+
+    @pytest.mark.parametrize("threshold", [0, 1, -0.1, 2, float("nan")])
+    def test_a_threshold_that_is_no_probability_is_refused(self, model: TaskModel, threshold: float) -> None:
+        with pytest.raises(SamnerError, match="threshold must lie between 0 and 1"):
+            model.predict(["x"], threshold=threshold)
+        with pytest.raises(SamnerError, match="threshold must lie between 0 and 1"):
+            check_threshold(threshold)
+
+    def test_what_is_not_a_list_of_strings_is_refused(self, model: TaskModel) -> None:
+        with pytest.raises(SamnerError, match="must be a list of strings"):
+            model.predict("York")
+        for odd in (None, 3, b"York", ["York"]):
+            with pytest.raises(SamnerError, match=f"number 1 is of type {type(odd).__name__}"):
+                model.predict(["York", odd])  # type: ignore[list-item]
+
+    @pytest.mark.parametrize("labels", [[], "city", ["city", "city"], [""], [3]])
+    def test_labels_that_will_not_do_are_refused(self, model: TaskModel, labels: Any) -> None:
+        with pytest.raises(SamnerError):
+            model.predict(["York"], labels)
+
+    def test_one_text_as_dictionaries(self, model: TaskModel) -> None:
+        text = "\U0001f3c6 e\u0301 York \u2028Rhine"
+        found = model.predict_entities(text)
+        assert found == [
+            {"start": 5, "end": 9, "text": "York", "label": "city", "score": 0.9, "found_by": ["similarity"]},
+            {
+                "start": 11,
+                "end": 16,
+                "text": "Rhine",
+                "label": "river",
+                "score": 0.8,
+                "found_by": ["similarity", "sampling"],
+            },
+        ]
+        json.dumps(found)
+        assert model.predict_entities(text, ["city"], threshold=0.95) == []
+
+    def test_long_and_empty_texts(self, model: TaskModel) -> None:
+        long = "word " * 100 + "York " + "word " * 100 + "Rhine"
+        done: list[int] = []
+        answers = model.predict(["", long, " \n"], on_done=done.append)
+        assert [[e.key for e in entities] for entities in answers] == [
+            [],
+            [(500, 504, "city"), (len(long) - 5, len(long), "river")],
+            [],
+        ]
+        assert sum(done) == 3
+        assert model.predict([]) == []
+
+
+@pytest.fixture
+def saved(tiny_pool: Path, tmp_path: Path) -> TaskModel:
+    """A model on the tiny base whose two task models change a layer each; saved in ``tmp_path / "model"``."""
+    backbone = load_backbone(tiny_pool / "base")
+    generator = torch.Generator().manual_seed(0)
+    for name, layer in (("task-a", 1), ("task-b", 4)):
+        module = f"encoder.layer.{layer}.attention.output.dense"
+        shape = backbone.module_shapes()[module]
+        backbone.add_task_model(name, {module: torch.randn(shape, generator=generator) * 0.1})
+    selection = Selection(
+        "sampling",
+        ("b",),
+        ("b", "a"),
+        {"a": 0.5, "b": 0.25},
+        {"a": 0.0, "b": 1.0},
+        2,
+        ("x",),
+        (PseudoLabel(0, 0, 1, "drug", ("b",)),),
+    )
+    model = TaskModel(
+        backbone,
+        tiny_pool / "base",
+        entity_types({"drug": "a medicine", "disease": "", "person": "", "team": ""}),
+        "union",
+        {"similarity": Merge({"a": 1.0, "b": 2.0}, "task-a", ("pill",)), "sampling": Merge({"b": 1.0}, "task-b")},
+        {"similarity": Selection("similarity", ("a",), ("a", "b"), {"a": 0.5, "b": 0.25}), "sampling": selection},
+        {"method": "ties", "parameters": {"density": 0.2}, "seed": 3},
+        0.15,
+    )
+    model.save(tmp_path / "model")
+    return model
+
+
+TEXTS = ["Aspirin relieves headache within hours.", "Ada Moreno scored twice for Rovers on Sunday.", ""]
+
+
+def rewrite(folder: Path, change: Callable[[Any], Any]) -> None:
+    manifest = json.loads((folder / MANIFEST).read_text())
+    change(manifest)
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+
+
+class TestAtRest:
+    def test_loaded_again_it_is_the_same(self, saved: TaskModel, tmp_path: Path) -> None:
+        loaded = TaskModel.load(tmp_path / "model")
+        answers = saved.predict(TEXTS)
+        assert sum(map(len, answers)) > 2
+        one, other = ([e.score for e in saved.predict(TEXTS, mode=mode)[0]] for mode in ("similarity", "sampling"))
+        assert one and other and one != other
+        assert loaded.predict(TEXTS) == answers
+        for mode in ("intersection", "similarity", "sampling"):
+            assert loaded.predict(TEXTS, mode=mode, flat=False) == saved.predict(TEXTS, mode=mode, flat=False)
+        for name in ("types", "mode", "merges", "selections", "settings", "threshold"):
+            assert getattr(loaded, name) == getattr(saved, name)
+        assert loaded.backbone.fingerprint == saved.backbone.fingerprint
+
+    def test_what_its_experts_were_taught_is_not_novel_to_it(self, saved: TaskModel, tmp_path: Path) -> None:
+        saved.backbone.novelty = 8.0
+        saved.merges = saved.merges | {"similarity": replace(saved.merges["similarity"], types=("spaceship",))}
+        base = load_backbone(saved.base_folder)
+        base.novelty = 8.0
+        base.save(tmp_path / "base")
+        saved.base_folder = tmp_path / "base"
+        saved.save(tmp_path / "novel")
+        loaded = TaskModel.load(tmp_path / "novel")
+        found = {m: loaded.predict(TEXTS, ["spaceship"], mode=m, threshold=0.01) for m in ("similarity", "sampling")}
+        assert sum(map(len, found["similarity"])) < sum(map(len, found["sampling"]))
+
+    def test_it_needs_neither_pool_nor_place(self, saved: TaskModel, tmp_path: Path) -> None:
+        (tmp_path / "model").rename(tmp_path / "moved")
+        loaded = TaskModel.load(str(tmp_path / "moved"))
+        loaded.save(tmp_path / "again")
+        for path in (tmp_path / "moved").rglob("*.*"):
+            if path.is_file():
+                assert (tmp_path / "again" / path.relative_to(tmp_path / "moved")).read_bytes() == path.read_bytes()
+
+    def test_the_manifest_tells_what_was_done_with_what(self, saved: TaskModel, tmp_path: Path) -> None:
+        folder = tmp_path / "model"
+        manifest = json.loads((folder / MANIFEST).read_text())
+        assert manifest["merges"]["similarity"] == {
+            "experts": {"a": 1.0, "b": 2.0},
+            "model": "task-a",
+            "types": ["pill"],
+        }
+        assert manifest["labels"][0] == {"name": "drug", "description": "a medicine"}
+        assert manifest["selections"]["sampling"]["f1"] == {"a": 0.0, "b": 1.0}
+        assert {"python", "samner", "torch", "peft"} <= manifest["versions"].keys()
+        files = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+        assert files == {*manifest["files"], MANIFEST}
+        assert {Path(name).suffix for name in files} == {".json", ".safetensors"}
+
+    def test_an_existing_folder_is_refused(self, saved: TaskModel, tmp_path: Path) -> None:
+        with pytest.raises(SamnerError, match="exists already"):
+            saved.save(tmp_path / "model")
+
+    def test_an_interrupted_save_leaves_nothing(
+        self, saved: TaskModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def interrupted(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("samner.task_model.write_json", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            saved.save(tmp_path / "half")
+        assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+    def test_a_folder_without_manifest_is_no_model(self, tmp_path: Path) -> None:
+        for folder in (tmp_path, tmp_path / "nowhere"):
+            with pytest.raises(ModelError, match="is not a saved task model"):
+                TaskModel.load(folder)
+
+    @pytest.mark.parametrize("file", ["base/base.json", "base/base.safetensors", "task-a.safetensors"])
+    def test_files_that_were_touched_are_refused(self, saved: TaskModel, tmp_path: Path, file: str) -> None:
+        path = tmp_path / "model" / file
+        content = bytearray(path.read_bytes())
+        content[-2] ^= 1
+        path.write_bytes(content)
+        with pytest.raises(ModelError, match="damaged or changed, its SHA-256 is not the one"):
+            TaskModel.load(tmp_path / "model")
+        path.unlink()
+        with pytest.raises(ModelError, match="missing"):
+            TaskModel.load(tmp_path / "model")
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            (lambda m: m["files"].update({"../x": "0"}), "leads outside"),
+            (lambda m: m["files"].update({"/etc/hostname": "0"}), "leads outside"),
+            (lambda m: m["files"].update({"a\x00b": "0"}), "is not a path"),
+            (lambda m: m["merges"]["sampling"].update(model="../task-b"), r"lists no checksum of \.\./task-b"),
+            (lambda m: m["files"].pop("task-b.safetensors"), "lists no checksum of task-b"),
+            (lambda m: m.update(base="0"), "is not the base model that the manifest names"),
+            (lambda m: m.pop("merges"), "not a task model's manifest"),
+            (lambda m: m.update(merges=[]), "not a task model's manifest"),
+            (lambda m: m.update(files=["x"]), "not a task model's manifest"),
+            (lambda m: m.update(labels=["drug"]), "not a task model's manifest"),
+            (lambda m: m["selections"]["sampling"].update(more=1), "not a task model's manifest"),
+            (lambda m: m["selections"]["sampling"].pop("chosen"), "not a task model's manifest"),
+            (lambda m: m.update(threshold="high"), "not a task model's manifest"),
+            (lambda m: m.update(threshold=7), "threshold must lie between 0 and 1"),
+            (lambda m: m.update(labels=[]), "at least one label"),
+            (lambda m: m.update(mode="both"), "unknown mode"),
+            (lambda m: m.update(mode="economy"), "holds no task model 'economy'"),
+        ],
+    )
+    def test_a_manifest_that_is_wrong_is_refused(
+        self, saved: TaskModel, tmp_path: Path, change: Callable[[Any], Any], message: str
+    ) -> None:
+        rewrite(tmp_path / "model", change)
+        with pytest.raises(SamnerError, match=message):
+            TaskModel.load(tmp_path / "model")
+
+    def test_task_vectors_are_kept_exactly_and_take_no_more_room_than_their_values(
+        self, saved: TaskModel, tmp_path: Path
+    ) -> None:
+        module = "encoder.layer.1.attention.output.dense"
+        sparse = torch.nn.functional.dropout(saved.backbone.task_vectors("task-a")[module], 0.9)
+        saved.backbone.add_task_model("sparse", {module: sparse})
+        model = replace(saved, merges={"economy": Merge({"a": 1.0}, "sparse")}, mode="economy")
+        model.save(tmp_path / "sparse")
+        assert (tmp_path / "sparse" / "sparse.safetensors").stat().st_size < 0.15 * 4 * sparse.numel()
+        loaded = TaskModel.load(tmp_path / "sparse").backbone.task_vectors("sparse")
+        assert loaded.keys() == {module} and torch.equal(loaded[module], sparse)
+
+    @pytest.mark.parametrize(
+        ("write", "message"),
+        [
+            (lambda path: path.write_bytes(b"cos\nsystem\n"), "not a complete safetensors file"),
+            (lambda path: path.write_bytes(path.read_bytes()[:-1]), "not a complete safetensors file"),
+            (lambda path: save_file({"x": torch.zeros(2, 2)}, path), "is not a file of task vectors"),
+            (
+                lambda path: write_delta(TensorDeltas({"no.such.module": torch.zeros(2, 2)}), path),
+                "the task vector of 'no.such.module' is .* no such module",
+            ),
+            (
+                lambda path: write_delta(
+                    TensorDeltas({"encoder.layer.1.attention.output.dense": torch.zeros(2, 2)}), path
+                ),
+                r"is \(2, 2\), this base has",
+            ),
+        ],
+        ids=["garbage", "truncated", "another file", "unknown module", "other shape"],
+    )
+    def test_task_vectors_that_do_not_fit_are_refused(
+        self, saved: TaskModel, tmp_path: Path, write: Callable[[Path], Any], message: str
+    ) -> None:
+        path = tmp_path / "model" / "task-a.safetensors"
+        write(path)
+        rewrite(tmp_path / "model", lambda manifest: manifest["files"].update({path.name: sha256(path)}))
+        with pytest.raises(ModelError, match=message):
+            TaskModel.load(tmp_path / "model")
+
+    def test_a_linked_file_out_of_the_folder_is_refused(self, saved: TaskModel, tmp_path: Path) -> None:
+        path = tmp_path / "model" / "task-a.safetensors"
+        shutil.move(path, tmp_path / "elsewhere")
+        path.symlink_to(tmp_path / "elsewhere")
+        with pytest.raises(SamnerError, match="leads outside"):
+            TaskModel.load(tmp_path / "model")
