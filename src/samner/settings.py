@@ -1,14 +1,67 @@
-"""A YAML file of settings: read safely, every value checked, and what is wrong named by file and key."""
+"""Settings as pydantic models, from YAML, JSON or Python, and what is wrong with them named by place and field."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+import json
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from samner.errors import SamnerError
+
+
+class Settings(BaseModel):
+    """Settings that cannot be changed once made, of which unknown ones are refused and none is converted."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+_Settings = TypeVar("_Settings", bound=BaseModel)
+
+
+def validated(kind: type[_Settings], values: Mapping[str, Any], place: str = "") -> _Settings:
+    """Settings from plain values.
+
+    Args:
+        kind: The model that says what they must be.
+        values: As a YAML or JSON file or a caller gives them.
+        place: What messages begin with: the file, or the argument.
+
+    Raises:
+        SamnerError: If a value is missing, unknown or not as it must be; it names the first such field.
+    """
+    try:
+        # strict as JSON is: a list will do for a tuple and a string for a path, but true is no number
+        return kind.model_validate_json(json.dumps(values, default=str))
+    except ValidationError as error:
+        raise SamnerError(": ".join(part for part in (place, _first(error, kind)) if part)) from error
+
+
+def read_yaml_settings(path: Path, kind: type[_Settings]) -> _Settings:
+    """Settings from a YAML file that holds a mapping.
+
+    Raises:
+        SamnerError: If the file cannot be read, is not YAML or not a mapping, or as ``validated`` does.
+    """
+    return validated(kind, read_yaml(path).values, str(path))
+
+
+def _first(error: ValidationError, kind: type[BaseModel]) -> str:
+    """The first problem in one line: field, what is wrong, what was given."""
+    problem = error.errors(include_url=False)[0]
+    field = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        known = ", ".join(info.alias or name for name, info in kind.model_fields.items())
+        return f"{field}: unknown setting; known are {known}" if "." not in field else f"{field}: unknown setting"
+    if problem["type"] == "missing":
+        return f"{field}: is missing"
+    message = problem["msg"].removeprefix("Value error, ")
+    given = problem.get("input")
+    shown = "" if isinstance(given, dict | list) or problem["type"] == "value_error" else f", not {given!r}"
+    return f"{field}: {message[0].lower()}{message[1:]}{shown}" if field else message
 
 
 def read_yaml(path: Path) -> Section:
