@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from samner.errors import SamnerError
@@ -104,3 +104,9 @@ class Example:
     def labels(self) -> set[str]:
         """Names of the entity types that occur."""
         return {entity.label for entity in self.entities}
+
+    def part(self, start: int, end: int) -> Example:
+        """The text from ``start`` to ``end`` (exclusive) with the entities that lie wholly within."""
+        inside = (e for e in self.entities if start <= e.start and e.end <= end)
+        moved = tuple(replace(e, start=e.start - start, end=e.end - start) for e in inside)
+        return Example(self.text[start:end], moved)

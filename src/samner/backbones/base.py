@@ -31,11 +31,13 @@ class TrainingSet:
         name: For messages and for the card.
         examples: The texts.
         types: The types the data set annotates.
+        weight: How many times as often as its size says it is drawn, where data sets are drawn by their size.
     """
 
     name: str
     examples: Sequence[Example]
     types: tuple[EntityType, ...]
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

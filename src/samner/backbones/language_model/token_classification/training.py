@@ -1,0 +1,278 @@
+"""Teach a causal language model to classify words: a base with its heads, and experts over it."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from samner.backbones.base import TrainingData, TrainingSet
+from samner.backbones.encoder.decode import decode
+from samner.backbones.encoder.fit import Outcome, Schedule, fit
+from samner.backbones.language_model.token_classification.batches import Batches
+from samner.backbones.language_model.token_classification.heads import Heads, logits
+from samner.backbones.language_model.token_classification.inputs import Question, Reader, collate
+from samner.entities import Entity, EntityType
+from samner.precision import fastest_dtype
+from samner.settings import Settings
+from samner.spans import flat
+from samner.windows import Word
+
+log = logging.getLogger(__name__)
+
+THRESHOLD = 0.2  # of dev scores while training; what a pool answers with is set on finished models
+
+
+class Recipe(Settings):
+    """Settings of a training run; the defaults are those for an expert.
+
+    Args:
+        steps: Optimiser steps.
+        learning_rate: Peak, of the adapter.
+        head_rate: Factor on it for the heads of a base.
+        rank: Of the LoRA adapter.
+        alpha: LoRA scale numerator.
+        batch_tokens: Padded sub-tokens in a batch, about; the types and both copies of each text count.
+        max_words: Of a longer text a random part of this many words is read.
+        max_types: Types that occur in a text and are asked for, at most.
+        flatten: Data sets are drawn in proportion to their size to the power of this.
+        paraphrase_rate: How often a type is asked for by another wording, where there is one.
+        dev_texts: Texts of each dev split that an evaluation reads, at most.
+        evaluations: Evaluations over the run.
+        seed: Of everything random.
+        max_minutes: Time box; the learning rate then falls with the time used where that runs ahead of the steps.
+    """
+
+    steps: int = Field(1000, gt=0)
+    learning_rate: float = Field(5e-4, gt=0)
+    head_rate: float = Field(2.0, gt=0)
+    rank: int = Field(8, gt=0)
+    alpha: int = Field(16, gt=0)
+    batch_tokens: int = Field(1024, gt=0)
+    max_words: int = Field(100, gt=0)
+    max_types: int = Field(10, gt=0)
+    flatten: float = Field(0.4, ge=0, le=1)
+    paraphrase_rate: float = Field(0.2, ge=0, lt=1)
+    dev_texts: int = Field(40, gt=0)
+    evaluations: int = Field(2, ge=0)
+    seed: int = Field(0, ge=0)
+    max_minutes: float | None = Field(None, gt=0)
+
+
+def train_base(
+    model: Any,
+    heads: Heads,
+    reader: Reader,
+    data: TrainingData,
+    recipe: Recipe,
+    *,
+    run: Path | None = None,
+    resume: bool = False,
+    on_step: Callable[[int, float, float], None] | None = None,
+) -> tuple[dict[str, Tensor], Outcome]:
+    """Train heads and a LoRA of the base's own; the heads are trained in place, the model is left as it was.
+
+    Returns:
+        The tensors of the base's own adapter, named as PEFT saves them, and what the run did.
+    """
+    with _adapted(model, recipe) as adapted:
+        parameters = {n: p for n, p in adapted.named_parameters() if p.requires_grad}
+        parameters |= {f"heads.{n}": p for n, p in heads.named_parameters()}
+        rates = {name: recipe.head_rate for name in parameters if name.startswith("heads.")}
+        outcome = _train(model, heads, reader, parameters, data, recipe, rates, run, resume, on_step)
+        return _adapter_tensors(adapted), outcome
+
+
+def train_adapter(
+    model: Any,
+    heads: Heads,
+    reader: Reader,
+    data: TrainingData,
+    recipe: Recipe,
+    out: Path,
+    *,
+    base_name: str,
+    run: Path | None = None,
+    resume: bool = False,
+    on_step: Callable[[int, float, float], None] | None = None,
+) -> Outcome:
+    """Train a LoRA adapter on all linear layers, heads frozen, and save it as a PEFT folder.
+
+    The model is left as it was.
+
+    Args:
+        model: The base, its own adapter fused.
+        heads: Of the base.
+        reader: Of the base.
+        data: What it learns from.
+        recipe: How.
+        out: Folder for the adapter's files.
+        base_name: What the adapter's configuration calls the base.
+        run: Folder for the checkpoint; none means no checkpoints.
+        resume: Go on from the checkpoint in ``run``, if there is one.
+        on_step: Called after each step with steps done, share of the run done, and the loss.
+    """
+    heads.requires_grad_(False)
+    with _adapted(model, recipe) as adapted:
+        parameters = {n: p for n, p in adapted.named_parameters() if p.requires_grad}
+        outcome = _train(model, heads, reader, parameters, data, recipe, {}, run, resume, on_step)
+        adapted.peft_config["default"].base_model_name_or_path = base_name
+        for parameter in parameters.values():  # half the size, and less than a thousandth of a value is lost
+            parameter.data = parameter.data.half()
+        adapted.save_pretrained(str(out), save_embedding_layers=False)
+    (out / "README.md").unlink(missing_ok=True)
+    return outcome
+
+
+@contextmanager
+def _adapted(model: Any, recipe: Recipe) -> Iterator[Any]:
+    """The model with a new LoRA adapter on all its linear layers, for as long as it trains."""
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(recipe.seed)
+    config = LoraConfig(r=recipe.rank, lora_alpha=recipe.alpha, target_modules="all-linear", bias="none")
+    model.requires_grad_(False)
+    adapted = get_peft_model(model, config)
+    try:
+        yield adapted
+    finally:
+        adapted.unload()
+
+
+def _adapter_tensors(adapted: Any) -> dict[str, Tensor]:
+    from peft import get_peft_model_state_dict
+
+    state = get_peft_model_state_dict(adapted, save_embedding_layers=False)
+    return {name: value.detach().clone() for name, value in state.items()}
+
+
+def _train(
+    model: Any,
+    heads: Heads,
+    reader: Reader,
+    parameters: Mapping[str, nn.Parameter],
+    data: TrainingData,
+    recipe: Recipe,
+    rates: Mapping[str, float],
+    run: Path | None,
+    resume: bool,
+    on_step: Callable[[int, float, float], None] | None,
+) -> Outcome:
+    device = next(model.parameters()).device
+    dtype = fastest_dtype(str(device))
+    log.info("training in %s on %s", dtype, device)
+    batches = Batches(
+        data.train,
+        reader,
+        seed=recipe.seed,
+        batch_tokens=recipe.batch_tokens,
+        max_words=recipe.max_words,
+        max_types=recipe.max_types,
+        flatten=recipe.flatten,
+        paraphrases=data.paraphrases,
+        paraphrase_rate=recipe.paraphrase_rate,
+    )
+
+    def loss_at(step: int) -> Tensor:
+        items = batches(step)
+        batch = collate([question for question, _ in items], reader.padding).to(device)
+        with torch.autocast(device.type, dtype, enabled=dtype is not torch.float32):
+            scores = logits(model, heads, batch)
+        rows = zip(scores.float(), items, strict=True)
+        losses = [
+            binary_cross_entropy_with_logits(row[: y.shape[0], : y.shape[1]], y.to(device), reduction="sum")
+            for row, (_, y) in rows
+        ]
+        # by positives, not by all word and type pairs: else few entities or many types would count for little
+        return torch.stack(losses).sum() / max(1.0, sum(float(y[..., 2].sum()) for _, y in items))
+
+    def evaluate() -> float:
+        scores = [dev_score(model, heads, reader, s, recipe.dev_texts, recipe.max_words) for s in data.dev]
+        return sum(scores) / len(scores)
+
+    every = max(1, recipe.steps // recipe.evaluations) if data.dev and recipe.evaluations else 0
+    schedule = Schedule(
+        steps=recipe.steps,
+        learning_rate=recipe.learning_rate,
+        weight_decay=0.0,
+        seed=recipe.seed,
+        max_minutes=recipe.max_minutes,
+        evaluate_every=every,
+    )
+    for parameter in parameters.values():
+        parameter.requires_grad_(True)
+    try:
+        return fit(
+            parameters,
+            loss_at,
+            schedule,
+            evaluate=evaluate if data.dev else None,
+            run=run,
+            resume=resume,
+            identity=_identity(data, recipe, parameters),
+            rates=rates,
+            on_step=on_step,
+        )
+    finally:
+        for parameter in parameters.values():
+            parameter.requires_grad_(False)
+
+
+def dev_score(model: Any, heads: Heads, reader: Reader, data: TrainingSet, texts: int, max_words: int) -> float:
+    """Strict span micro-F1 on the first examples of a dev split that are no longer than ``max_words``."""
+    examples = [e for e in data.examples if len(reader.words(e.text)) <= max_words][:texts]
+    names = {t.name for t in data.types}
+    found = predict(model, heads, reader, [e.text for e in examples], data.types, THRESHOLD)
+    hits = predicted = gold = 0
+    for example, candidates in zip(examples, found, strict=True):
+        mine = {e.key for e in flat(candidates)}
+        theirs = {e.key for e in example.entities if e.label in names}
+        hits, predicted, gold = hits + len(mine & theirs), predicted + len(mine), gold + len(theirs)
+    return 2 * hits / max(predicted + gold, 1)
+
+
+@torch.inference_mode()
+def predict(
+    model: Any,
+    heads: Heads,
+    reader: Reader,
+    texts: Sequence[str],
+    types: Sequence[EntityType],
+    threshold: float,
+    *,
+    batch_tokens: int = 2048,
+) -> list[list[Entity]]:
+    """Candidate entities, which may overlap, by a model given as such, for instance one in training."""
+    device = next(model.parameters()).device
+    dtype = fastest_dtype(str(device))
+    part = reader.types([t.prompt for t in types])
+    questions = [Question(part, reader.text(text)) for text in texts]
+    order = sorted(range(len(texts)), key=lambda i: len(questions[i].ids))
+    result: list[list[Entity]] = [[] for _ in texts]
+    while order:
+        rows = [order.pop()]
+        while order and len(questions[rows[0]].ids) * (len(rows) + 1) <= batch_tokens:
+            rows.append(order.pop())
+        batch = collate([questions[i] for i in rows], reader.padding).to(device)
+        with torch.autocast(device.type, dtype, enabled=dtype is not torch.float32):
+            probabilities = logits(model, heads, batch).float().sigmoid().cpu().numpy()
+        for row, i in enumerate(rows):
+            spans = [Word(start, end, 1) for start, end in questions[i].text.words]
+            result[i] = decode(probabilities[row, : len(spans)], spans, types, threshold)
+    return result
+
+
+def _identity(data: TrainingData, recipe: Recipe, parameters: Mapping[str, Tensor]) -> str:
+    """Digest of what decides a run, apart from its time box."""
+    settings = recipe.model_dump(exclude={"max_minutes"})
+    sizes = [(s.name, len(s.examples), [t.prompt for t in s.types]) for s in [*data.train, *data.dev]]
+    shapes = [(n, list(p.shape)) for n, p in parameters.items()]
+    return hashlib.sha256(repr([settings, sizes, shapes]).encode()).hexdigest()
