@@ -20,9 +20,9 @@ _MANY_TYPES = 30  # a data set with more types than this is never asked for all 
 class Batches:
     """The batches of a training run.
 
-    Data sets are drawn in proportion to their size to the power of ``flatten``, times their own weight. Types are asked
-    for in random order: all that occur in the text, and types of the same data set that do not, so that what is missing
-    is known to be missing. Batch ``step`` depends on nothing but the seed and ``step``.
+    Data sets are drawn in proportion to their size to the power of ``flatten``, times their own weight. Types are
+    asked for in random order: all that occur in the text, and types of the same data set that do not, so that what is
+    missing is known to be missing. Batch ``step`` depends on nothing but the seed and ``step``.
 
     Args:
         sets: The labelled data.
