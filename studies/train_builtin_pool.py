@@ -84,7 +84,10 @@ class Trainer:
             outcome = train_base(backbone, self.training_data(names), recipe, encoder=encoder, run=run, resume=True)
             for name in self.foundation:  # thousands of types, of which none is a safe negative for others
                 backbone.types.pop(name, None)
-            card = {"training": {"recipe": asdict(recipe), "outcome": asdict(outcome)}, "data": self.sources(names)}
+            card = {
+                "training": {"recipe": recipe.model_dump(), "outcome": asdict(outcome)},
+                "data": self.sources(names),
+            }
             with tempfile.TemporaryDirectory(dir=pool.parent) as folder:
                 backbone.save(Path(folder), torch.float16, card)
                 ExpertPool.create(pool, Path(folder))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,6 +12,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from samner.errors import SamnerError
+
+_MOST_BYTES = 500_000
 
 
 class Settings(BaseModel):
@@ -172,31 +175,77 @@ class Section:
 
 def _load(path: Path) -> object:
     try:
-        # a subclass of yaml's safe loader: it makes plain values only
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+        with path.open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+        text = content.decode("utf-8")
     except OSError as error:
         raise SamnerError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
-        raise SamnerError(f"{path}: is not UTF-8 text") from error
+        if len(content) <= _MOST_BYTES:
+            raise SamnerError(f"{path}: is not UTF-8 text") from error
+    if len(content) > _MOST_BYTES:
+        raise SamnerError(f"{path}: is larger than {_MOST_BYTES:,} bytes, which no file of settings is")
+    return _plain(text, str(path))
+
+
+def plain_value(text: str, place: str) -> Any:
+    """The value that some YAML stands for.
+
+    Args:
+        text: In YAML.
+        place: What messages begin with.
+
+    Raises:
+        SamnerError: If it is not YAML.
+    """
+    return _plain(text, place)
+
+
+def _plain(text: str, place: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)  # a subclass of yaml's safe loader: it makes plain values only
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        place = f"{path}:{mark.line + 1}" if mark else str(path)
+        place = f"{place}:{mark.line + 1}" if mark else place
         raise SamnerError(f"{place}: not valid YAML ({error.problem})") from error
     except yaml.YAMLError as error:
-        raise SamnerError(f"{path}: not valid YAML ({str(error).splitlines()[0]})") from error
+        raise SamnerError(f"{place}: not valid YAML ({str(error).splitlines()[0]})") from error
+    except RecursionError as error:
+        raise SamnerError(f"{place}: is nested too deeply") from error
+    except ValueError as error:  # of a date that there is not, or a number of too many digits
+        raise SamnerError(f"{place}: not valid YAML ({error})") from error
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key given twice, of which YAML would silently keep the last."""
+    """Plain YAML: a key only once, no anchors and aliases, and numbers as in YAML 1.2, where ``1e-3`` is one.
+
+    Of a key given twice, YAML would silently keep the last; a few aliases of aliases are gigabytes once written out.
+    """
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if getattr(event, "anchor", None) is not None:
+            raise yaml.composer.ComposerError(
+                None, None, "anchors (&) and aliases (*) are not read: write it out", event.start_mark
+            )
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key, (key_node, _) in reversed(list(zip(keys, node.value, strict=True))):
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} is given twice", key_node.start_mark
-                )
+        seen: set[Hashable] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, Hashable):
+                if key in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"the key {key!r} is given twice", key_node.start_mark
+                    )
+                seen.add(key)
         return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+"), list("-+.0123456789")
+)
 
 
 def _kind(value: object) -> str:

@@ -2,18 +2,157 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import random
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
 
 from samner.backbones import TrainingData, TrainingSet
+from samner.backbones.base import Backbone, DryRun
+from samner.backbones.families import FROM_MODELS, family, family_of
+from samner.data import read_examples
+from samner.data.formats.datasets import is_dataset
+from samner.data.formats.registry import FORMATS
 from samner.embedding import MINILM, embed_domain, spread
-from samner.entities import EntityType, Example
-from samner.errors import SamnerError
+from samner.entities import Entity, EntityType, Example
+from samner.errors import DataError, SamnerError
 from samner.files import atomic_folder
 from samner.pool import DataSource, ExpertCard, ExpertPool
 from samner.pool.card import check_name
 from samner.scoring import scored_labels
+from samner.settings import Settings, read_yaml_settings
+
+_SUFFIXES = {suffix for format in FORMATS.values() for suffix in format.suffixes} - {".txt"}
+_DEV_SHARE = 0.1
+_DEV_TEXTS = 20
+"""Fewer held-out texts tell too little, and so many must be left to learn from."""
+
+_SAMPLE = Example(
+    "Ada Moreno moved from Lisbon to Basel in March 2021.",
+    (Entity(0, 10, "person"), Entity(22, 28, "city"), Entity(32, 37, "city"), Entity(41, 51, "date")),
+)
+"""For a dry run without data."""
+
+
+def _listed(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+_Paths = Annotated[tuple[Path, ...], BeforeValidator(_listed)]
+_Texts = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+_Text = Annotated[str, Field(pattern=r"\S")]
+
+
+class ExpertRecipe(Settings):
+    """What ``samner train`` is given, as a YAML file: what it leaves out, the command line or a default says.
+
+    Attributes:
+        model: Hub id or folder of the language model that the recipe is for.
+        prompt: How that is asked: a shipped prompt's name or a YAML file.
+        architecture: Configuration of that model, for a dry run.
+        pool: ``"builtin"``, a folder or a hub id.
+        data: Labelled texts: files, or folders with train.jsonl and maybe dev.jsonl.
+        dev: A file for each of them, to stop early by.
+        name: Of the expert.
+        out: Folder to write.
+        description: One line for the card.
+        licence: Of the data: of all data sets, or ``NAME=LICENCE`` of one.
+        options: Of the training; ``Backbone.recipe`` says which the pool's family has.
+    """
+
+    model: _Text | None = None
+    prompt: _Text = "json-by-type"
+    architecture: dict[str, Any] | None = None
+    pool: _Text = "builtin"
+    data: _Paths = ()
+    dev: _Paths = ()
+    name: _Text | None = None
+    out: Path | None = None
+    description: str = ""
+    licence: _Texts = ()
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    @classmethod
+    def read(cls, path: Path) -> ExpertRecipe:
+        """The recipe in a YAML file; paths in it are relative to its folder.
+
+        Raises:
+            SamnerError: If it cannot be read, holds an unknown key or a value that will not do.
+        """
+        recipe = read_yaml_settings(path, cls)
+        beside = {key: path.parent / getattr(recipe, key) for key in ("pool", "prompt")}
+        return recipe.model_copy(
+            update={
+                **{key: str(place) for key, place in beside.items() if place.exists()},
+                **{key: tuple(path.parent / name for name in getattr(recipe, key)) for key in ("data", "dev")},
+                "out": recipe.out and path.parent / recipe.out,
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledSet:
+    """A data set that was read; none for ``dev`` if it has no dev split."""
+
+    name: str
+    train: Sequence[Example]
+    dev: Sequence[Example] | None = None
+
+
+def read_labelled(paths: Sequence[Path], dev: Sequence[Path] = (), format: str | None = None) -> list[LabelledSet]:
+    """The data sets in files, or in folders with a file ``train`` and maybe one ``dev``.
+
+    Args:
+        paths: Files and folders with training data.
+        dev: One dev file for each of them, in their order; or none.
+        format: Of all files; by default their suffixes tell.
+
+    Raises:
+        SamnerError: If one is missing or cannot be read, or the dev files do not fit them.
+    """
+    if dev and len(dev) != len(paths):
+        raise SamnerError(
+            f"there are {len(dev)} --dev files for {len(paths)} data sets; give one for each, in their order, or none"
+        )
+    found = [_find(path) for path in paths]
+    names = Counter(name for name, _, _ in found)
+    told = [name if names[name] == 1 else str(path) for (name, _, _), path in zip(found, paths, strict=True)]
+    if twice := next((name for name, count in Counter(told).items() if count > 1), None):
+        raise SamnerError(f"{twice} is given twice")
+    sets = []
+    for number, (name, (_, train, held_out)) in enumerate(zip(told, found, strict=True)):
+        held_out = dev[number] if dev else held_out
+        texts = read_examples(train, format)
+        sets.append(LabelledSet(name, texts, None if held_out is None else read_examples(held_out, format)))
+    return sets
+
+
+def _find(path: Path) -> tuple[str, Path, Path | None]:
+    """Name, training file and dev file of a data set."""
+    if not path.exists():
+        raise DataError(f"{path}: no such file or folder")
+    if path.is_dir() and not is_dataset(path):
+        train = _split(path, "train")
+        if train is None:
+            raise DataError(f"{path}: holds no train.jsonl (or {', '.join(sorted(_SUFFIXES - {'.jsonl'}))})")
+        return path.resolve().name, train, _split(path, "dev", "valid", "validation")
+    stem = path.name if path.is_dir() else path.stem
+    return path.resolve().parent.name if stem == "train" else stem, path, None
+
+
+def _split(folder: Path, *names: str) -> Path | None:
+    found = [
+        path
+        for path in sorted(folder.iterdir())
+        if path.stem in names and (path.suffix.lower() in _SUFFIXES if path.is_file() else is_dataset(path))
+    ]
+    if len(found) > 1:
+        raise DataError(f"{folder}: holds both {found[0].name} and {found[1].name}; name one of them instead")
+    return found[0] if found else None
 
 
 def training_set(name: str, examples: Sequence[Example], types: Sequence[EntityType] | None = None) -> TrainingSet:
@@ -30,6 +169,64 @@ def training_set(name: str, examples: Sequence[Example], types: Sequence[EntityT
             raise SamnerError(f"{name}: no text has an entity, so there is nothing to learn")
         types = scored_labels(names)
     return TrainingSet(name, examples, tuple(types))
+
+
+def training_data(
+    sets: Sequence[LabelledSet],
+    seed: int = 0,
+    foreign: Sequence[str] = (),
+    tell: Callable[[str], None] = lambda line: None,
+) -> TrainingData:
+    """What to train on; part of the training texts is held out where there is no dev split.
+
+    Args:
+        sets: The data sets.
+        seed: Of the draw of what is held out.
+        foreign: Prompts of types of other data sets.
+        tell: Called with a line on what is held out.
+
+    Raises:
+        SamnerError: If nothing is labelled in one.
+    """
+    train, dev = [], []
+    for each in sets:
+        types = training_set(each.name, each.train).types
+        rest, held_out = _hold_out(each, seed, tell) if each.dev is None else (each.train, each.dev)
+        train.append(training_set(each.name, rest, types))
+        if held_out:
+            dev.append(training_set(each.name, held_out, types))
+    return TrainingData(train, dev, foreign)
+
+
+def _hold_out(
+    data: LabelledSet, seed: int, tell: Callable[[str], None]
+) -> tuple[Sequence[Example], Sequence[Example]]:
+    texts = list(dict.fromkeys(example.text for example in data.train))
+    count = max(_DEV_TEXTS, round(_DEV_SHARE * len(texts)))
+    if len(texts) - count < _DEV_TEXTS:
+        tell(f"{data.name}: too few texts ({len(texts)}) to hold some out: there is no dev score, no early stopping")
+        return data.train, []
+    picked = set(random.Random(seed).sample(texts, count))
+    tell(f"{data.name}: {count} of its {len(texts)} texts, drawn at random, are held out as dev split")
+    return [e for e in data.train if e.text not in picked], [e for e in data.train if e.text in picked]
+
+
+def licences_by_set(given: Sequence[str], names: Sequence[str]) -> dict[str, str]:
+    """Licence by data set, from ``LICENCE`` (of all data sets) and ``NAME=LICENCE``; the latter goes first.
+
+    Raises:
+        SamnerError: If a licence is of a data set that there is not.
+    """
+    licences: dict[str, str] = {}
+    for value in given:
+        name, equals, licence = (part.strip() for part in value.partition("="))
+        if not equals:
+            licences = dict.fromkeys(names, name) | licences
+        elif name in names:
+            licences[name] = licence
+        else:
+            raise SamnerError(f"--licence {value}: there is no data set {name!r}; there are {', '.join(names)}")
+    return licences
 
 
 def train_expert(
@@ -51,7 +248,7 @@ def train_expert(
         name: Of the expert.
         data: What it learns from.
         out: Folder to write; must not exist.
-        options: Settings of the training; ``Backbone.recipe_options`` lists them.
+        options: Settings of the training; ``Backbone.recipe`` says which there are.
         description: One line for the card.
         licences: Licence by data set, for the card.
         run: Folder for checkpoints.
@@ -78,3 +275,40 @@ def train_expert(
         )
         card.write(temporary)
     return ExpertCard.read(out)
+
+
+def family_for(recipe: ExpertRecipe) -> tuple[type[Backbone], Path | None]:
+    """The family that a recipe is for, and its base: none if the recipe names a model, else that of its pool.
+
+    Raises:
+        SamnerError: If there is no such pool.
+    """
+    if recipe.model:
+        return family(FROM_MODELS), None
+    base = ExpertPool.load(recipe.pool).base_folder
+    return family(family_of(base)), base
+
+
+def dry_run(recipe: ExpertRecipe, sets: Sequence[LabelledSet], tell: Callable[[str], None]) -> DryRun:
+    """Rehearse a training: of the model that a recipe names, else of its pool's base. Nothing is trained.
+
+    Args:
+        recipe: What to train on.
+        sets: The data, as it was read; two sentences of our own if there is none.
+        tell: Called with a line on what is held out.
+
+    Raises:
+        SamnerError: If anything will not do, or the base is no language model.
+    """
+    if not sets:
+        tell("no data was named: two sentences that come with samner take its place")
+        sets = [LabelledSet("sample", [_SAMPLE, Example("Nothing was decided.")], [])]
+    kind, base = family_for(recipe)
+    return kind.dry_run(
+        training_data(sets, kind.recipe().of(recipe.options).seed, tell=tell),
+        recipe.options,
+        base=base,
+        model=recipe.model,
+        prompt=recipe.prompt,
+        architecture=recipe.architecture,
+    )

@@ -12,7 +12,7 @@ import argparse
 import logging
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +140,7 @@ class Study:
 
 def with_constraint(pool: ExpertPool, constrained: bool) -> None:
     """Let the models of a pool's base answer in valid JSON only, or as they like."""
-    pool.backbone.card = replace(pool.backbone.card, constrained=constrained)  # type: ignore[attr-defined]
+    pool.backbone.card = pool.backbone.card.model_copy(update={"constrained": constrained})  # type: ignore[attr-defined]
 
 
 def markdown(results: Mapping[int, Mapping[str, Any]]) -> str:

@@ -7,7 +7,6 @@ import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -94,7 +93,7 @@ def train_base(
     seed = settings["base"]["seed"]
     model = new_model(settings["model"], tokenizer, seed).to(device)
     log.info("base: %d parameters", model.num_parameters())
-    same = [settings["model"], settings["base"], asdict(load_prompt(PROMPT)), data]
+    same = [settings["model"], settings["base"], load_prompt(PROMPT).model_dump(), data]
     for number, (batches, schedule) in enumerate(phases):
         outcome = fit(
             dict(model.named_parameters()),
@@ -107,7 +106,7 @@ def train_base(
         )
         log.info("base: phase %d trained in %.0f s", number, outcome.seconds)
     limits = settings["base"]["limits"]
-    card = BaseCard("model", PROMPT.name, types={name: list(t) for name, t in types.items()}, **limits)
+    card = BaseCard(model="model", prompt=PROMPT.name, types={name: list(t) for name, t in types.items()}, **limits)
     with atomic_folder(folder) as temporary:
         model.half().save_pretrained(temporary / "model")
         tokenizer.save_pretrained(temporary / "model")

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from samner.backbones.recipe import TrainingRecipe
 from samner.entities import Entity, EntityType, Example
+from samner.errors import SamnerError
 from samner.windows import Word
 
 if TYPE_CHECKING:
@@ -55,6 +57,19 @@ class TrainingData:
     dev: Sequence[TrainingSet] = ()
     foreign: Sequence[str] = ()
     paraphrases: Paraphrases = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class DryRun:
+    """What a training would be.
+
+    Args:
+        text: For people, in some lines.
+        values: For programs, as JSON values.
+    """
+
+    text: str
+    values: Mapping[str, Any]
 
 
 class Backbone(ABC):
@@ -183,7 +198,7 @@ class Backbone(ABC):
         Args:
             data: What it learns from.
             out: Folder for the adapter's files.
-            options: Settings by name; which there are is the family's (``recipe_options`` lists them).
+            options: Settings by name; which there are is the family's (``recipe`` lists them).
             run: Folder for checkpoints; none for no checkpoints.
             resume: Go on from the checkpoint in ``run``, if there is one.
 
@@ -196,8 +211,34 @@ class Backbone(ABC):
 
     @classmethod
     @abstractmethod
-    def recipe_options(cls) -> dict[str, Any]:
-        """The options ``train_expert`` takes, with their defaults."""
+    def recipe(cls) -> type[TrainingRecipe]:
+        """The options ``train_expert`` takes, with their defaults, as a model of settings."""
+
+    @classmethod
+    def dry_run(
+        cls,
+        data: TrainingData,
+        options: Mapping[str, Any],
+        *,
+        base: Path | None = None,
+        model: str | None = None,
+        prompt: str = "",
+        architecture: Mapping[str, Any] | None = None,
+    ) -> DryRun:
+        """Rehearse a training on a tiny random model of the same architecture.
+
+        Args:
+            data: Labelled texts.
+            options: As of ``train_expert``.
+            base: Folder of the base; none for one that would be made of ``model`` and ``prompt``.
+            model: Its model: a folder or hub id.
+            prompt: How that is asked: a shipped prompt's name or a YAML file.
+            architecture: Configuration of the model, so that it need not be here.
+
+        Raises:
+            SamnerError: If anything will not do, or the family has no such rehearsal.
+        """
+        raise SamnerError(f"--dry-run is for language models; the base is of the {cls.family} family")
 
     @abstractmethod
     def known_types(self) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from samner.cli import adapt, benchmark, evaluate, export, extract, merge, pool, prompts, select, train
+from samner.cli import adapt, benchmark, evaluate, export, extract, merge, pool, prompts, schema, select, train
 from samner.cli.help import add_command
 from samner.cli.output import say
 from samner.errors import SamnerError
@@ -75,3 +75,4 @@ add_command(app, "merge", merge.merge)
 add_command(app, "export", export.export)
 add_command(app, "evaluate", evaluate.evaluate)
 add_command(app, "benchmark", benchmark.benchmark)
+add_command(app, "schema", schema.schema)

@@ -38,8 +38,9 @@ def create(
         typer.Option(
             "--model",
             metavar="MODEL",
-            help="Instead of copying a pool, make an empty one over this causal language model: a hub id, or a "
-            "folder, which is copied. Code that comes with a model is run only with SAMNER_TRUST_REMOTE_CODE=1.",
+            help="Instead of copying a pool, make an empty one over this causal language model: a hub id, a GGUF "
+            "file, or a folder, which is copied. Code that comes with a model is run only with "
+            "SAMNER_TRUST_REMOTE_CODE=1.",
             rich_help_panel=_LANGUAGE_MODELS,
         ),
     ] = None,
@@ -52,12 +53,6 @@ def create(
             rich_help_panel=_LANGUAGE_MODELS,
         ),
     ] = None,
-    link: Annotated[
-        bool,
-        typer.Option(
-            "--link", help="Use the model's folder where it is, do not copy it.", rich_help_panel=_LANGUAGE_MODELS
-        ),
-    ] = False,
     four_bit: Annotated[
         bool,
         typer.Option(
@@ -74,13 +69,13 @@ def create(
     Example: samner pool create my-pool --model Qwen/Qwen2.5-7B
     """
     check_output_folder(folder)
-    if model is None and (prompt is not None or link or four_bit):
-        raise SamnerError("--prompt, --link and --four-bit are of a pool over a language model: give --model")
+    if model is None and (prompt is not None or four_bit):
+        raise SamnerError("--prompt and --four-bit are of a pool over a language model: give --model")
     if model is not None and (source is not None or empty):
         raise SamnerError("--model makes a new pool, --from and --empty copy one: give one or the other")
     start("cpu")
     if model is not None:
-        _create_over(folder, model, prompt=prompt or "json-by-type", link=link, four_bit=four_bit)
+        _create_over(folder, model, prompt=prompt or "json-by-type", four_bit=four_bit)
         return
     copied = _open(source or "builtin")
     from samner.pool import ExpertPool
@@ -97,7 +92,7 @@ def create(
 
 
 def _create_over(folder: Path, model: str, **settings: Any) -> None:
-    from samner.backbones.language_model.base_card import create_base
+    from samner.backbones.families import create_base
     from samner.pool import ExpertPool
 
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:

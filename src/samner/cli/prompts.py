@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -24,7 +23,7 @@ def list_(json: options.Json = False) -> None:
 
     prompts = [load_prompt(name) for name in prompt_names()]
     if json:
-        write_json([asdict(prompt) for prompt in prompts])
+        write_json([prompt.model_dump() for prompt in prompts])
         return
     rows = [[prompt.name, prompt.version, prompt.format, prompt.description] for prompt in prompts]
     console().print(table(["prompt", "version", "answer", "description"], rows, right=("version",)))
@@ -43,7 +42,7 @@ def show(
 
     prompt = load_prompt(name)
     if json:
-        write_json(asdict(prompt))
+        write_json(prompt.model_dump())
         return
     types = entity_types(_TYPES)
     to = console()

@@ -6,7 +6,7 @@ import os
 import shlex
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,14 +16,13 @@ import typer
 from samner.cli import options
 from samner.cli.inputs import check_output_folder
 from samner.cli.output import console, counted, say, write_json
-from samner.cli.recipes import Arguments, RecipeFile, read_recipe
-from samner.cli.rehearsal import show_dry_run
 from samner.cli.runtime import open_pool, start
-from samner.cli.training import find_sources, parse_licences, read_sources, training_data
 from samner.errors import SamnerError
 
 if TYPE_CHECKING:
+    from samner.backbones.recipe import TrainingRecipe
     from samner.pool import ExpertCard
+    from samner.training import ExpertRecipe
 
 
 def train(
@@ -97,23 +96,25 @@ def train(
 
     Example: samner train my-data/ --name invoices -o invoices
     """
-    said = read_recipe(recipe) if recipe else RecipeFile()
-    given = Arguments(
-        data=tuple(data or said.data),
-        dev=tuple(dev or (() if data else said.dev)),
-        pool=pool or said.pool or "builtin",
-        licence=tuple(licence or said.licence),
-        options=tuple(option or ()) if max_minutes is None else (*(option or ()), f"max_minutes={max_minutes}"),
-    )
+    from samner.training import ExpertRecipe
+
+    given = ExpertRecipe.read(recipe) if recipe else ExpertRecipe()
+    changed: dict[str, Any] = {"pool": pool, "name": name, "out": out, "description": description}
+    changed |= {"data": tuple(data or ()), "licence": tuple(licence or ())}
+    changed = {key: value for key, value in changed.items() if value or value == ""}
+    if dev or data:
+        changed["dev"] = tuple(dev or ())  # a recipe's dev files go with its data
+    own = {key: None if str(value).lower() == "none" else value for key, value in given.options.items()}
+    said = _options(option or ()) | ({} if max_minutes is None else {"max_minutes": max_minutes})
+    given = given.model_copy(update={**changed, "options": own})
     if dry:
-        show_dry_run(given, said, format, json=json)
+        _dry_run(given, said, recipe, format, json=json)
         return
-    name, out = name or said.name, out or said.out
-    for value, how in ((given.data, "DATA"), (name, "--name NAME"), (out, "-o FOLDER")):
+    for value, how in ((given.data, "DATA"), (given.name, "--name NAME"), (given.out, "-o FOLDER")):
         if not value:
             raise SamnerError(f"{how} is missing, on the command line and in a recipe")
-    assert name and out
-    with _place(out) as (out, run, first):
+    assert given.name and given.out
+    with _place(given.out) as (out, run, first):
         if first:
             check_output_folder(out)
             if run.exists() and not resume:
@@ -122,38 +123,37 @@ def train(
                 )
             if resume and not run.exists():
                 say(f"there is no checkpoint in {run}; starting from the beginning")
-        sources = find_sources(given.data, given.dev)
-        licences = parse_licences(given.licence, [source.name for source in sources])
-        read = read_sources(sources, format)
-
-        device = start(device, log=True)
+        from samner import training
         from samner.pool.card import check_name
-        from samner.training import train_expert
 
-        check_name(name)
-        opened = open_pool(given.pool, device)
-        settings = given.settings(said, opened.backbone.recipe_options())
-        labelled = training_data(read, int(settings.get("seed", 0)), opened.backbone.known_types(), quiet=not first)
-        sets = ", ".join(f"{s.name} ({counted(len(s.examples), 'text')})" for s in labelled.train)
-        if first:
-            say(f"training {name} on {sets}")
+        check_name(given.name)
+        read = training.read_labelled(given.data, given.dev, format)
+        licences = training.licences_by_set(given.licence, [each.name for each in read])
+        opened = open_pool(given.pool, start(device, log=True))
+        settings = _checked(opened.backbone.recipe(), own, said, recipe)
+        tell = say if first else _quiet
+        labelled = training.training_data(read, settings.seed, opened.backbone.known_types(), tell)
+        tell(
+            f"training {given.name} on "
+            + ", ".join(f"{s.name} ({counted(len(s.examples), 'text')})" for s in labelled.train)
+        )
         try:
-            card = train_expert(
+            card = training.train_expert(
                 opened,
-                name,
+                given.name,
                 labelled,
                 out,
-                options=settings,
-                description=said.description if description is None else description,
+                options=settings.model_dump(),
+                description=given.description,
                 licences=licences,
                 run=run,
                 resume=resume,
             )
         except KeyboardInterrupt:
-            if first and run.exists():
-                say(f"the same command with --resume goes on from the checkpoint in {run}")
-            elif first:
-                say("there was no checkpoint yet; the same command starts anew")
+            if run.exists():
+                tell(f"the same command with --resume goes on from the checkpoint in {run}")
+            else:
+                tell("there was no checkpoint yet; the same command starts anew")
             raise
         if not first:
             return
@@ -162,6 +162,53 @@ def train(
             write_json({"expert": str(out), "card": _plain(card)})
         else:
             _show(card, out, given.pool)
+
+
+def _dry_run(
+    given: ExpertRecipe, said: Mapping[str, Any], file: Path | None, format: str | None, *, json: bool
+) -> None:
+    from samner import training
+
+    read = training.read_labelled(given.data, given.dev, format)
+    start("cpu")
+    kind, _ = training.family_for(given)
+    options = _checked(kind.recipe(), given.options, said, file)
+    result = training.dry_run(given.model_copy(update={"options": options.model_dump()}), read, say)
+    if json:
+        write_json(dict(result.values))
+    else:
+        console().print(f"{result.text}\nnothing was trained")
+
+
+def _options(pairs: Sequence[str]) -> dict[str, Any]:
+    """The options given as ``key=value``, the values as in a YAML file.
+
+    Raises:
+        SamnerError: If one is not of that form or given twice.
+    """
+    from samner.settings import plain_value
+
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = (part.strip() for part in pair.partition("="))
+        if not equals:
+            raise SamnerError(f"--option {pair}: write key=value, for instance --option epochs=5")
+        if key in options:
+            raise SamnerError(f"the training option {key!r} is given twice")
+        options[key] = None if value.lower() == "none" else plain_value(value, f"--option {pair}")
+    return options
+
+
+def _checked(
+    kind: type[TrainingRecipe], own: Mapping[str, Any], said: Mapping[str, Any], file: Path | None
+) -> TrainingRecipe:
+    """The recipe's options, and over them those of the command line; either is named where it is wrong."""
+    kind.of(own, f"{file}: options")
+    return kind.of({**own, **said}, "--option")
+
+
+def _quiet(line: str) -> None:
+    """Says nothing, as all processes but the first do."""
 
 
 @contextmanager

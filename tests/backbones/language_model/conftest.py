@@ -41,18 +41,19 @@ def save_tokenizer(folder: Path, *, chat: bool) -> int:
 
 @pytest.fixture(scope="session")
 def make_lm(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """``make(chat=False, **config)``: the folder of a random Llama of two layers."""
+    """``make(chat=False, mistral=False, **config)``: the folder of a random Llama or Mistral of two layers."""
 
-    def make(*, chat: bool = False, **config: object) -> Path:
+    def make(*, chat: bool = False, mistral: bool = False, **config: object) -> Path:
         import torch
-        from transformers import LlamaConfig, LlamaForCausalLM
+        from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
         folder = tmp_path_factory.mktemp("lm") / "tiny-lm"
         vocabulary = save_tokenizer(folder, chat=chat)
         torch.manual_seed(0)
         sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
         settings = {**sizes, "num_key_value_heads": 2, "max_position_embeddings": 512, "initializer_range": 0.3}
-        model = LlamaForCausalLM(LlamaConfig(vocab_size=vocabulary, **{**settings, **config}))
+        kind, its_config = (MistralForCausalLM, MistralConfig) if mistral else (LlamaForCausalLM, LlamaConfig)
+        model = kind(its_config(vocab_size=vocabulary, **{**settings, **config}))
         model.generation_config.eos_token_id = 1
         model.save_pretrained(folder)
         return folder

@@ -10,9 +10,10 @@ import torch
 
 from samner.backbones import BASE, load_backbone
 from samner.backbones.language_model.backbone import CausalBackbone
-from samner.backbones.language_model.engines import questions as generate
-from samner.backbones.language_model.engines.questions import Question
+from samner.backbones.language_model.engines.local import LocalEngine
+from samner.backbones.language_model.engines.questions import Generated, Question
 from samner.backbones.language_model.generation.answer_format import Constraint
+from samner.backbones.language_model.generation.prompt import prompt_ids, render
 from samner.entities import EntityType
 from samner.errors import ModelError, SamnerError
 from samner.lora import LoraAdapter
@@ -51,7 +52,7 @@ def questions(backbone: CausalBackbone, models: list[str], constrained: bool) ->
     ]
 
 
-def assert_same(left: list[generate.Generated], right: list[generate.Generated]) -> None:
+def assert_same(left: list[Generated], right: list[Generated]) -> None:
     assert [g.text for g in left] == [g.text for g in right]
     for one, other in zip(left, right, strict=True):
         assert one.token_texts == other.token_texts
@@ -69,16 +70,10 @@ def test_one_mixed_batch_answers_as_each_question_alone(backbone, constrained):
     assert len({answer.text for answer in together[: len(MODELS)]}) > 1  # the models differ
 
 
-def test_the_shared_beginning_and_small_batches_change_nothing(backbone, monkeypatch):
+def test_small_batches_change_nothing(backbone):
     asked = questions(backbone, MODELS, True)
-    together = backbone.engine.answer(asked)
-    reads: list[Any] = []
-    monkeypatch.setattr(backbone.engine, "_prefix", lambda ids, models: reads.append(ids))
-    assert_same(together, backbone.engine.answer(asked))
-    assert reads
-    monkeypatch.undo()
-    monkeypatch.setattr(generate, "_BATCH_TOKENS", 1)
-    assert_same(together, backbone.engine.answer(asked))
+    parts = (backbone.model, backbone.tokenizer, backbone.mixed, backbone.prompt, backbone.card.max_new_tokens)
+    assert_same(backbone.engine.answer(asked), LocalEngine(*parts, batch_tokens=1).answer(asked))
 
 
 def test_the_shared_beginning_is_read_once(backbone, monkeypatch):
@@ -93,20 +88,18 @@ def test_the_shared_beginning_is_read_once(backbone, monkeypatch):
     assert shared > 40 > rest
 
 
-def test_a_sliding_window_is_not_read_apart(make_lm, make_base):
-    """Padding between the shared beginning and the rest would move the window."""
-    loaded: Any = load_backbone(make_base(make_lm(sliding_window=8)))
-    loaded.model.config.sliding_window = 8
-    ids = [[1] * 30 + [2], [1] * 30 + [3]]
-    assert loaded.engine._prefix(ids, [BASE]) is None
-    loaded.model.config.sliding_window = None
-    assert loaded.engine._prefix(ids, [BASE]) is not None
+def test_a_sliding_window_answers_as_each_question_alone(make_lm, make_base):
+    """Padding between a shared beginning and the rest would move the window, so there it is not read apart."""
+    loaded: Any = load_backbone(make_base(make_lm(mistral=True, sliding_window=8)))
+    assert loaded.model.config.sliding_window == 8
+    asked = questions(loaded, [BASE], True)
+    assert_same(loaded.engine.answer(asked), [loaded.engine.answer([question])[0] for question in asked])
 
 
 def test_log_probabilities_are_the_models_own(backbone):
     question = questions(backbone, [BASE], True)[0]
     (answer,) = backbone.engine.answer([question])
-    prompt = backbone.engine._encode(question.text)
+    prompt = prompt_ids(render(backbone.prompt, question.text, backbone.tokenizer), backbone.tokenizer)
     # what the model would have said of these very tokens; here each is one character, or one of the vocabulary's
     ids = backbone.tokenizer.convert_tokens_to_ids([t.replace(" ", "Ġ") for t in answer.token_texts])
     with torch.no_grad():
@@ -149,7 +142,7 @@ def test_other_prompts(make_base, name):
 
 def test_a_chat_template_is_used(make_lm, make_base):
     loaded: Any = load_backbone(make_base(make_lm(chat=True)))
-    ids = loaded.engine._encode("Who?")
+    ids = prompt_ids(render(loaded.prompt, "Who?", loaded.tokenizer), loaded.tokenizer)
     text = loaded.tokenizer.decode(ids)
     assert text.startswith("<s>system: You find named entities") and text.endswith("user: Who?\nassistant: ")
     assert ids.count(loaded.tokenizer.bos_token_id) == 1
@@ -212,11 +205,14 @@ def test_an_expert_that_does_not_fit_is_refused(backbone, make_lm, tmp_path):
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ({"dtype": "int8"}, "dtype cannot be 'int8'"),
-        ({"threshold": 2.0}, r"threshold cannot be 2\.0"),
-        ({"max_tokens": 0}, "max_tokens cannot be 0"),
+        ({"dtype": "int8"}, r"base\.json: dtype: input should be 'auto', .* not 'int8'"),
+        ({"threshold": 2.0}, r"base\.json: threshold: input should be less than 1, not 2\.0"),
+        ({"max_tokens": 0}, r"base\.json: max_tokens: input should be greater than 0, not 0"),
+        ({"format": 2}, r"base\.json: format: input should be 1, not 2"),
         ({"model": "no/such-model"}, "no/such-model: cannot be loaded as a causal language model"),
-        ({"model": "/no/such/folder"}, "the model's folder /no/such/folder is not there"),
+        ({"model": "/some/folder"}, r"base\.json: model: must be beside this file or on a hub; no absolute path"),
+        ({"model": "C:\\some"}, "no absolute path"),
+        ({"prompt": "~/mine.yaml"}, r"base\.json: prompt: .* no absolute path"),
         ({"model": "../elsewhere"}, "leads outside"),
         ({"prompt": "no-such-prompt"}, "no prompt '.*no-such-prompt'"),
     ],

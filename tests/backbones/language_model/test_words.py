@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from samner.backbones.language_model.words import PIECE, sound, token_words
+from samner.backbones.language_model.words import pieces, sound, token_words
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def test_a_long_string_can_be_cut(tokenizer):
 def test_any_text(tokenizer, text):
     (words,) = token_words([text], tokenizer)
     assert len(sound(text)) == len(text)
-    assert "".join(PIECE.findall(text)) == text
+    assert "".join(pieces(text)) == text
     place = 0
     for word in words:
         assert place <= word.start < word.end <= len(text) and word.cost >= 0

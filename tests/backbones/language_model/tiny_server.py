@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from samner.backbones import BASE, load_backbone
-from samner.backbones.language_model.engines.questions import Generated, LocalEngine, Question
+from samner.backbones.language_model.engines.local import LocalEngine
+from samner.backbones.language_model.engines.questions import Generated, Question
 from samner.errors import SamnerError
 
 BASE_NAME = "tiny-lm"
@@ -44,7 +45,7 @@ class _Engine(LocalEngine):
 
     raw = False
 
-    def _encode(self, question: str) -> list[int]:
+    def encode(self, question: str) -> list[int]:
         ids: list[int] = json.loads(question)
         return ids
 

@@ -24,6 +24,7 @@ from torch.func import functional_call
 from samner.backbones.base import BASE, Backbone, TrainingData
 from samner.backbones.encoder.decode import decode
 from samner.backbones.encoder.network import Heads, word_vectors
+from samner.backbones.encoder.recipe import Recipe
 from samner.backbones.encoder.tokens import Tokens, WordTokenizer, collate, repeat
 from samner.embedding import MINILM, sentence_encoder, sentence_encoder_path
 from samner.entities import Entity, EntityType
@@ -264,22 +265,19 @@ class EncoderBackbone(Backbone):
             raise ModelError(f"the name {name!r} is taken on this base")
 
     @classmethod
-    def recipe_options(cls) -> dict[str, Any]:
-        from samner.backbones.encoder.recipe import Recipe
-
-        return asdict(Recipe())
+    def recipe(cls) -> type[Recipe]:
+        return Recipe
 
     def train_expert(
         self, data: TrainingData, out: Path, options: Mapping[str, Any], *, run: Path | None, resume: bool
     ) -> dict[str, Any]:
-        from samner.backbones.encoder.recipe import Recipe
         from samner.backbones.encoder.training import train_expert
 
         if self._peft is not None:
             raise ModelError("an expert is trained on a base that holds no others: load the pool anew")
         recipe = Recipe.of(options)
         outcome = train_expert(self, data, recipe, out, run=run, resume=resume)
-        return {"recipe": asdict(recipe), "outcome": asdict(outcome)}
+        return {"recipe": recipe.model_dump(), "outcome": asdict(outcome)}
 
     def known_types(self) -> list[str]:
         return sorted({prompt for prompts in self.types.values() for prompt in prompts})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import logging
@@ -210,7 +209,7 @@ def safe_negatives(
 
 def _identity(data: TrainingData, recipe: Recipe, parameters: Mapping[str, Tensor]) -> str:
     """Digest of what decides a run, apart from its time box."""
-    settings = {k: v for k, v in dataclasses.asdict(recipe).items() if k != "max_minutes"}
+    settings = {k: v for k, v in recipe.model_dump().items() if k != "max_minutes"}
     sizes = [(s.name, len(s.examples), [t.prompt for t in s.types]) for s in [*data.train, *data.dev]]
     shapes = [(n, list(p.shape)) for n, p in parameters.items()]
     return hashlib.sha256(json.dumps([settings, sizes, shapes]).encode()).hexdigest()

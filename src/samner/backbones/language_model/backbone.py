@@ -6,23 +6,30 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from samner.backbones.base import Backbone, TrainingData
-from samner.backbones.language_model.base_card import FAMILY, BaseCard, trusted, with_model_errors
-from samner.backbones.language_model.engines.questions import Engine, LocalEngine
+from samner.backbones.base import Backbone, DryRun, TrainingData
+from samner.backbones.language_model.base_card import BaseCard
+from samner.backbones.language_model.engines.local import LocalEngine
+from samner.backbones.language_model.engines.questions import Engine
 from samner.backbones.language_model.generation.ask import ask
 from samner.backbones.language_model.generation.prompt import load_prompt
+from samner.backbones.language_model.loading import (
+    checkpoint_digest,
+    linear_layers,
+    load_model,
+    load_shapes,
+    load_tokenizer,
+)
+from samner.backbones.language_model.training.recipe import Recipe
 from samner.backbones.language_model.words import token_words
 from samner.backbones.mixed_batch import MixedModels
 from samner.entities import Entity, EntityType
 from samner.errors import ModelError
-from samner.files import sha256
 from samner.lora import LoraAdapter
 from samner.windows import Word
 
@@ -33,6 +40,7 @@ class CausalBackbone(Backbone):
     Args:
         folder: Holds ``base.json`` and what that refers to.
         device: A torch device name.
+        weights: Whether to load them; without, only the shapes of its modules are known.
 
     Attributes:
         model: The language model, of transformers.
@@ -45,22 +53,23 @@ class CausalBackbone(Backbone):
         SamnerError: If the prompt cannot be read.
     """
 
-    family: ClassVar[str] = FAMILY
+    family: ClassVar[str] = "causal"
 
-    def __init__(self, folder: Path, device: str = "cpu") -> None:
+    def __init__(self, folder: Path, device: str = "cpu", *, weights: bool = True) -> None:
         self.card = BaseCard.read(folder)
         self.device = torch.device(device)
         self.reference = self.card.model_reference(folder)
         self.prompt = load_prompt(self.card.prompt_reference(folder))
         self.tokenizer = load_tokenizer(self.reference)
-        self.model = _load_model(self.reference, self.card, self.device, self.tokenizer)
+        if weights:
+            self.model = load_model(self.reference, self.card, self.device, self.tokenizer)
+        else:
+            self.model = load_shapes(self.reference)
         self.max_tokens = self.card.max_tokens
         self.threshold = self.card.threshold
         self.types = self.card.types
-        self.mixed = MixedModels(linears_of(self.model, self.reference))
-        self.engine: Engine = LocalEngine(
-            self.model, self.tokenizer, self.mixed, self.prompt, self.card.max_new_tokens
-        )
+        self.mixed = MixedModels(linear_layers(self.model))
+        self.engine: Engine = self._engine()
         self.fingerprint = self._fingerprint()
         self._statistics: defaultdict[str, Counter[str]] = defaultdict(Counter)
 
@@ -69,19 +78,20 @@ class CausalBackbone(Backbone):
         """The backbone in a folder that holds a ``base.json``."""
         return cls(folder, device)
 
+    def _engine(self) -> Engine:
+        return LocalEngine(self.model, self.tokenizer, self.mixed, self.prompt, self.card.max_new_tokens)
+
     def _fingerprint(self) -> str:
         """Digest of the model and of the prompt, whose every change may change an answer.
 
-        A model in a folder is told by the SHA-256 of its configuration and weight files, one of the hub by its id and
-        commit.
+        A model in a folder is told by its tensors and configuration, one of the hub by its id and commit.
         """
         folder = Path(self.reference)
         if folder.is_dir():
-            files = [folder / "config.json", *sorted(folder.glob("*.safetensors"))]
-            model = [[path.name, _digest(str(path), path.stat().st_size, path.stat().st_mtime_ns)] for path in files]
+            model = checkpoint_digest(folder)
         else:
-            model = [[self.reference, str(getattr(self.model.config, "_commit_hash", None))]]
-        return hashlib.sha256(repr([self.family, model, asdict(self.prompt)]).encode()).hexdigest()
+            model = f"{self.reference}@{getattr(self.model.config, '_commit_hash', None)}"
+        return hashlib.sha256(repr([self.family, model, self.prompt.model_dump()]).encode()).hexdigest()
 
     # -- experts and task models --------------------------------------------------------------------------------------
 
@@ -113,20 +123,37 @@ class CausalBackbone(Backbone):
         self.mixed.remove(name)
 
     @classmethod
-    def recipe_options(cls) -> dict[str, Any]:
-        from samner.backbones.language_model.training.recipe import Recipe
-
-        return asdict(Recipe())
+    def recipe(cls) -> type[Recipe]:
+        return Recipe
 
     def train_expert(
         self, data: TrainingData, out: Path, options: Mapping[str, Any], *, run: Path | None, resume: bool
     ) -> dict[str, Any]:
-        from samner.backbones.language_model.training.recipe import Recipe
         from samner.backbones.language_model.training.trainer import train_expert
 
         recipe = Recipe.of(options)
         outcome = train_expert(self, data, recipe, out, run=run, resume=resume)
-        return {"recipe": asdict(recipe), "outcome": asdict(outcome)}
+        return {"recipe": recipe.model_dump(), "outcome": asdict(outcome)}
+
+    @classmethod
+    def dry_run(
+        cls,
+        data: TrainingData,
+        options: Mapping[str, Any],
+        *,
+        base: Path | None = None,
+        model: str | None = None,
+        prompt: str = "",
+        architecture: Mapping[str, Any] | None = None,
+    ) -> DryRun:
+        from samner.backbones.language_model.training.dry_run import dry_run
+
+        place: str | Path = prompt
+        if base is not None:
+            card = BaseCard.read(base)
+            model, place = card.model_reference(base), card.prompt_reference(base)
+        assert model is not None
+        return dry_run(model, load_prompt(place), data, Recipe.of(options), architecture=architecture)
 
     def known_types(self) -> list[str]:
         return sorted({prompt for prompts in self.types.values() for prompt in prompts})
@@ -153,64 +180,3 @@ class CausalBackbone(Backbone):
             constrained=self.card.constrained,
             statistics=self._statistics,
         )
-
-
-def load_tokenizer(reference: str) -> Any:
-    """The tokenizer of a model, which tells its tokens' places in a text and has a token that ends an answer.
-
-    Raises:
-        ModelError: If it cannot be read, or is not such a tokenizer.
-    """
-    from transformers import AutoTokenizer
-
-    tokenizer = with_model_errors(reference, AutoTokenizer.from_pretrained, trust_remote_code=trusted())
-    if not tokenizer.is_fast:
-        raise ModelError(
-            f"{reference}: its tokenizer is not of the tokenizers library (tokenizer.json), which is needed"
-        )
-    if tokenizer.eos_token_id is None:
-        raise ModelError(f"{reference}: its tokenizer has no token that ends an answer (eos_token)")
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
-
-
-def _load_model(reference: str, card: BaseCard, device: torch.device, tokenizer: Any) -> Any:
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig, GenerationConfig
-
-    cpu = device.type == "cpu"
-    arguments: dict[str, Any] = {
-        "dtype": torch.float32 if card.dtype == "auto" and cpu else card.dtype,
-        "device_map": str(device) if cpu or card.device_map is None else card.device_map,
-        "trust_remote_code": trusted(),
-        "use_safetensors": True,
-    }
-    if card.four_bit and not cpu:
-        compute = torch.bfloat16 if card.dtype == "auto" else getattr(torch, card.dtype)
-        arguments["quantization_config"] = BitsAndBytesConfig(
-            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=compute
-        )
-    model = with_model_errors(reference, AutoModelForCausalLM.from_pretrained, **arguments).eval()
-    model.requires_grad_(False)
-    ends = model.generation_config.eos_token_id
-    ends = ends if isinstance(ends, list) else [] if ends is None else [ends]
-    # of the model's own settings only what ends an answer: greedy decoding has no temperature and no penalties
-    model.generation_config = GenerationConfig(
-        eos_token_id=sorted({*ends, tokenizer.eos_token_id}), pad_token_id=tokenizer.pad_token_id, do_sample=False
-    )
-    return model
-
-
-def linears_of(model: Any, reference: str) -> dict[str, nn.Linear]:
-    """The linear layers that experts adapt: all but the one that makes the logits."""
-    head = model.get_output_embeddings()
-    linears = {n: m for n, m in model.named_modules() if isinstance(m, nn.Linear) and m is not head}
-    if not linears:
-        raise ModelError(f"{reference}: {type(model).__name__} has no linear layers that LoRA could adapt")
-    return linears
-
-
-@lru_cache(maxsize=256)
-def _digest(path: str, size: int, changed: int) -> str:
-    """SHA-256 of a file, once for each state of it."""
-    return sha256(Path(path))

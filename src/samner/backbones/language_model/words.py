@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import regex
 
 from samner.windows import Word
+from samner.words import words
 
-# Letters and digits together, every other visible character by itself, so that an entity may begin or end at any
-# punctuation mark. Han and kana have no blanks between words: there each character is a word. Nor is a word longer
-# than 64 characters, so that a long string of base64 can be cut into windows.
-_WORD = (
-    r"[\p{Han}\p{Hiragana}\p{Katakana}]|[\p{L}\p{N}\p{M}--[\p{Han}\p{Hiragana}\p{Katakana}]]{1,64}|[\S--[\p{L}\p{N}]]"
-)
-WORD = regex.compile(_WORD, regex.V1)
-PIECE = regex.compile(rf"{_WORD}|\s+", regex.V1)
-"""Words and what is between them: the whole text."""
+_LONGEST = 64
+_PART = regex.compile(rf"\X{{1,{_LONGEST}}}", regex.DOTALL)
 
 
 def sound(text: str) -> str:
     """The text with ``?`` for each half of a surrogate pair, which no tokenizer can read; offsets stay."""
     return text.encode("utf-8", "replace").decode()
+
+
+def pieces(text: str) -> list[str]:
+    """Words and what is between them: the whole text."""
+    places = [0, *(place for span in _spans(text) for place in span), len(text)]
+    return [text[a:b] for a, b in pairwise(places) if a < b]
 
 
 def token_words(texts: Sequence[str], tokenizer: Any) -> list[tuple[Word, ...]]:
@@ -36,10 +37,19 @@ def token_words(texts: Sequence[str], tokenizer: Any) -> list[tuple[Word, ...]]:
     result = []
     for text, offsets in zip(texts, encoded["offset_mapping"], strict=True):
         ends = sorted(end for _, end in offsets)
-        words, counted = [], 0
-        for match in WORD.finditer(text):
-            total = bisect_right(ends, match.end())
-            words.append(Word(match.start(), match.end(), total - counted))
+        counted, its_words = 0, []
+        for start, end in _spans(text):
+            total = bisect_right(ends, end)
+            its_words.append(Word(start, end, total - counted))
             counted = total
-        result.append(tuple(words))
+        result.append(tuple(its_words))
     return result
+
+
+def _spans(text: str) -> Iterator[tuple[int, int]]:
+    """Spans of the words, one longer than 64 characters in parts: a string of base64 must fit into windows, too."""
+    for start, end in words(text):
+        if end - start <= _LONGEST:
+            yield start, end
+        else:
+            yield from (part.span() for part in _PART.finditer(text, start, end))

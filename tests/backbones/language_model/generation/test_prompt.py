@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from samner.backbones.language_model.generation.answer import parse
-from samner.backbones.language_model.generation.prompt import FORMATS, Prompt, load_prompt, prompt_names
+from samner.backbones.language_model.generation.prompt import Prompt, load_prompt, prompt_names
 from samner.entities import EntityType, entity_types
 from samner.errors import SamnerError
 
@@ -35,7 +35,7 @@ def write(path: Path, **changed: object) -> Path:
 
 def test_one_prompt_ships_for_each_format():
     assert [prompt.name for prompt in PROMPTS] == prompt_names() == ["json-by-type", "json-pairs", "one-type"]
-    assert [prompt.format for prompt in PROMPTS] == list(FORMATS)
+    assert [prompt.format for prompt in PROMPTS] == ["object", "pairs", "list"]
     assert all(prompt.description for prompt in PROMPTS)
 
 
@@ -63,14 +63,15 @@ def test_questions_for_the_same_types_share_all_but_the_text(name: str):
 
 
 def test_system_turn():
-    prompt = Prompt("p", 1, "", "list", " Answer.\n", "{type}? {text}\n")
+    values = {"name": "p", "version": 1, "description": "", "format": "list"}
+    prompt = Prompt(**values, system=" Answer.\n", question="{type}? {text}\n")
     assert prompt.questions("T", TYPES)[0] == "person? T"
     assert prompt.plain("person? T") == "Answer.\nperson? T\n"
     assert prompt.messages("person? T") == [
         {"role": "system", "content": "Answer."},
         {"role": "user", "content": "person? T"},
     ]
-    blank = Prompt("p", 1, "", "list", " \n", "{type}? {text}")
+    blank = Prompt(**values, system=" \n", question="{type}? {text}")
     assert blank.plain("person? T") == "person? T\n"
     assert blank.messages("person? T") == [{"role": "user", "content": "person? T"}]
 
@@ -128,14 +129,17 @@ def test_a_file_of_ones_own(tmp_path: Path):
 @pytest.mark.parametrize(
     ("changed", "reason"),
     [
-        ({"version": ...}, "version is missing"),
-        ({"langauge": "en"}, "unknown key 'langauge'; known are name, version, description, format, system, question"),
-        ({"name": "a/b"}, "name may hold letters, digits, '.', '-' and '_', not 'a/b'"),
-        ({"system": None}, "system must be text, not None"),
-        ({"version": "1"}, "version must be a whole number of at least 1, not '1'"),
-        ({"version": True}, "version must be a whole number of at least 1, not True"),
-        ({"version": 0}, "version must be a whole number of at least 1, not 0"),
-        ({"format": "xml"}, "format must be one of object, pairs, list, not 'xml'"),
+        ({"version": ...}, "version: is missing"),
+        (
+            {"langauge": "en"},
+            "langauge: unknown setting; known are name, version, description, format, system, question",
+        ),
+        ({"name": "a/b"}, "name: string should match pattern '^[A-Za-z0-9][A-Za-z0-9._-]*$', not 'a/b'"),
+        ({"system": None}, "system: input should be a valid string, not None"),
+        ({"version": "1"}, "version: input should be a valid integer, not '1'"),
+        ({"version": True}, "version: input should be a valid integer, not True"),
+        ({"version": 0}, "version: input should be greater than or equal to 1, not 0"),
+        ({"format": "xml"}, "format: input should be 'object', 'pairs' or 'list', not 'xml'"),
         ({"question": "{text} {types}"}, "question must hold {types} once, then {text} once, and no other {...}"),
         ({"question": "{types} {text} {x}"}, "question must hold {types} once, then {text} once, and no other {...}"),
         ({"format": "list"}, "question must hold {type} once, then {text} once, and no other {...}"),

@@ -22,9 +22,8 @@ from samner.backbones.language_model.training.examples import (
     safe_negatives,
     sft_examples,
 )
-from samner.backbones.language_model.training.packing import packs_exactly
 from samner.backbones.language_model.training.recipe import Recipe
-from samner.backbones.language_model.training.rows import make_plan
+from samner.backbones.language_model.training.rows import make_plan, packs_exactly
 from samner.entities import entity_types
 from samner.errors import SamnerError
 from tests.backbones.language_model.tiny_llama import data, example, geography, tiny_llama, tiny_tokenizer

@@ -13,8 +13,8 @@ import torch
 
 from samner.backbones import TrainingData
 from samner.backbones.language_model.generation.prompt import load_prompt
-from samner.backbones.language_model.training import run as runs
-from samner.backbones.language_model.training import size
+from samner.backbones.language_model.loading import linear_layers
+from samner.backbones.language_model.training import checkpoints as runs
 from samner.backbones.language_model.training.recipe import Recipe
 from samner.backbones.language_model.training.trainer import Outcome, train_adapter
 from samner.errors import ModelError, SamnerError
@@ -58,7 +58,7 @@ class TestTrainAdapter:
         ]
         adapter = LoraAdapter.load(tmp_path / "a")
         assert str(tmp_path) not in (tmp_path / "a" / "adapter_config.json").read_text()
-        assert set(adapter.modules) == set(size.linear_layers(llama))
+        assert set(adapter.modules) == set(linear_layers(llama))
         # q and o: 32+32, k and v: 32+16, gate, up and down: 32+48, each times rank 2, in 2 layers
         assert outcome.parameters == 2 * 2 * (2 * 64 + 2 * 48 + 3 * 80)
         assert outcome.estimate == 18 * 32 * 2 * 2

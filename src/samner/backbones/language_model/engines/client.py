@@ -1,23 +1,101 @@
-"""Requests to a server that speaks OpenAI's API, many at a time, repeated where that may help."""
+"""A server that speaks OpenAI's API: its description, requests with retries, and answers that are kept."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import re
+import sqlite3
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
+from urllib.parse import urlsplit
 
-from samner.backbones.language_model.engines.server import Server
-from samner.errors import ModelError
+from pydantic import Field, field_validator
+
+from samner.backbones.language_model.engines.questions import Generated
+from samner.errors import ModelError, SamnerError
+from samner.files import read_json
+from samner.settings import Settings, validated
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
+KEY = "OPENAI_API_KEY"
 _CONNECT = 5.0
 """Seconds until a connection that does not come about is given up."""
 
 T = TypeVar("T")
+
+
+class Server(Settings):
+    """A server that speaks OpenAI's API.
+
+    Attributes:
+        url: Of the API; it usually ends in ``/v1``.
+        names: What the server calls a model: from the name of an expert, of a selection strategy or ``"base"``. A
+            model that is not listed has its own name there.
+        adapters: Folder of adapters, as the server sees it, from which it is to load those that it does not serve yet:
+            ``<adapters>/<name>``. By default an expert's own folder, for a server on the same machine.
+        key: The environment variable that holds the API key, if the server wants one.
+        api: By default ``"completions"`` with the very tokens that the model would read here, if the server is vLLM;
+            of others ``"chat"``, if the model's tokenizer has a chat template.
+        structure: Whether vLLM is told by a grammar that strings must occur in the text, or only which form an answer
+            must have. Other servers are always told by a schema.
+        concurrency: Requests under way at a time, at most.
+        timeout: Seconds until an answer is given up.
+        retries: How often a request is repeated if the server is busy, broken, too slow or cut off.
+        answers: Folder in which answers are kept, so that no question is asked twice; none keeps none.
+    """
+
+    url: str
+    names: Mapping[str, str] = {}
+    adapters: str | None = None
+    key: str = KEY
+    api: Literal["completions", "chat"] | None = None
+    structure: Literal["grammar", "schema"] = "grammar"
+    concurrency: int = Field(default=32, gt=0)
+    timeout: float = Field(default=300.0, gt=0)
+    retries: int = Field(default=6, ge=0)
+    answers: Path | None = None
+
+    @field_validator("key")
+    @classmethod
+    def _names_a_variable(cls, key: str) -> str:
+        if not re.fullmatch(r"[A-Z_][A-Z0-9_]*", key):
+            # what stands there may be the key itself, so it is not repeated
+            raise ValueError(f"must name the environment variable that holds the API key, as {KEY} does")
+        return key
+
+    @field_validator("url")
+    @classmethod
+    def _is_http(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.username is not None:
+            raise ValueError("must hold no name or password; the API key belongs in an environment variable")
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
+            raise ValueError(f"must be like http://localhost:8000/v1, not {url!r}")
+        return url
+
+    @classmethod
+    def read(cls, reference: str) -> Server:
+        """A server by its URL, or by a JSON file with the fields of this class.
+
+        In a file, ``answers`` is relative to the file's folder.
+
+        Raises:
+            SamnerError: If it is not one.
+        """
+        if reference.startswith(("http://", "https://")):
+            return validated(cls, {"url": reference})
+        path = Path(reference)
+        server = validated(cls, read_json(path), reference)
+        return (
+            server if server.answers is None else server.model_copy(update={"answers": path.parent / server.answers})
+        )
 
 
 class Request(NamedTuple):
@@ -202,3 +280,40 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run(work)
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(asyncio.run, work).result()
+
+
+class KeptAnswers:
+    """Answers in a file, so that a run that stopped goes on where it was and no question is asked twice.
+
+    Questions are not kept, only a digest of what was asked of which model. An answer is kept as soon as it is there.
+
+    Args:
+        folder: Made if missing.
+
+    Raises:
+        SamnerError: If the file there holds something else.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._path = folder / "answers.sqlite"
+        self._do("create table if not exists answers (digest text primary key, answer text)")
+
+    def get(self, digest: str) -> Generated | None:
+        """The answer to what has this digest, if it is kept."""
+        for (answer,) in self._do("select answer from answers where digest = ?", digest):
+            text, tokens, logprobs = json.loads(answer)
+            return Generated(text, tuple(tokens), tuple(logprobs))
+        return None
+
+    def add(self, digest: str, answer: Generated) -> None:
+        """Keep an answer."""
+        values = json.dumps([answer.text, answer.token_texts, answer.logprobs])
+        self._do("insert or replace into answers values (?, ?)", digest, values)
+
+    def _do(self, statement: str, *values: str) -> list[tuple[str]]:
+        try:
+            with closing(sqlite3.connect(self._path, isolation_level=None)) as database:
+                return database.execute(statement, values).fetchall()
+        except sqlite3.DatabaseError as error:
+            raise SamnerError(f"{self._path}: no answers can be kept there ({error}); name another folder") from error

@@ -1,108 +1,265 @@
-"""Where a server answers, and how it is to be asked."""
+"""The family where a server has the models: here are only tokenizer, prompt and names."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+import hashlib
+import json
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, NamedTuple
 
+from samner.backbones.base import BASE, TrainingData
+from samner.backbones.language_model.backbone import CausalBackbone
+from samner.backbones.language_model.engines.client import Client, KeptAnswers, Request, Server
+from samner.backbones.language_model.engines.questions import Engine, Generated, Question
+from samner.backbones.language_model.generation.answer_format import Constraint
+from samner.backbones.language_model.generation.prompt import Prompt, prompt_ids, render
+from samner.backbones.language_model.words import sound
+from samner.entities import Entity, EntityType
 from samner.errors import ModelError
-from samner.files import read_json
-
-APIS = ("completions", "chat")
-STRUCTURES = ("grammar", "schema")
-KEY = "OPENAI_API_KEY"
+from samner.lora import LoraAdapter
 
 
-@dataclass(frozen=True, slots=True)
-class Server:
-    """A server that speaks OpenAI's API.
+class Served(NamedTuple):
+    """A model on a server.
 
     Args:
-        url: Of the API; it usually ends in ``/v1``.
-        names: What the server calls a model: from the name of an expert, of a selection strategy or ``"base"``. A
-            model that is not listed has its own name there.
-        adapters: Folder of adapters, as the server sees it, from which it is to load those that it does not serve yet:
-            ``<adapters>/<name>``. By default an expert's own folder, for a server on the same machine.
-        key: The environment variable that holds the API key, if the server wants one.
-        api: One of ``APIS``. By default ``"completions"`` with the very tokens that the model would read here, if the
-            server is vLLM; of others ``"chat"``, if the model's tokenizer has a chat template.
-        structure: One of ``STRUCTURES``: whether vLLM is told by a grammar that strings must occur in the text, or
-            only which form an answer must have. Other servers are always told by a schema.
-        concurrency: Requests under way at a time, at most.
-        timeout: Seconds until an answer is given up.
-        retries: How often a request is repeated if the server is busy, broken, too slow or cut off.
-        answers: Folder in which answers are kept, so that no question is asked twice; none keeps none.
-
-    Raises:
-        ModelError: If one of these is not as described.
+        name: What the server calls it.
+        identity: Equal for two models only if they answer alike.
     """
 
-    url: str
-    names: Mapping[str, str] = field(default_factory=dict)
-    adapters: str | None = None
-    key: str = KEY
-    api: str | None = None
-    structure: str = "grammar"
-    concurrency: int = 32
-    timeout: float = 300.0
-    retries: int = 6
-    answers: Path | None = None
+    name: str
+    identity: str
 
-    def __post_init__(self) -> None:
-        key: Any = self.key  # from a file it may be anything
-        names: Any = self.names
-        if not isinstance(key, str) or not re.fullmatch(r"[A-Z_][A-Z0-9_]*", key):
-            # what stands there may be the key itself, so it is not repeated
-            raise ModelError(f"key must name the environment variable that holds the API key, as {KEY} does")
-        checks = {
-            "names": isinstance(names, Mapping) and all(isinstance(name, str) for name in names.values()),
-            "adapters": self.adapters is None or isinstance(self.adapters, str),
-            "api": self.api is None or self.api in APIS,
-            "structure": self.structure in STRUCTURES,
-            "concurrency": type(self.concurrency) is int and self.concurrency > 0,
-            "timeout": type(self.timeout) in (int, float) and self.timeout > 0,
-            "retries": type(self.retries) is int and self.retries >= 0,
-            "answers": self.answers is None or isinstance(self.answers, str | Path),
-        }
-        for name, valid in checks.items():
-            if not valid:
-                raise ModelError(f"{name} cannot be {getattr(self, name)!r}")
-        try:
-            parts = urlsplit(self.url)
-            sound = parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.query
-            secret = parts.username is not None
-        except (AttributeError, TypeError, ValueError):
-            sound, secret = False, False
-        if secret:
-            raise ModelError(f"url must hold no name or password; put the API key into the variable {self.key}")
-        if not sound:
-            raise ModelError(f"url must be like http://localhost:8000/v1, not {self.url!r}")
+
+class ServedBackbone(CausalBackbone):
+    """A causal language model that a server runs, with experts and task models as adapters by name.
+
+    The model's weights are not needed here, only its configuration and tokenizer. Experts that the server does not
+    have are loaded by it, where it does that. Task models made here cannot be asked, as a server takes adapters only;
+    they can be saved, exported as adapters and served.
+
+    Args:
+        folder: Holds ``base.json`` and what that refers to.
+        server: URL or JSON file; see ``Server.read``.
+
+    Raises:
+        ModelError: If the card, the model's configuration or its tokenizer cannot be read, or the server not be asked.
+        SamnerError: If the prompt or the server's file cannot be read.
+    """
+
+    def __init__(self, folder: Path, server: str) -> None:
+        self.server = Server.read(server)
+        self.client = Client(self.server)
+        self._names: dict[str, Served] = {}
+        self._loaded: set[str] = set()
+        super().__init__(folder, weights=False)
+
+    def _engine(self) -> Engine:
+        return RemoteEngine(self.client, self.prompt, self.tokenizer, self.card.max_new_tokens, self._names)
 
     @classmethod
-    def read(cls, reference: str) -> Server:
-        """A server by its URL, or by a JSON file with the fields of this class.
+    def load(cls, folder: Path, device: str = "cpu") -> ServedBackbone:
+        """The backbone in a folder that holds a ``base.json``, asked through the server that ``device`` names."""
+        return cls(folder, device)
 
-        In a file, ``answers`` is relative to the file's folder.
-
-        Raises:
-            ModelError: If it is not one.
-            SamnerError: If the file cannot be read.
-        """
-        if reference.startswith(("http://", "https://")):
-            return cls(reference)
-        path = Path(reference)
-        values = read_json(path)
-        known = [f.name for f in fields(cls)]
-        if unknown := [key for key in values if key not in known]:
-            raise ModelError(f"{path}: unknown key {unknown[0]!r}; known are {', '.join(known)}")
-        if "url" not in values:
-            raise ModelError(f"{path}: url is missing")
+    def add_expert(self, name: str, folder: Path, types: Sequence[str] = ()) -> None:
+        super().add_expert(name, folder, types)
         try:
-            server = cls(**values)
-        except ModelError as error:
-            raise ModelError(f"{path}: {error}") from error
-        return server if server.answers is None else replace(server, answers=path.parent / server.answers)
+            self._names[name] = self._find(name, LoraAdapter.load(folder).digest, folder)
+        except ModelError:
+            self.mixed.remove(name)
+            raise
+
+    def add_served(self, name: str, served_as: str) -> None:
+        self._names[name] = self._find(served_as, name)
+
+    def _find(self, name: str, identity: str, folder: Path | None = None) -> Served:
+        """A model on the server, which is to load it if it has not yet."""
+        there = self.server.names.get(name, name)
+        if there in self.client.models:
+            return Served(there, identity)
+        if folder:
+            there = f"{there}-{identity[:12]}"  # another pool's expert of the same name is another adapter
+        if there not in self.client.models:
+            place = f"{self.server.adapters}/{name}" if self.server.adapters else folder and str(folder.resolve())
+            if not place:
+                raise ModelError(
+                    f"{self.server.url} serves no {there!r}, only {', '.join(self.client.models)}: export the model "
+                    "with 'samner export --to vllm' and start its serve.sh, or say by 'names' what it is called there"
+                )
+            self.client.load(there, place)
+            self._loaded.add(there)
+        return Served(there, identity)
+
+    def _base(self) -> Served:
+        names = [self.server.names[BASE]] if BASE in self.server.names else self.client.bases
+        if len(names) != 1 or names[0] not in self.client.models:
+            raise ModelError(
+                f"{self.server.url} serves {', '.join(self.client.models)}: say by 'names' which is the {BASE!r}"
+            )
+        return Served(names[0], self.fingerprint)
+
+    @property
+    def models(self) -> Collection[str]:
+        return {*self.mixed.names, *self._names} - {BASE}
+
+    def remove(self, name: str) -> None:
+        super().remove(name)
+        served = self._names.pop(name, None)
+        if served and served.name in self._loaded and served not in self._names.values():
+            self._loaded.remove(served.name)
+            self.client.unload(served.name)
+
+    def predict(
+        self, texts: Sequence[str], types: Sequence[EntityType], models: Sequence[str], threshold: float
+    ) -> dict[str, list[list[Entity]]]:
+        if BASE in models and BASE not in self._names:
+            self._names[BASE] = self._base()
+        if missing := [name for name in models if name not in self._names]:
+            raise ModelError(
+                f"{self.server.url} has no {missing[0]!r}, which was merged here: save it ('samner adapt'), export it "
+                "('samner export --to vllm') and let the server serve that"
+            )
+        return super().predict(texts, types, models, threshold)
+
+    def train_expert(
+        self, data: TrainingData, out: Path, options: Mapping[str, Any], *, run: Path | None, resume: bool
+    ) -> dict[str, Any]:
+        raise ModelError(f"{self.server.url}: a server trains no experts; give a device of this machine")
+
+
+class RemoteEngine:
+    """Greedy decoding by a server; an ``Engine``.
+
+    Args:
+        client: The server.
+        prompt: How a question is put.
+        tokenizer: Of the models.
+        max_new_tokens: Of an answer, at most.
+        names: The models to ask, by the names that questions have.
+    """
+
+    def __init__(
+        self, client: Client, prompt: Prompt, tokenizer: Any, max_new_tokens: int, names: Mapping[str, Served]
+    ) -> None:
+        self._client = client
+        self._prompt = prompt
+        self._tokenizer = tokenizer
+        self._max_new_tokens = max_new_tokens
+        self._names = names
+        self._kept = KeptAnswers(client.server.answers) if client.server.answers else None
+        default = "completions" if client.is_vllm or not tokenizer.chat_template else "chat"
+        self._chat = (client.server.api or default) == "chat"
+
+    def answer(self, questions: Sequence[Question]) -> list[Generated]:
+        """See ``Engine``."""
+        asked = [self._request(question) for question in questions]
+        digests = [
+            _digest(self._names[q.model].identity, request) for q, request in zip(questions, asked, strict=True)
+        ]
+        open_ones = dict(zip(digests, asked, strict=True))
+        answers: dict[str, Generated] = {}
+        for digest in list(open_ones) if self._kept else []:
+            kept = self._kept.get(digest) if self._kept else None
+            if kept is not None:
+                answers[digest] = kept
+                del open_ones[digest]
+        by_request = {id(request): digest for digest, request in open_ones.items()}
+
+        def take(request: Request, reply: dict[str, Any]) -> None:
+            digest = by_request[id(request)]
+            answers[digest] = self._read(reply)
+            if self._kept:
+                self._kept.add(digest, answers[digest])
+
+        if open_ones:
+            self._client.ask(open_ones.values(), take)
+        return [answers[digest] for digest in digests]
+
+    def _request(self, question: Question) -> Request:
+        body: dict[str, Any] = {
+            "model": self._names[question.model].name,
+            "max_tokens": self._max_new_tokens,
+            "temperature": 0,
+        }
+        if self._client.is_vllm:
+            body["repetition_penalty"] = 1.0  # a model may come with another one, which vLLM would take up
+        if question.constraint:
+            body |= self._structure(question.constraint)
+        if self._chat:
+            return Request(
+                "/chat/completions",
+                {**body, "messages": self._prompt.messages(sound(question.text)), "logprobs": True},
+            )
+        text = render(self._prompt, question.text, self._tokenizer)
+        read = prompt_ids(text, self._tokenizer) if self._client.is_vllm else sound(text)
+        return Request("/completions", {**body, "prompt": read, "logprobs": 1})
+
+    def _structure(self, constraint: Constraint) -> dict[str, Any]:
+        if not self._client.is_vllm:
+            # OpenAI promises to keep to a schema only if it is of an object
+            schema = {"name": "answer", "schema": constraint.schema(), "strict": constraint.format == "object"}
+            return {"response_format": {"type": "json_schema", "json_schema": schema}}
+        if self._client.server.structure == "schema":
+            return {"structured_outputs": {"json": constraint.schema()}}
+        return {"structured_outputs": {"grammar": constraint.lark()}}
+
+    def _read(self, reply: Mapping[str, Any]) -> Generated:
+        try:
+            choice = reply["choices"][0]
+            told = choice.get("logprobs") or {}
+            if self._chat:
+                text = choice["message"].get("content") or ""
+                tokens = [(item["token"], item["logprob"]) for item in told.get("content") or ()]
+            else:
+                text = choice["text"]
+                tokens = list(zip(told.get("tokens") or (), told.get("token_logprobs") or (), strict=True))
+            return generated(text, tokens)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            raise ModelError(f"{self._client.server.url}: its answer is not in the form of OpenAI's API") from error
+
+
+def _digest(identity: str, request: Request) -> str:
+    """Of what decides an answer, which the name that a server happens to have for the model does not."""
+    body = {key: value for key, value in request.body.items() if key != "model"}
+    return hashlib.sha256(json.dumps([identity, request.path, body], sort_keys=True).encode()).hexdigest()
+
+
+def generated(text: str, tokens: Sequence[tuple[str, float | None]]) -> Generated:
+    """An answer with the log-probabilities that a server told, each where its token stands in the text.
+
+    Servers differ in how they write tokens. One that is part of a character may be blank or hold a replacement
+    character: it adds nothing, and the last of them adds what the next token leaves over. One may lack the blank that
+    it begins with, and the last may be the one that ends the answer. Where even so tokens are not found in the text,
+    the whole answer counts as one token of average probability.
+
+    Args:
+        text: The answer.
+        tokens: Text and log-probability of each token; none if they were not told.
+    """
+    logprobs = [logprob for _, logprob in tokens if logprob is not None]
+    if not tokens or len(logprobs) < len(tokens):
+        return Generated(text, (), ())
+    pieces: list[str] = []
+    place, partial = 0, False  # partial: the tokens just before are parts of a character
+    for token, _ in tokens:
+        if not token or "\N{REPLACEMENT CHARACTER}" in token:
+            pieces.append("")
+            partial = True
+            continue
+        at = text.find(token, place)
+        gap = text[place:at] if at >= 0 else ""
+        if at < 0 or (gap and not partial and not gap.isspace()):
+            break
+        if partial:
+            pieces[-1], gap = gap, ""
+        pieces.append(gap + token)
+        place, partial = at + len(token), False
+    if partial and place < len(text):
+        pieces[-1], place = text[place:], len(text)
+    if place < len(text) or len(pieces) < len(tokens) - 1:
+        return Generated(text, (text,), (sum(logprobs) / len(logprobs),))
+    while pieces and not pieces[-1]:
+        pieces.pop()
+    return Generated(text, tuple(pieces), tuple(logprobs[: len(pieces)]))

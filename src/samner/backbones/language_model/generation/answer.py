@@ -55,7 +55,7 @@ def parse(raw: str, prompt_format: str, types: Sequence[EntityType], asked: Enti
 
     Args:
         raw: The answer, from its first character to its last.
-        prompt_format: The form asked for, one of ``prompting.FORMATS``.
+        prompt_format: The form asked for, see ``Prompt.format``.
         types: Asked for.
         asked: The type of this question, where each type has its own.
     """

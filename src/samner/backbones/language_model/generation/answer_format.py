@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from samner.backbones.language_model.words import PIECE
+from samner.backbones.language_model.words import pieces
 from samner.entities import EntityType
 from samner.errors import ModelError
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Constraint:
-    """The form an answer must have: JSON of one of ``prompting.FORMATS``, with strings that occur in the text.
+    """The form an answer must have: JSON of one of the forms of a ``Prompt``, with strings that occur in the text.
 
     Args:
         format: ``"object"``, ``"pairs"`` or ``"list"``.
@@ -47,10 +47,10 @@ class Constraint:
             "pairs": ['answer: "[" (pair (", " pair)*)? "]"', 'pair: "[" STRING ", " label "]"', f"label: {labels}"],
             "list": ["answer: strings", strings],
         }[self.format]
-        pieces = json.dumps({"substring_chunks": [_json(piece)[1:-1] for piece in PIECE.findall(self.text)]})
+        chunks = json.dumps({"substring_chunks": [_json(piece)[1:-1] for piece in pieces(self.text)]})
         # tokenizers of the SentencePiece kind write a blank before the first word
         start = 'start: " "? answer'
-        string = [r'STRING: "\"" WORDS "\""', "WORDS: RUN & /[^ ](.*[^ ])?/", f"RUN: %regex {pieces}"]
+        string = [r'STRING: "\"" WORDS "\""', "WORDS: RUN & /[^ ](.*[^ ])?/", f"RUN: %regex {chunks}"]
         return "\n".join([start, *rules, *string])
 
     def schema(self) -> dict[str, Any]:

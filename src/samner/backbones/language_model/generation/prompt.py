@@ -5,62 +5,49 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Self
 
+from pydantic import Field, model_validator
+
+from samner.backbones.language_model.words import sound
 from samner.entities import EntityType
 from samner.errors import SamnerError
-from samner.settings import read_yaml
-
-FORMATS = ("object", "pairs", "list")
-"""How answers may look: ``{"person": ["Ada"], "date": []}``, ``[["Ada", "person"]]``, or, by type, ``["Ada"]``."""
+from samner.settings import Settings, read_yaml_settings
 
 _SHIPPED = Path(__file__).parent / "prompts"
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 
 
-@dataclass(frozen=True, slots=True)
-class Prompt:
+class Prompt(Settings):
     """A template of questions to a language model.
 
-    Args:
+    Attributes:
         name: Letters, digits, ``.``, ``-`` and ``_``.
         version: Counted from 1; raised whenever a change may change an answer.
         description: One line, for people.
-        format: Of the answer, one of ``FORMATS``. With ``"list"`` each type is asked for by a question of its own.
+        format: Of the answer: ``{"person": ["Ada"], "date": []}`` (``"object"``), ``[["Ada", "person"]]``
+            (``"pairs"``), or ``["Ada"]`` (``"list"``), where each type is asked for by a question of its own.
         system: What a model is told before the first question; may be blank.
         question: The user's turn. Holds once ``{types}`` (with ``"list"``: ``{type}``) and after it once ``{text}``,
             so that questions for the same types share a beginning. Other braces stand for themselves.
-
-    Raises:
-        SamnerError: If one of these is not as described.
     """
 
-    name: str
-    version: int
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    version: int = Field(ge=1)
     description: str
-    format: str
+    format: Literal["object", "pairs", "list"]
     system: str
     question: str
 
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name != "version" and not isinstance(value, str):
-                raise SamnerError(f"{field.name} must be text, not {value!r}")
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name):
-            raise SamnerError(f"name may hold letters, digits, '.', '-' and '_', not {self.name!r}")
-        # bool is a subclass of int, but true is no number
-        if type(self.version) is not int or self.version < 1:
-            raise SamnerError(f"version must be a whole number of at least 1, not {self.version!r}")
-        if self.format not in FORMATS:
-            raise SamnerError(f"format must be one of {', '.join(FORMATS)}, not {self.format!r}")
+    @model_validator(mode="after")
+    def _placeholders(self) -> Self:
         wanted = ["type" if self.per_type else "types", "text"]
         if _PLACEHOLDER.findall(self.question) != wanted:
-            raise SamnerError(f"question must hold {{{wanted[0]}}} once, then {{text}} once, and no other {{...}}")
+            raise ValueError(f"question must hold {{{wanted[0]}}} once, then {{text}} once, and no other {{...}}")
         if found := _PLACEHOLDER.search(self.system):
-            raise SamnerError(f"system must hold no {found[0]}; placeholders belong in question")
+            raise ValueError(f"system must hold no {found[0]}; placeholders belong in question")
+        return self
 
     @property
     def per_type(self) -> bool:
@@ -121,19 +108,21 @@ def load_prompt(reference: str | Path) -> Prompt:
     Raises:
         SamnerError: If there is no such name or file, or the file does not hold a prompt.
     """
-    if reference in prompt_names():
-        path = _SHIPPED / f"{reference}.yaml"
-    else:
-        path = Path(reference)
-        if not path.is_file():
-            raise SamnerError(f"no prompt {str(reference)!r}; give a YAML file, or one of {', '.join(prompt_names())}")
-    values = read_yaml(path).values
-    names = [field.name for field in fields(Prompt)]
-    if unknown := [key for key in values if key not in names]:
-        raise SamnerError(f"{path}: unknown key {unknown[0]!r}; known are {', '.join(names)}")
-    if missing := [name for name in names if name not in values]:
-        raise SamnerError(f"{path}: {missing[0]} is missing")
-    try:
-        return Prompt(**values)
-    except SamnerError as error:
-        raise SamnerError(f"{path}: {error}") from error
+    path = _SHIPPED / f"{reference}.yaml" if reference in prompt_names() else Path(reference)
+    if not path.is_file():
+        raise SamnerError(f"no prompt {str(reference)!r}; give a YAML file, or one of {', '.join(prompt_names())}")
+    return read_yaml_settings(path, Prompt)
+
+
+def render(prompt: Prompt, question: str, tokenizer: Any) -> str:
+    """The text of a question: by the tokenizer's chat template, or plain where it has none."""
+    if not tokenizer.chat_template:
+        return prompt.plain(question)
+    text: str = tokenizer.apply_chat_template(prompt.messages(question), tokenize=False, add_generation_prompt=True)
+    return text
+
+
+def prompt_ids(text: str, tokenizer: Any) -> list[int]:
+    """Tokens of a rendered question, the same when it is learnt and when it is asked."""
+    ids: list[int] = tokenizer(sound(text), add_special_tokens=not tokenizer.chat_template)["input_ids"]
+    return ids[:-1] if ids and ids[-1] == tokenizer.eos_token_id and not tokenizer.chat_template else ids

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
-from samner.backbones.base import TrainingData, TrainingSet
+from samner.backbones.base import DryRun, TrainingData
 from samner.backbones.language_model.generation.prompt import Prompt
-from samner.backbones.language_model.training import size
-from samner.backbones.language_model.training.examples import SftExample, in_windows, sft_examples
-from samner.backbones.language_model.training.packing import packs_exactly
+from samner.backbones.language_model.training.examples import in_windows, sft_examples
 from samner.backbones.language_model.training.recipe import Recipe
-from samner.backbones.language_model.training.rows import Plan, make_plan
-from samner.backbones.language_model.training.trainer import processes, put_adapter
-from samner.entities import Entity, EntityType, Example
+from samner.backbones.language_model.training.rows import make_plan, packs_exactly
+from samner.backbones.language_model.training.trainer import (
+    describe,
+    lora_parameters,
+    paper_estimate,
+    processes,
+    put_adapter,
+)
 from samner.errors import ModelError, SamnerError
 
 _TINY = {
@@ -28,51 +30,6 @@ _TINY = {
     "head_dim": 16,
 }
 _STAND_IN_TOKENS = 4096
-
-SAMPLE = TrainingData(
-    [
-        TrainingSet(
-            "sample",
-            [
-                Example(
-                    "Ada Moreno moved from Lisbon to Basel in March 2021.",
-                    (
-                        Entity(0, 10, "person"),
-                        Entity(22, 28, "city"),
-                        Entity(32, 37, "city"),
-                        Entity(41, 51, "date"),
-                    ),
-                ),
-                Example("Nothing was decided."),
-            ],
-            (EntityType("person"), EntityType("city"), EntityType("date")),
-        )
-    ]
-)
-"""For a dry run without data."""
-
-
-@dataclass(frozen=True, slots=True)
-class DryRun:
-    """What a training would be.
-
-    Args:
-        architecture: ``model_type`` of the model.
-        model_parameters: Of the model in full size.
-        adapter_parameters: Of the adapter on it.
-        estimate: What the paper's 18 * H * r * L gives for the adapter.
-        example: The first question and answer.
-        plan: Of the training, as on a GPU.
-        own_tokenizer: Whether tokens are the model's own, and not those of a stand-in.
-    """
-
-    architecture: str
-    model_parameters: int
-    adapter_parameters: int
-    estimate: int
-    example: SftExample
-    plan: Plan
-    own_tokenizer: bool
 
 
 def dry_run(
@@ -111,7 +68,7 @@ def dry_run(
         raise ModelError(f"{model}: not the configuration of a causal language model ({line})") from error
     data = in_windows(data, tokenizer, max_tokens)
     if recipe.packing == "auto" and packs_exactly(small):
-        recipe = replace(recipe, packing="on")
+        recipe = recipe.model_copy(update={"packing": "on"})
     plan = make_plan(small, tokenizer, prompt, data, recipe, processes=processes())
     adapted = put_adapter(small, recipe)
     row = {key: torch.tensor([plan.train[0][key][: recipe.max_length]]) for key in ("input_ids", "labels")}
@@ -119,15 +76,33 @@ def dry_run(
         loss = float(adapted(**row).loss)
     if loss != loss:
         raise SamnerError(f"{model}: a tiny model of its architecture gives no loss on the first row")
-    return DryRun(
-        architecture=config.model_type,
-        model_parameters=sum(p.numel() for p in full.parameters()),
-        adapter_parameters=size.lora_parameters(full, recipe.rank),
-        estimate=size.paper_estimate(config, recipe.rank),
-        example=sft_examples(data, prompt, tokenizer, recipe, passes=1)[0],
-        plan=plan,
-        own_tokenizer=own,
-    )
+    parameters, estimate = lora_parameters(full, recipe.rank), paper_estimate(config, recipe.rank)
+    example = sft_examples(data, prompt, tokenizer, recipe, passes=1)[0]
+    size = sum(p.numel() for p in full.parameters())
+    lines = [
+        f"{model} ({config.model_type}): {size:,} parameters",
+        describe(parameters, estimate),
+        f"\nthe first question:\n{example.prompt}\n\nits answer:\n{example.completion}\n",
+        plan.describe(),
+    ]
+    if not own:
+        lines.append("tokens are those of a stand-in: the model's own tokenizer is not on this machine")
+    values = {
+        "model": model,
+        "architecture": config.model_type,
+        "model_parameters": size,
+        "adapter_parameters": parameters,
+        "estimate": estimate,
+        "question": example.prompt,
+        "answer": example.completion,
+        "steps": plan.steps,
+        "questions": plan.examples,
+        "left_out": plan.left_out,
+        "tokens": plan.tokens,
+        "packed": plan.packed,
+        "own_tokenizer": own,
+    }
+    return DryRun("\n".join(lines), values)
 
 
 def _shrunk(config: Any, vocabulary: int) -> Any:

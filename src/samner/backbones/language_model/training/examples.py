@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from samner.backbones.base import Paraphrases, TrainingData, TrainingSet
-from samner.backbones.language_model.generation.prompt import Prompt
+from samner.backbones.language_model.generation.prompt import Prompt, prompt_ids, render
 from samner.backbones.language_model.training.recipe import Recipe
 from samner.backbones.language_model.words import sound, token_words
 from samner.embedding import sentence_encoder
@@ -32,20 +32,6 @@ class SftExample:
 
     prompt: str
     completion: str
-
-
-def render(prompt: Prompt, question: str, tokenizer: Any) -> str:
-    """The text of a question: by the tokenizer's chat template, or plain where it has none."""
-    if not tokenizer.chat_template:
-        return prompt.plain(question)
-    text: str = tokenizer.apply_chat_template(prompt.messages(question), tokenize=False, add_generation_prompt=True)
-    return text
-
-
-def prompt_ids(text: str, tokenizer: Any) -> list[int]:
-    """Tokens of a rendered question, exactly as they are read when a question is asked."""
-    ids: list[int] = tokenizer(sound(text), add_special_tokens=not tokenizer.chat_template)["input_ids"]
-    return ids[:-1] if ids and ids[-1] == tokenizer.eos_token_id and not tokenizer.chat_template else ids
 
 
 def encode(example: SftExample, tokenizer: Any) -> dict[str, list[int]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import pickle
 import shutil
@@ -17,12 +16,12 @@ import torch
 
 from samner.backbones.base import TrainingData
 from samner.backbones.language_model.generation.prompt import Prompt
-from samner.backbones.language_model.training import size
-from samner.backbones.language_model.training.dev_score import EntityCounts, count_entities
+from samner.backbones.language_model.loading import linear_layers
+from samner.backbones.language_model.training.checkpoints import Clock, Record, identity
+from samner.backbones.language_model.training.dev_score import dev_counts, mean_f1
 from samner.backbones.language_model.training.examples import in_windows
 from samner.backbones.language_model.training.recipe import Recipe
 from samner.backbones.language_model.training.rows import Plan, make_plan
-from samner.backbones.language_model.training.run import Clock, Record, identity
 from samner.errors import ModelError, SamnerError
 from samner.lora import CONFIG_FILE, WEIGHTS_FILE
 
@@ -161,7 +160,7 @@ def put_adapter(model: Any, recipe: Recipe) -> Any:
         r=recipe.rank,
         lora_alpha=recipe.alpha,
         lora_dropout=recipe.dropout,
-        target_modules=sorted({name.rsplit(".", 1)[-1] for name in size.linear_layers(model)}),
+        target_modules=sorted({name.rsplit(".", 1)[-1] for name in linear_layers(model)}),
         bias="none",
         task_type="CAUSAL_LM",
     )
@@ -170,6 +169,22 @@ def put_adapter(model: Any, recipe: Recipe) -> Any:
     if Path(reference).exists():  # a folder's place on this machine is nobody else's business
         config.base_model_name_or_path = Path(reference).name
     return adapted
+
+
+def lora_parameters(model: Any, rank: int) -> int:
+    """Parameters of such an adapter; the model may be on the meta device."""
+    return sum(rank * (layer.in_features + layer.out_features) for layer in linear_layers(model).values())
+
+
+def paper_estimate(config: Any, rank: int) -> int:
+    """18 * H * r * L for H hidden units and L layers: Ding, Wei and Fan (ACL 2025)."""
+    text = config.get_text_config()
+    return int(18 * text.hidden_size * rank * text.num_hidden_layers)
+
+
+def describe(parameters: int, estimate: int) -> str:
+    """The size of an adapter and that estimate, in one line."""
+    return f"an adapter of {parameters:,} parameters (the paper's estimate, 18*H*r*L, is {estimate:,})"
 
 
 def _fit(
@@ -181,8 +196,8 @@ def _fit(
         if recipe.metric == "f1":
             clock.judge = lambda: _dev_f1(trainer.model, tokenizer, prompt, data, recipe)
         parameters = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
-        estimate = size.paper_estimate(model.config, recipe.rank)
-        clock.say(f"{size.describe(parameters, estimate)}; {plan.describe()}")
+        estimate = paper_estimate(model.config, recipe.rank)
+        clock.say(f"{describe(parameters, estimate)}; {plan.describe()}")
         checkpoint = record.checkpoint()
         try:
             with clock.running():
@@ -304,27 +319,16 @@ def _trainer(model: Any, tokenizer: Any, plan: Plan, recipe: Recipe, folder: Pat
 
 def _dev_f1(model: Any, tokenizer: Any, prompt: Prompt, data: TrainingData, recipe: Recipe) -> float:
     """F1 averaged over the dev splits, whose texts the processes share."""
-    rank, world = int(os.environ.get("RANK", "0")), processes()
-    training = model.training
+    rank, training = int(os.environ.get("RANK", "0")), model.training
     model.eval()
     try:
-        counts = [
-            count_entities(
-                model,
-                tokenizer,
-                prompt,
-                s,
-                range(rank, min(recipe.dev_texts, len(s.examples)), world),
-                recipe.micro_batch,
-            )
-            for s in data.dev
-        ]
+        counts = []
+        for data_set in data.dev:
+            texts = range(rank, min(recipe.dev_texts, len(data_set.examples)), processes())
+            counts.append(dev_counts(model, tokenizer, prompt, data_set, texts, recipe.micro_batch))
     finally:
         model.train(training)
-    total = torch.tensor(counts, device=model.device)
-    if world > 1:
-        torch.distributed.all_reduce(total)
-    return math.fsum(EntityCounts(*row).f1 for row in total.tolist()) / len(counts)
+    return mean_f1(counts, model.device)
 
 
 def _line(error: Exception) -> str:

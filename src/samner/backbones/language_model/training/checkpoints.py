@@ -18,7 +18,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -41,9 +40,9 @@ _CHECKPOINT_SECONDS = 600.0
 
 def identity(data: TrainingData, recipe: Recipe, prompt: Prompt, base: str) -> str:
     """Digest of what decides a run, apart from its time box."""
-    settings = {k: v for k, v in asdict(recipe).items() if k != "max_minutes"}
+    settings = {k: v for k, v in recipe.model_dump().items() if k != "max_minutes"}
     sizes = [(s.name, len(s.examples), [t.prompt for t in s.types]) for s in [*data.train, *data.dev]]
-    return hashlib.sha256(json.dumps([settings, sizes, asdict(prompt), base]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([settings, sizes, prompt.model_dump(), base]).encode()).hexdigest()
 
 
 class Record:

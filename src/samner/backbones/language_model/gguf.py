@@ -1,0 +1,106 @@
+"""Language models in llama.cpp's file format, GGUF, as bases: dequantised once, kept as safetensors."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from samner.errors import ModelError
+from samner.files import atomic_folder, sha256, write_json
+
+# the architectures of Llama's kind, linear layers throughout, that transformers reads from a GGUF as well
+ARCHITECTURES = ("llama", "mistral", "qwen2", "qwen3")
+
+_MAGIC = b"GGUF"
+# What decides a model's answers. The rest of a configuration differs between versions of transformers, and with it
+# would the digest of one and the same model.
+_CONFIG = (
+    *("model_type", "architectures", "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers"),
+    *("num_attention_heads", "num_key_value_heads", "head_dim", "hidden_act", "max_position_embeddings"),
+    *("rms_norm_eps", "rope_parameters", "sliding_window", "tie_word_embeddings", "attention_bias"),
+    *("bos_token_id", "eos_token_id", "pad_token_id", "dtype"),
+)
+
+
+def is_gguf(reference: str) -> bool:
+    """Whether a reference to a model means a GGUF file: by its suffix, or because it is a file at all."""
+    return reference.lower().endswith(".gguf") or Path(reference).is_file()
+
+
+def base_from_gguf(path: Path, cache: Path | None = None) -> Path:
+    """The folder (safetensors, configuration, tokenizer) that a GGUF is dequantised into.
+
+    It is made once for each content and then found by the file's SHA-256. The weights are float32, which holds what
+    the file says exactly.
+
+    Args:
+        path: The file.
+        cache: Where such folders are kept; by default in the user's cache.
+
+    Raises:
+        ModelError: If the file is missing, damaged or cut short, of an architecture that is not supported, or the
+            packages that read it are.
+    """
+    try:
+        with path.open("rb") as file:
+            magic = file.read(len(_MAGIC))
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror})") from error
+    if magic != _MAGIC:
+        raise ModelError(f"{path}: is no GGUF file; give one of those, or a folder with a model in safetensors")
+    folder = (cache or _user_cache()) / "gguf" / sha256(path)
+    if folder.is_dir():  # whole, as it was renamed into place
+        return folder
+    _check(path)
+    with atomic_folder(folder) as temporary:
+        _dequantise(path, temporary)
+    return folder
+
+
+def _check(path: Path) -> None:
+    """Refuse what is cut short, damaged, or of another architecture, before transformers fails somewhere within."""
+    try:
+        from gguf import GGUFReader
+    except ImportError as error:
+        raise ModelError(f"{path}: reading it needs the package gguf: pip install 'samner[llm]'") from error
+    try:
+        reader = GGUFReader(path)  # maps the file: a tensor beyond its end cannot be made
+        field = reader.fields.get("general.architecture")
+        architecture = field.contents() if field else None
+    except Exception as error:  # the reader checks little: damage shows as any error of NumPy's or Python's
+        raise ModelError(f"{path}: is damaged or cut short; fetch it again") from error
+    if architecture not in ARCHITECTURES:
+        raise ModelError(
+            f"{path}: its architecture is {str(architecture)[:40]!r}; those that can be a base are "
+            f"{', '.join(ARCHITECTURES)}"
+        )
+    if not reader.tensors or "tokenizer.ggml.tokens" not in reader.fields:
+        raise ModelError(f"{path}: holds no {'tokenizer' if reader.tensors else 'weights'}, so it is no whole model")
+
+
+def _dequantise(path: Path, folder: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    place: dict[str, Any] = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
+    try:
+        model = AutoModelForCausalLM.from_pretrained(**place, dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(**place)
+    except Exception as error:  # as above
+        line = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ModelError(f"{path}: cannot be read as a language model ({line})") from error
+    # transformers takes the model for a quantised one, which it would not save
+    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    if model.config.tie_word_embeddings:
+        tensors.pop("lm_head.weight", None)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    model.generation_config.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    config = model.config.to_dict() | {"architectures": [type(model).__name__]}
+    write_json(folder / "config.json", {key: config[key] for key in _CONFIG if config.get(key) is not None})
+
+
+def _user_cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "samner"
