@@ -13,7 +13,7 @@ from samner.entities import Entity, Example, entity_types
 from samner.errors import PoolError, SamnerError
 from samner.scoring import score
 from samner.spans import flat
-from samner.training import train_expert, training_set
+from samner.training import LabelledSet, train_expert, training_data, training_set
 
 
 def example(text: str, **entities: str) -> Example:
@@ -48,6 +48,15 @@ class TestTrainingSet:
         for examples in ([], [Example("no entities here")]):
             with pytest.raises(SamnerError, match="geo: no text has an entity"):
                 training_set("geo", examples)
+
+
+class TestTrainingData:
+    def test_the_dev_split_is_the_same_whether_it_is_told_or_not(self) -> None:
+        examples = [Example(f"text {i}", (Entity(0, 4, "word"),)) for i in range(60)]
+        lines: list[str] = []
+        told = training_data([LabelledSet("x", examples)], tell=lines.append)
+        assert told == training_data([LabelledSet("x", examples)])
+        assert lines == ["x: 20 of its 60 texts, drawn at random, are held out as dev split"]
 
 
 class TestTrainExpert:
@@ -105,7 +114,7 @@ class TestTrainExpert:
 
     @pytest.mark.parametrize(
         ("options", "message"),
-        [({"lr": 1}, "unknown training option 'lr'"), ({"steps": 0}, "steps must be above 0")],
+        [({"lr": 1}, "training option: lr: unknown setting"), ({"steps": 0}, "steps: input should be greater than 0")],
     )
     def test_options_that_will_not_do_leave_nothing(
         self, pool: ExpertPool, tmp_path: Path, options: dict[str, Any], message: str

@@ -42,8 +42,9 @@ def _listed(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
-_Paths = Annotated[tuple[Path, ...], BeforeValidator(_listed)]
-_Texts = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+# not strict: behind a validator a list of a file is a list of Python's, and a path a string
+_Paths = Annotated[tuple[Annotated[Path, Field(strict=False)], ...], Field(strict=False), BeforeValidator(_listed)]
+_Texts = Annotated[tuple[str, ...], Field(strict=False), BeforeValidator(_listed)]
 _Text = Annotated[str, Field(pattern=r"\S")]
 
 

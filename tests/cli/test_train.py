@@ -74,14 +74,15 @@ def test_a_folder_with_a_dev_file_and_one_with_too_few_texts(samner, tiny_pool: 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--option", "stepz=3"], "unknown training option 'stepz'; there are, with their defaults: steps=none,"),
+        (["--option", "stepz=3"], "--option: stepz: unknown setting; known are steps, epochs,"),
         (["--option", "steps"], "write key=value"),
-        (["--option", "rank=2.5"], "'rank' must be a whole number, not '2.5'"),
-        (["--option", "learning_rate=fast"], "'learning_rate' must be a number, not 'fast'"),
-        (["--option", "learning_rate=nan"], "'learning_rate' must be a number, not 'nan'"),
-        (["--option", "rank=0"], "rank must be above 0"),
+        (["--option", "rank=2.5"], "--option: rank: input should be a valid integer, not 2.5"),
+        (["--option", "learning_rate=fast"], "learning_rate: input should be a valid number, not 'fast'"),
+        (["--option", "learning_rate=.nan"], "learning_rate: input should be a finite number"),
+        (["--option", "rank=["], "--option rank=[:1: not valid YAML"),
+        (["--option", "rank=0"], "rank: input should be greater than 0"),
         (["--option", "rank=2", "--option", "rank=3"], "'rank' is given twice"),
-        (["--max-minutes", "0"], "max_minutes must be above 0"),
+        (["--max-minutes", "0"], "max_minutes: input should be greater than 0"),
         (["--licence", "other=MIT"], "there is no data set 'other'; there are data"),
         (["--dev", "data.jsonl", "--dev", "data.jsonl"], "2 --dev files for 1 data sets"),
         (["--dev", "no.jsonl"], "no.jsonl: no such file"),
@@ -125,20 +126,20 @@ def test_wrong_data(samner, tiny_pool: Path, tmp_path: Path):
 
 
 def test_data_sets_of_one_name_are_told_apart(tmp_path: Path):
-    from samner.cli.training import find_sources
+    from samner.training import read_labelled
 
     paths = [write(tmp_path / folder / "news.jsonl", 1) for folder in ("a", "b")]
-    assert [source.name for source in find_sources(paths, [])] == [str(path) for path in paths]
+    assert [each.name for each in read_labelled(paths)] == [str(path) for path in paths]
 
 
 def test_the_draw_of_the_dev_split_is_seeded_and_parts_no_equal_texts():
-    from samner.cli.training import Labelled, training_data
     from samner.entities import Entity, Example
+    from samner.training import LabelledSet, training_data
 
     examples = [Example(f"text {i % 100}", (Entity(0, 4, "word"),)) for i in range(300)]
 
     def dev_texts(seed: int) -> list[str]:
-        data = training_data([Labelled("x", examples)], seed, [])
+        data = training_data([LabelledSet("x", examples)], seed)
         train, dev = ({e.text for e in sets[0].examples} for sets in (data.train, data.dev))
         assert not train & dev
         assert len(data.dev[0].examples) == 60

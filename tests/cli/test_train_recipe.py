@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from samner.cli.recipes import read_recipe
-from samner.entities import Example
 from samner.errors import SamnerError
 from samner.pool import ExpertCard, ExpertPool
+from samner.training import ExpertRecipe
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = {
@@ -67,17 +66,18 @@ class TestRecipe:
     @pytest.mark.parametrize(
         ("text", "message"),
         [
-            ("name: x\npols: y\n", "r.yaml:2: unknown key 'pols'; known are model,"),
-            ("options:\n  rank: 2\n\n  rnk: 3\n", "r.yaml:4: unknown training option 'rnk'"),
-            ("options:\n  rank: 2.5\n", "r.yaml:2: the training option 'rank' must be a whole number, not '2.5'"),
-            ("options: 3\n", "r.yaml: options: must be a mapping"),
-            ("data: 3\n", "r.yaml: data: must be a list of names"),
-            ("name: ''\n", "r.yaml: name: must be a string that is not blank"),
+            ("name: x\npols: y\n", "r.yaml: pols: unknown setting; known are model,"),
+            ("options:\n  rank: 2\n\n  rnk: 3\n", "r.yaml: options: rnk: unknown setting; known are steps,"),
+            ("options:\n  rank: 2.5\n", "r.yaml: options: rank: input should be a valid integer, not 2.5"),
+            ("options: 3\n", "r.yaml: options: input should be an object"),
+            ("data: 3\n", "r.yaml: data: input should be a valid"),
+            ("name: ''\n", "r.yaml: name: string should match pattern"),
+            ("name: &a x\nout: *a\n", "r.yaml:1: not valid YAML (anchors (&) and aliases (*) are not read"),
             ("- a\n", "r.yaml: must be a mapping"),
             ("name: a\nname: b\n", "r.yaml:2: not valid YAML"),
         ],
     )
-    def test_what_is_wrong_is_told_by_file_and_line(
+    def test_what_is_wrong_is_told_by_file_and_field(
         self, samner, tiny_pool: Path, tmp_path: Path, text: str, message: str
     ):
         file = recipe(tmp_path / "r.yaml", text)
@@ -88,12 +88,12 @@ class TestRecipe:
 
     def test_paths_are_relative_to_the_file(self, tmp_path: Path):
         (tmp_path / "pool").mkdir()
-        read = read_recipe(recipe(tmp_path / "r.yaml", "data: [a, b]\ndev: c\npool: pool\n"))
+        read = ExpertRecipe.read(recipe(tmp_path / "r.yaml", "data: [a, b]\ndev: c\npool: pool\n"))
         assert read.data == (tmp_path / "a", tmp_path / "b")
         assert read.dev == (tmp_path / "c",)
         assert read.pool == str(tmp_path / "pool")
         with pytest.raises(SamnerError, match="cannot be read"):
-            read_recipe(tmp_path / "no.yaml")
+            ExpertRecipe.read(tmp_path / "no.yaml")
 
     @pytest.mark.parametrize(
         ("given", "missing"),
@@ -117,7 +117,7 @@ class TestDryRun:
         assert shown["steps"] == 1 and shown["packed"]
         commands = [line[2:] for line in file.read_text().splitlines() if line.startswith("# samner ")]
         assert commands[0].startswith("samner pool create ") and "--dry-run" in commands[-1]
-        assert f"--model {read_recipe(file).model}" in commands[0]
+        assert f"--model {ExpertRecipe.read(file).model}" in commands[0]
 
     def test_a_pool_and_data_of_ones_own(self, samner, lm_pool: Path, tmp_path: Path):
         data = write(tmp_path / "a.jsonl", 50)
@@ -178,13 +178,3 @@ def test_two_processes_share_the_work_and_one_writes(lm_pool: Path, tmp_path: Pa
     cards = [ExpertCard.read(tmp_path / name).training["outcome"] for name in ("one", "two")]
     assert cards[0]["steps"] == cards[1]["steps"] == 2
     assert cards[0]["best_loss"] == pytest.approx(cards[1]["best_loss"], abs=0.02)
-
-
-def test_the_dev_split_is_the_same_in_silence(capsys: pytest.CaptureFixture[str]):
-    from samner.cli.training import Labelled, training_data
-    from samner.entities import Entity
-
-    examples = [Example(f"text {i}", (Entity(0, 4, "word"),)) for i in range(60)]
-    told, quiet = (training_data([Labelled("x", examples)], 0, [], quiet=value) for value in (False, True))
-    assert told == quiet
-    assert capsys.readouterr().err.count("held out") == 1

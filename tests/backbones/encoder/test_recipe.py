@@ -14,7 +14,9 @@ def test_options_change_the_defaults() -> None:
 
 
 def test_an_unknown_option_is_refused() -> None:
-    with pytest.raises(SamnerError, match="unknown training option 'lr'; known are steps, epochs, learning_rate"):
+    with pytest.raises(
+        SamnerError, match="training option: lr: unknown setting; known are steps, epochs, learning_rate"
+    ):
         Recipe.of({"lr": 1e-3})
 
 
@@ -32,5 +34,5 @@ def test_an_unknown_option_is_refused() -> None:
     ],
 )
 def test_values_out_of_range_are_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(SamnerError, match=f"^{next(iter(options))} must"):
+    with pytest.raises(SamnerError, match=f"^training option: {next(iter(options))}: input should be"):
         Recipe.of(options)
