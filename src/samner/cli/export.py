@@ -36,7 +36,9 @@ def export(
     base: Annotated[
         Path | None,
         typer.Option(
-            "--base", metavar="FOLDER", help="The base language model, where it is not in a folder under its own name."
+            "--base",
+            metavar="MODEL",
+            help="The base language model, a folder or GGUF file, where it is not in a folder under its own name.",
         ),
     ] = None,
     json: options.Json = False,

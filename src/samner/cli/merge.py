@@ -65,7 +65,7 @@ def merge(
         typer.Option(
             "--base",
             metavar="FOLDER",
-            help="For fused: the base model's safetensors; not needed with --pool, or if the adapters name a folder.",
+            help="For fused: the base model's folder or GGUF; not needed with --pool, or if the adapters name a folder.",
         ),
     ] = None,
     device: options.Device = "auto",
@@ -149,6 +149,7 @@ def _target(
     dtype: str | None,
     base: Path | None,
 ) -> Target:
+    from samner.backbones.families import model_folder
     from samner.export import AdapterTarget, DeltaTarget, FusedTarget, named_base
 
     named = named_base(sources)
@@ -162,7 +163,7 @@ def _target(
             f"--to fused adds the merge to the base model's weights: --base FOLDER says where they are"
             f"{f' (the adapters name {named!r})' if named else ''}"
         )
-    return FusedTarget(base, next((source.card.base for source in sources if source.card), None))
+    return FusedTarget(model_folder(base), next((source.card.base for source in sources if source.card), None))
 
 
 def _show(manifest: Mapping[str, Any], to: Console) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from samner.backbones import Backbone
+from samner.backbones.families import model_folder
 from samner.errors import SamnerError
 from samner.export.fused import write_fused
 from samner.export.gguf import ADAPTER_CONVERTER, MODEL_CONVERTER, adapter_to_gguf, find_converter, model_to_gguf
@@ -139,7 +140,7 @@ def _plan(backbone: Backbone, kind: str, adapter: AdapterTarget | None, base: Pa
             )
         if base:
             raise SamnerError("--base is for models of a language model; the base of this one is in its own folder")
-    name = resolved(str(base or checkpoint)) if checkpoint else ""
+    name = resolved(str(model_folder(base) if base else checkpoint)) if checkpoint else ""
     if kind == "fused" and adapter:
         raise SamnerError("--rank, --max-error and --dtype are of adapters; a fused model is exact and has none")
     if kind in ("peft", "vllm") or adapter:

@@ -156,6 +156,29 @@ def test_odd_texts(backbone):
         assert all(0 <= e.start < e.end <= len(text) for e in entities)
 
 
+ODD_TYPES = tuple(
+    EntityType(*names)
+    for names in [
+        ('the "best" drug', 'a "name" {text}'),
+        ("{text}", "{types} {type}"),
+        ("it's {x: [1]}",),
+        ("back\\slash/\u2028",),
+        ("%s\x7f <|end|>",),
+    ]
+)
+
+
+@pytest.mark.parametrize("prompt", ["json-by-type", "json-pairs", "one-type"])
+@pytest.mark.parametrize("constrained", [True, False])
+def test_types_with_quotes_and_braces(make_base, prompt, constrained):
+    loaded: Any = load_backbone(make_base(prompt=prompt, constrained=constrained, max_new_tokens=120))
+    found = loaded.predict(TEXTS[:1], ODD_TYPES, [BASE], 1e-9)[BASE][0]
+    assert {entity.label for entity in found} <= {t.name for t in ODD_TYPES}
+    counts = loaded.statistics[BASE]
+    if constrained:
+        assert counts["valid"] + counts["repaired"] == counts["answers"] and counts["not_found"] == 0
+
+
 def test_nothing_to_read(backbone):
     assert backbone.predict([], TYPES, MODELS, 0.5) == {model: [] for model in MODELS}
 

@@ -93,6 +93,19 @@ def test_what_was_adapted_answers_the_same_when_loaded_again(pool, texts, model)
         assert entity["aligned"] == "exact" and entity["found_by"]
 
 
+def test_a_text_beyond_the_context_and_types_beyond_it(pool, model, tmp_path):
+    long = tmp_path / "long.jsonl"
+    long.write_text(json.dumps({"text": "Ada Moreno left Rovers. " * 100 + "A" * 3000}) + "\n")
+    (line,) = map(json.loads, done("extract", long, "--model", model).splitlines())
+    assert all(line["text"][e["start"] : e["end"]] == e["text"] for e in line["entities"])
+    assert any(e["start"] > 1000 for e in line["entities"])
+    labels = ",".join(f"a type of some length with the number {i}" for i in range(80))
+    result = samner("extract", long, "--pool", pool, "--labels", labels, "--experts", 2)
+    assert result.exit_code == 2
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("error: a question of ") and "are more than the 512 that the model can read" in last
+
+
 def test_export_fused_is_the_task_model(model, tmp_path):
     from transformers import AutoModelForCausalLM
 

@@ -121,6 +121,30 @@ def test_it_is_a_base_like_any_other(file: Path, cache: Path, tmp_path: Path):
     assert set(backbone.predict(["Ada lives in Basel."], [EntityType("person")], [BASE], 0.5)) == {BASE}
 
 
+def test_adapters_are_merged_into_it(file: Path, cache: Path, tmp_path: Path):
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+    from typer.testing import CliRunner
+
+    from samner.cli.app import app
+
+    model = AutoModelForCausalLM.from_pretrained(base_from_gguf(file))
+    settings = LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM")
+    get_peft_model(model, settings).save_pretrained(tmp_path / "adapter")
+    command = ["merge", tmp_path / "adapter", "--to", "fused", "--base", file, "-o", tmp_path / "out"]
+    result = CliRunner().invoke(app, [*map(str, command), "--method", "linear"])
+    assert result.exit_code == 0, result.stderr
+    fused = AutoModelForCausalLM.from_pretrained(tmp_path / "out").state_dict()
+    name = "model.layers.0.self_attn.q_proj.weight"
+    assert fused[name].shape == (32, 32) and not np.allclose(fused[name], base_weight(file, name))
+
+
+def base_weight(file: Path, name: str) -> Any:
+    from safetensors.numpy import load_file
+
+    return load_file(base_from_gguf(file) / "model.safetensors")[name]
+
+
 def test_what_is_no_such_file_is_told_in_a_line(file: Path, cache: Path, tmp_path: Path):
     content = file.read_bytes()
     wrong = {
