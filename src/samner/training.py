@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from samner.backbones import TrainingData, TrainingSet
-from samner.backbones.base import Backbone, DryRun
+from samner.backbones.base import Backbone, DryRun, PlannedBase
 from samner.backbones.families import FROM_MODELS, family, family_of
 from samner.data import read_examples
 from samner.data.formats.datasets import is_dataset
@@ -278,20 +278,20 @@ def train_expert(
     return ExpertCard.read(out)
 
 
-def family_for(recipe: ExpertRecipe) -> tuple[type[Backbone], Path | None]:
-    """The family that a recipe is for, and its base: none if the recipe names a model, else that of its pool.
+def family_for(recipe: ExpertRecipe) -> tuple[type[Backbone], Path | PlannedBase]:
+    """The family that a recipe is for, and the base: of the model that it names, else of its pool.
 
     Raises:
         SamnerError: If there is no such pool.
     """
     if recipe.model:
-        return family(FROM_MODELS), None
+        return family(FROM_MODELS), PlannedBase(recipe.model, recipe.prompt, recipe.architecture)
     base = ExpertPool.load(recipe.pool).base_folder
     return family(family_of(base)), base
 
 
 def dry_run(recipe: ExpertRecipe, sets: Sequence[LabelledSet], tell: Callable[[str], None]) -> DryRun:
-    """Rehearse a training: of the model that a recipe names, else of its pool's base. Nothing is trained.
+    """Rehearse a training; nothing is trained.
 
     Args:
         recipe: What to train on.
@@ -305,11 +305,5 @@ def dry_run(recipe: ExpertRecipe, sets: Sequence[LabelledSet], tell: Callable[[s
         tell("no data was named: two sentences that come with samner take its place")
         sets = [LabelledSet("sample", [_SAMPLE, Example("Nothing was decided.")], [])]
     kind, base = family_for(recipe)
-    return kind.dry_run(
-        training_data(sets, kind.recipe().of(recipe.options).seed, tell=tell),
-        recipe.options,
-        base=base,
-        model=recipe.model,
-        prompt=recipe.prompt,
-        architecture=recipe.architecture,
-    )
+    seed = kind.recipe().of(recipe.options).seed
+    return kind.dry_run(training_data(sets, seed, tell=tell), recipe.options, base)

@@ -60,6 +60,21 @@ class TrainingData:
 
 
 @dataclass(frozen=True, slots=True)
+class PlannedBase:
+    """What a base would be made of.
+
+    Args:
+        model: Folder or hub id of a language model.
+        prompt: How it is asked: a shipped prompt's name or a YAML file.
+        architecture: The model's configuration, so that it need not be here.
+    """
+
+    model: str
+    prompt: str
+    architecture: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class DryRun:
     """What a training would be.
 
@@ -215,25 +230,13 @@ class Backbone(ABC):
         """The options ``train_expert`` takes, with their defaults, as a model of settings."""
 
     @classmethod
-    def dry_run(
-        cls,
-        data: TrainingData,
-        options: Mapping[str, Any],
-        *,
-        base: Path | None = None,
-        model: str | None = None,
-        prompt: str = "",
-        architecture: Mapping[str, Any] | None = None,
-    ) -> DryRun:
+    def dry_run(cls, data: TrainingData, options: Mapping[str, Any], base: Path | PlannedBase) -> DryRun:
         """Rehearse a training on a tiny random model of the same architecture.
 
         Args:
             data: Labelled texts.
             options: As of ``train_expert``.
-            base: Folder of the base; none for one that would be made of ``model`` and ``prompt``.
-            model: Its model: a folder or hub id.
-            prompt: How that is asked: a shipped prompt's name or a YAML file.
-            architecture: Configuration of the model, so that it need not be here.
+            base: Its folder, or what it would be made of.
 
         Raises:
             SamnerError: If anything will not do, or the family has no such rehearsal.

@@ -65,7 +65,7 @@ def merge(
         typer.Option(
             "--base",
             metavar="FOLDER",
-            help="For fused: the base model's folder or GGUF; not needed with --pool, or if the adapters name a folder.",
+            help="For fused: the base model's folder or GGUF; not needed with --pool, or if adapters name a folder.",
         ),
     ] = None,
     device: options.Device = "auto",

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from samner.backbones.base import Backbone, DryRun, TrainingData
+from samner.backbones.base import Backbone, DryRun, PlannedBase, TrainingData
 from samner.backbones.language_model.base_card import BaseCard
 from samner.backbones.language_model.engines.local import LocalEngine
 from samner.backbones.language_model.engines.questions import Engine
@@ -129,31 +129,23 @@ class CausalBackbone(Backbone):
     def train_expert(
         self, data: TrainingData, out: Path, options: Mapping[str, Any], *, run: Path | None, resume: bool
     ) -> dict[str, Any]:
-        from samner.backbones.language_model.training.trainer import train_expert
+        from samner.backbones.language_model.training.examples import in_windows
+        from samner.backbones.language_model.training.trainer import train_adapter
 
-        recipe = Recipe.of(options)
-        outcome = train_expert(self, data, recipe, out, run=run, resume=resume)
+        recipe, texts = Recipe.of(options), in_windows(data, self.tokenizer, self.max_tokens)
+        parts = (self.model, self.tokenizer, self.prompt, texts, recipe, out)
+        outcome = train_adapter(*parts, base=self.fingerprint, run=run, resume=resume)
         return {"recipe": recipe.model_dump(), "outcome": asdict(outcome)}
 
     @classmethod
-    def dry_run(
-        cls,
-        data: TrainingData,
-        options: Mapping[str, Any],
-        *,
-        base: Path | None = None,
-        model: str | None = None,
-        prompt: str = "",
-        architecture: Mapping[str, Any] | None = None,
-    ) -> DryRun:
+    def dry_run(cls, data: TrainingData, options: Mapping[str, Any], base: Path | PlannedBase) -> DryRun:
         from samner.backbones.language_model.training.dry_run import dry_run
 
-        place: str | Path = prompt
-        if base is not None:
-            card = BaseCard.read(base)
-            model, place = card.model_reference(base), card.prompt_reference(base)
-        assert model is not None
-        return dry_run(model, load_prompt(place), data, Recipe.of(options), architecture=architecture)
+        recipe = Recipe.of(options)
+        if isinstance(base, PlannedBase):
+            return dry_run(base.model, load_prompt(base.prompt), data, recipe, architecture=base.architecture)
+        card = BaseCard.read(base)
+        return dry_run(card.model_reference(base), load_prompt(card.prompt_reference(base)), data, recipe)
 
     def known_types(self) -> list[str]:
         return sorted({prompt for prompts in self.types.values() for prompt in prompts})

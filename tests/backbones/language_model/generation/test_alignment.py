@@ -8,11 +8,10 @@ from hypothesis import strategies as st
 
 from samner.backbones.language_model.generation.alignment import align
 from samner.backbones.language_model.generation.answer import Mention
-from samner.errors import SamnerError
 
 
-def places(text: str, *strings: str, occurrences: str = "all") -> list[tuple[int, int, str]]:
-    aligned, missing = align(text, [Mention("x", string, (0, 0)) for string in strings], occurrences=occurrences)
+def places(text: str, *strings: str) -> list[tuple[int, int, str]]:
+    aligned, missing = align(text, [Mention("x", string, (0, 0)) for string in strings])
     assert {place.mention.text for place in aligned} | {mention.text for mention in missing} <= set(strings)
     return [(place.start, place.end, place.how) for place in aligned]
 
@@ -63,11 +62,6 @@ def test_places(text: str, string: str, wanted):
     assert places(text, string) == wanted
 
 
-def test_first_place_only():
-    assert places("Rome, Rome, Rome", "Rome", occurrences="first") == [(0, 4, "exact")]
-    assert places("New York, York", "York", "New York", occurrences="first") == [(10, 14, "exact"), (0, 8, "exact")]
-
-
 def test_places_within_longer_mentions():
     text = "Bank of England in England"
     assert places(text, "England", "Bank of England") == [(19, 26, "exact"), (0, 15, "exact")]
@@ -89,18 +83,13 @@ def test_what_is_not_in_the_text():
     assert align("Rome", [bonn, Mention("city", "Rome", (0, 4))])[1] == [bonn]
 
 
-def test_unknown_occurrences():
-    with pytest.raises(SamnerError, match="occurrences must be one of all, first, not 'last'"):
-        align("Rome", [], occurrences="last")
-
-
 letters = st.text("aAbß İi\u0301\u200d👩😀\u00adא漢 \n\r.", max_size=12)
 
 
-@given(letters, st.lists(letters, max_size=4), st.sampled_from(["all", "first"]))
-def test_places_hold_what_was_looked_for(text: str, strings: list[str], occurrences: str):
+@given(letters, st.lists(letters, max_size=4))
+def test_places_hold_what_was_looked_for(text: str, strings: list[str]):
     mentions = [Mention("x", string, (0, 0)) for string in strings]
-    aligned, missing = align(text, mentions, occurrences=occurrences)
+    aligned, missing = align(text, mentions)
     for place in aligned:
         found = text[place.start : place.end]
         assert place.mention in mentions and place.mention not in missing and found == found.strip()

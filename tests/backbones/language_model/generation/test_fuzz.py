@@ -111,15 +111,14 @@ def check(raw: str, answer: Answer, text: str) -> None:
         assert 0 <= start < end <= len(raw)
         assert resolved(raw[start:end]) == joined(mention.text)
         assert mention.label in {t.name for t in TYPES}
-    for occurrences in ("all", "first"):
-        aligned, missing = align(text, answer.mentions, occurrences=occurrences)
-        for place in aligned:
-            assert 0 <= place.start < place.end <= len(text)
-            found = text[place.start : place.end]
-            assert visible(found) == visible(place.mention.text)
-            assert place.how == ("exact" if found == place.mention.text.strip() else "normalised")
-            assert place.mention in answer.mentions and place.mention not in missing
-        assert set(missing) <= set(answer.mentions)
+    aligned, missing = align(text, answer.mentions)
+    for place in aligned:
+        assert 0 <= place.start < place.end <= len(text)
+        found = text[place.start : place.end]
+        assert visible(found) == visible(place.mention.text)
+        assert place.how == ("exact" if found == place.mention.text.strip() else "normalised")
+        assert place.mention in answer.mentions and place.mention not in missing
+    assert set(missing) <= set(answer.mentions)
 
 
 ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "/": "/", "\\": "\\", '"': '"', "'": "'"}

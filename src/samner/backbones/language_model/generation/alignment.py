@@ -11,10 +11,6 @@ from typing import TypeAlias
 import regex
 
 from samner.backbones.language_model.generation.answer import Mention
-from samner.errors import SamnerError
-
-OCCURRENCES = ("all", "first")
-"""Which places of a string count."""
 
 # Between two of these is no border of a word. Scripts that are written without blanks have none that we could tell.
 _LETTER = r"[[\p{L}\p{M}\p{N}_]--[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]]"
@@ -42,7 +38,7 @@ class Aligned:
     how: str
 
 
-def align(text: str, mentions: Sequence[Mention], *, occurrences: str = "all") -> tuple[list[Aligned], list[Mention]]:
+def align(text: str, mentions: Sequence[Mention]) -> tuple[list[Aligned], list[Mention]]:
     """Find mentions in the text they were read from.
 
     A mention is looked for as it is (without blanks around it), then regardless of case, of blanks, of invisible
@@ -56,17 +52,11 @@ def align(text: str, mentions: Sequence[Mention], *, occurrences: str = "all") -
     Args:
         text: What was asked about.
         mentions: What was answered.
-        occurrences: ``"all"`` or only the ``"first"`` of each mention.
 
     Returns:
         The places, mention by mention in the order of the text, no place twice under one label; and the mentions that
         the text does not have.
-
-    Raises:
-        SamnerError: If ``occurrences`` is neither.
     """
-    if occurrences not in OCCURRENCES:
-        raise SamnerError(f"occurrences must be one of {', '.join(OCCURRENCES)}, not {occurrences!r}")
     searched = _Text(text)
     found = {mention.text: searched.find(mention.text) for mention in mentions}
     places = {place for spans, _ in found.values() for place in spans}
@@ -74,7 +64,7 @@ def align(text: str, mentions: Sequence[Mention], *, occurrences: str = "all") -
     for mention in mentions:
         spans, how = found[mention.text]
         free = [span for span in spans if not any(_holds(other, span) for other in places)] or spans
-        for start, end in free if occurrences == "all" else free[:1]:
+        for start, end in free:
             key = (start, end, mention.label)
             if key not in aligned or (aligned[key].how, how) == ("normalised", "exact"):
                 aligned[key] = Aligned(mention, start, end, how)

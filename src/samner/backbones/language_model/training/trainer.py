@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -19,7 +19,6 @@ from samner.backbones.language_model.generation.prompt import Prompt
 from samner.backbones.language_model.loading import linear_layers
 from samner.backbones.language_model.training.checkpoints import Clock, Record, identity
 from samner.backbones.language_model.training.dev_score import dev_counts, mean_f1
-from samner.backbones.language_model.training.examples import in_windows
 from samner.backbones.language_model.training.recipe import Recipe
 from samner.backbones.language_model.training.rows import Plan, make_plan
 from samner.errors import ModelError, SamnerError
@@ -32,9 +31,6 @@ try:
     from trl import SFTConfig, SFTTrainer
 except ImportError as error:
     raise SamnerError(f"training a language model needs more packages: pip install 'samner[llm]' ({error})") from error
-
-if TYPE_CHECKING:
-    from samner.backbones.language_model.backbone import CausalBackbone
 
 _RESULT = "adapter"
 
@@ -72,38 +68,6 @@ class Outcome:
     estimate: int
 
 
-def train_expert(
-    backbone: CausalBackbone,
-    data: TrainingData,
-    recipe: Recipe,
-    out: Path,
-    *,
-    run: Path | None = None,
-    resume: bool = False,
-) -> Outcome:
-    """Train a LoRA adapter on all linear layers of the model and save it as a PEFT folder.
-
-    A base that is held in 4 bits stays so (QLoRA). Under ``accelerate launch`` or ``torchrun`` the processes share the
-    work and ``run``, and each writes the same adapter to its own ``out``. The backbone is as it was before when this
-    returns.
-
-    Raises:
-        SamnerError: If a setting will not do here, no text fits, or the loss is not finite.
-        ModelError: If the checkpoint in ``run`` cannot be read or is of another run.
-    """
-    return train_adapter(
-        backbone.model,
-        backbone.tokenizer,
-        backbone.prompt,
-        in_windows(data, backbone.tokenizer, backbone.max_tokens),
-        recipe,
-        out,
-        base=backbone.fingerprint,
-        run=run,
-        resume=resume,
-    )
-
-
 def train_adapter(
     model: Any,
     tokenizer: Any,
@@ -116,18 +80,26 @@ def train_adapter(
     run: Path | None = None,
     resume: bool = False,
 ) -> Outcome:
-    """What ``train_expert`` does, on a bare model.
+    """Train a LoRA adapter on all linear layers of a model and save it as a PEFT folder.
+
+    A model that is held in 4 bits stays so (QLoRA). Under ``accelerate launch`` or ``torchrun`` the processes share the
+    work and ``run``, and each writes the same adapter to its own ``out``. The model is as it was before when this
+    returns.
 
     Args:
-        model: A causal language model of transformers; may be quantised.
+        model: A causal language model of transformers.
         tokenizer: Its tokenizer.
         prompt: How it is asked.
-        data: Texts short enough for it.
+        data: Texts short enough for it; see ``in_windows``.
         recipe: Settings.
         out: Folder for the adapter's files.
         base: Fingerprint of the model.
         run: Folder for checkpoints; several processes need one, the same.
         resume: Go on from the checkpoint in ``run``, if there is one.
+
+    Raises:
+        SamnerError: If a setting will not do here, no text fits, or the loss is not finite.
+        ModelError: If the checkpoint in ``run`` cannot be read or is of another run.
     """
     if run is None and processes() > 1:
         raise SamnerError("several processes can only train one expert with a run folder that they share")
