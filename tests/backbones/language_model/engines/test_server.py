@@ -333,7 +333,7 @@ def test_the_key_is_the_environments_and_never_told(base, experts, describe, mon
         ({"retries": True}, "retries: input should be a valid integer, not True"),
         ({"names": ["a"]}, "names: input should be an object"),
         ({"adapters": 1}, "adapters: input should be a valid string, not 1"),
-        ({"answers": 1}, "answers: input is not a valid path"),
+        ({"answers": 1}, "answers: input should be a valid string, not 1"),
         ({"port": 1}, "port: unknown setting; known are url, names"),
     ],
 )

@@ -82,9 +82,8 @@ def train_adapter(
 ) -> Outcome:
     """Train a LoRA adapter on all linear layers of a model and save it as a PEFT folder.
 
-    A model that is held in 4 bits stays so (QLoRA). Under ``accelerate launch`` or ``torchrun`` the processes share the
-    work and ``run``, and each writes the same adapter to its own ``out``. The model is as it was before when this
-    returns.
+    A model that is held in 4 bits stays so (QLoRA). Under ``accelerate launch`` or ``torchrun`` the processes share
+    the work and ``run``, and each writes the same adapter to its own ``out``. In the end the model is as it was.
 
     Args:
         model: A causal language model of transformers.
