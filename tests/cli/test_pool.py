@@ -106,8 +106,8 @@ def test_add_wrongly(samner, pool: Path, tmp_path: Path):
 
 
 def test_the_builtin_pool_is_not_changed(samner, pool: Path, monkeypatch):
-    monkeypatch.setattr("samner.pool.pool.resources.files", lambda package: pool.parent)
     pool.rename(pool.parent / "builtin")
+    monkeypatch.setattr("samner.pools.ROOT", pool.parent)
     builtin = pool.parent / "builtin"
     for reference in ("builtin", builtin):
         for change in (["remove", reference, "sports"], ["add", reference, builtin / "experts" / "sports"]):

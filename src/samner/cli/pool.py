@@ -231,7 +231,7 @@ def _open(reference: str) -> ExpertPool:
 
 
 def _open_to_change(reference: str) -> ExpertPool:
-    from samner.pool.pool import SHIPPED, shipped
+    from samner.pools import SHIPPED, shipped
 
     for name in SHIPPED:
         if reference == name or Path(reference).resolve() == shipped(name).resolve():
