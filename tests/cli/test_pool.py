@@ -23,6 +23,20 @@ def test_list(samner, tiny_pool: Path):
     assert rows[1:] == [["medicine", "2", "medicine", "A", "toy"], ["sports", "2", "sports", "A", "toy"]]
 
 
+def test_what_a_terminal_would_obey_is_shown_escaped(samner, pool: Path):
+    evil = "Zürich\x1b[2J\x9b2J\rgone\x7f\u202e 🙂"
+    card = pool / "experts" / "sports" / "expert.json"
+    values = json.loads(card.read_text())
+    values.update(
+        description=evil, types=[evil, "x"], data=[{"name": evil, "licence": evil}], training={evil: {evil: evil}}
+    )
+    card.write_text(json.dumps(values))
+    for command in (["list"], ["show", "sports"], ["list", "--json"], ["show", "sports", "--json"]):
+        said = samner("pool", *command, "--pool", pool).stdout
+        assert "Zürich" in said and "🙂" in said
+        assert not set("\x1b\x9b\r\x7f\u202e") & set(said)
+
+
 def test_list_json(samner, tiny_pool: Path):
     said = json.loads(samner("pool", "list", "--pool", tiny_pool, "--json").stdout)
     assert [card["name"] for card in said] == ["medicine", "sports"]
