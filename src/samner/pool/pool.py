@@ -248,6 +248,12 @@ class ExpertPool:
         finally:
             shutil.rmtree(aside)
 
+    def write_model_card(self, name: str) -> None:
+        """Write the pool's model card, ``README.md``, as it is now, for people and a model hub."""
+        from samner.pool.model_card import pool_model_card
+
+        pool_model_card(name, self.experts).save(self.folder / "README.md")
+
     def verify(self) -> list[str]:
         """Check every file's checksum, every adapter against the base, and that nothing else lies among them.
 
