@@ -165,7 +165,7 @@ def model_files(folder: Path, suffixes: Sequence[str] = MODEL_FILES) -> Iterator
                 yield path, f"{path}: is a link that leads outside {folder}"
             elif not path.is_file():
                 yield path, f"{path}: is not a plain file"
-            elif path.suffix not in suffixes and not path.name.startswith(_LEGAL):
+            elif path.suffix not in suffixes and not path.name.startswith(_LEGAL) and not _is_its_code(path):
                 yield path, f"{path}: only plain {', '.join(suffixes)} files belong in here"
             else:
                 yield path, ""
@@ -186,6 +186,12 @@ def copy_model(source: Path, target: Path) -> None:
             copy = target / path.relative_to(source)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, copy)
+
+
+def _is_its_code(path: Path) -> bool:
+    """Whether it is code that a language model is made of, which is run only if the user allows it."""
+    config = path.with_name("config.json")
+    return path.suffix == ".py" and config.is_file() and "auto_map" in read_json(config)
 
 
 def _target(link: Path) -> Path:

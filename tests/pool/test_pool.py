@@ -14,9 +14,10 @@ from typing import Any
 import huggingface_hub
 import pytest
 
+from samner.backbones import load_backbone
 from samner.entities import entity_types
 from samner.errors import ModelError, PoolError, SamnerError
-from samner.files import sha256
+from samner.files import copy_model, sha256
 from samner.pool import ExpertCard, ExpertPool
 
 TYPES = entity_types(["drug", "disease", "person", "team"])
@@ -528,3 +529,21 @@ class TestUsing:
         assert model in pool.backbone.models and "new" not in pool.experts
         with pytest.raises(PoolError):
             pool.add(source, model)
+
+
+class TestLanguageModels:
+    def test_a_base_made_of_code_is_copied_with_it(self, tmp_path: Path) -> None:
+        base = tmp_path / "base"
+        (base / "model").mkdir(parents=True)
+        (base / "base.json").write_text("{}")
+        (base / "model" / "modeling.py").write_text("")
+        for config, copied in (("{}", False), ('{"auto_map": {}}', True)):
+            (base / "model" / "config.json").write_text(config)
+            copy_model(base, tmp_path / f"copy {copied}")
+            assert (tmp_path / f"copy {copied}" / "model" / "modeling.py").exists() == copied
+
+    @pytest.mark.parametrize("model", ["acme/llm-9000", "../model", "models/here"])
+    def test_its_card_does_not_choose_which_model_is_loaded(self, tmp_path: Path, model: str) -> None:
+        (tmp_path / "base.json").write_text(json.dumps({"format": 1, "family": "causal", "model": model}))
+        with pytest.raises(SamnerError, match=r"base\.json: names the model .* not opened unasked|leads outside"):
+            load_backbone(tmp_path)

@@ -100,7 +100,6 @@ def create(
 def _create_over(folder: Path, model: str, **settings: Any) -> None:
     from samner.backbones.language_model.base_card import create_base
     from samner.pool import ExpertPool
-    from samner.references import allow
 
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
         base = Path(temporary) / "base"
@@ -109,7 +108,6 @@ def _create_over(folder: Path, model: str, **settings: Any) -> None:
             create_base(base, model, **settings)
             made = ExpertPool.create(Path(temporary) / "pool", base)
             made.write_model_card(folder.name)
-        allow(model)  # its user named it, so its card may on this machine
         os.rename(made.folder, folder)
     say(f"made {folder} over {model}; next: samner train DATA --pool {folder} --name NAME -o EXPERT")
 

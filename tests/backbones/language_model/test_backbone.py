@@ -215,7 +215,7 @@ def test_an_expert_that_does_not_fit_is_refused(backbone, make_lm, tmp_path):
         ({"dtype": "int8"}, "dtype cannot be 'int8'"),
         ({"threshold": 2.0}, r"threshold cannot be 2\.0"),
         ({"max_tokens": 0}, "max_tokens cannot be 0"),
-        ({"model": "no/such-model"}, "no/such-model: cannot be loaded as a causal language model"),
+        ({"model": "no/such-model"}, "names the model .no/such-model., which is not part of it"),
         ({"model": "/no/such/folder"}, "the model's folder /no/such/folder is not there"),
         ({"model": "../elsewhere"}, "leads outside"),
         ({"prompt": "no-such-prompt"}, "no prompt '.*no-such-prompt'"),

@@ -12,6 +12,7 @@ from typing import Any
 from samner.backbones.language_model.generation.prompt import load_prompt, prompt_names
 from samner.errors import ModelError, SamnerError
 from samner.files import inside, read_json, write_json
+from samner.references import allow, check_reference
 
 CARD = "base.json"
 FAMILY = "causal"
@@ -92,14 +93,14 @@ class BaseCard:
         """What to hand to transformers: a folder in full, or a hub id.
 
         Raises:
-            ModelError: If the model is a folder that is missing.
+            ModelError: If the model is a folder that is missing, or neither beside the card nor named by its user.
         """
         if Path(self.model).is_absolute():
             if not Path(self.model).is_dir():
                 raise ModelError(f"{folder / CARD}: the model's folder {self.model} is not there")
-            return self.model
+            return check_reference(self.model, folder / CARD)
         local = inside(folder, self.model)
-        return str(local.resolve()) if local.is_dir() else self.model
+        return str(local.resolve()) if local.is_dir() else check_reference(self.model, folder / CARD)
 
     def prompt_reference(self, folder: Path) -> str | Path:
         """What to hand to ``load_prompt``."""
@@ -152,6 +153,8 @@ def create_base(
         text, answer = min(card.max_tokens, context // 4), min(card.max_new_tokens, context // 4)
         card = replace(card, max_tokens=text, max_new_tokens=answer)
     card.write(folder)
+    if model != _MODEL:
+        allow(model)  # its user named it, so its card may
 
 
 def _context(model: str) -> int | None:
