@@ -198,7 +198,7 @@ class Table:
 
     def votes(self, seed: int) -> dict[str, dict[tuple[int, int, int, str], float]]:
         """What each expert finds in the sample, with its scores."""
-        sample = self.sampling(seed).sample
+        sample = [self.target.unlabelled[place] for place in self.sampling(seed).sample]
         found = self.recorded.predict(sample, None, self.target.experts, 0)
         return {
             name: {(i, *e.key): e.score for i, entities in enumerate(answers) for e in flat(entities)}

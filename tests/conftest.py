@@ -132,3 +132,9 @@ def lookup_backbone() -> Callable[..., Any]:
         recipe = classmethod(_not_needed)
 
     return LookupBackbone
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _users_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What is kept for the user is kept apart from what the one who tests has."""
+    os.environ["SAMNER_HOME"] = str(tmp_path_factory.mktemp("samner"))

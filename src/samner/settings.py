@@ -6,11 +6,12 @@ import json
 import re
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
+from samner.display import brief
 from samner.errors import SamnerError
 
 _MOST_BYTES = 500_000
@@ -21,6 +22,15 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
+
+def _known_format(number: object) -> object:
+    if type(number) is not int or number != 1:
+        raise ValueError(f"this samner reads format 1, not {brief(number)}; a newer one may have written it")
+    return number
+
+
+Format = Annotated[Literal[1], BeforeValidator(_known_format)]
+"""The format number of a file that samner writes."""
 
 _Settings = TypeVar("_Settings", bound=BaseModel)
 
@@ -63,7 +73,7 @@ def _first(error: ValidationError, kind: type[BaseModel]) -> str:
         return f"{field}: is missing"
     message = problem["msg"].removeprefix("Value error, ")
     given = problem.get("input")
-    shown = "" if isinstance(given, dict | list) or problem["type"] == "value_error" else f", not {given!r}"
+    shown = "" if isinstance(given, dict | list) or problem["type"] == "value_error" else f", not {brief(given)}"
     return f"{field}: {message[0].lower()}{message[1:]}{shown}" if field else message
 
 
@@ -119,14 +129,14 @@ class Section:
         value = self.values.get(key, default)
         # bool is a subclass of int, but true is no number
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise self.error(key, f"must be a whole number of at least {least}, not {value!r}")
+            raise self.error(key, f"must be a whole number of at least {least}, not {brief(value)}")
         return value
 
     def names(self, key: str, default: Sequence[str] = (), known: Sequence[str] | None = None) -> tuple[str, ...]:
         """A list of distinct strings, of ``known`` ones if those are given."""
         value = self.values.get(key, list(default))
         if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-            raise self.error(key, f"must be a list of names, not {value!r}")
+            raise self.error(key, f"must be a list of names, not {brief(value)}")
         if known is not None and not value:
             raise self.error(key, f"must not be empty; known are {', '.join(known)}")
         for name in value:
@@ -140,7 +150,7 @@ class Section:
         """A list of whole numbers of at least ``least``, not empty."""
         values = self.values.get(key, list(default))
         if not isinstance(values, list) or not values or not all(type(v) is int and v >= least for v in values):
-            raise self.error(key, f"must be a list of whole numbers of at least {least}, not {values!r}")
+            raise self.error(key, f"must be a list of whole numbers of at least {least}, not {brief(values)}")
         return tuple(values)
 
     def number(self, key: str) -> float:
@@ -249,4 +259,4 @@ _Loader.add_implicit_resolver(
 
 
 def _kind(value: object) -> str:
-    return "nothing" if value is None else f"{value!r}"
+    return "nothing" if value is None else brief(value)

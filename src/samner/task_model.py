@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
-from shutil import copytree
 from typing import Any
 
 from samner.backbones import Backbone, is_server, load_backbone
@@ -15,14 +14,19 @@ from samner.chunking import predict_long
 from samner.data.validation import to_fields
 from samner.entities import Entity, EntityType, LabelsLike, entity_types
 from samner.errors import ModelError, SamnerError
-from samner.files import atomic_folder, inside, read_json, sha256, write_json
-from samner.selection import Selection
+from samner.files import atomic_folder, copy_model, inside, read_json, sha256, user_path, write_json
+from samner.selection import SIGNALS, Selection
 from samner.spans import flat as flatten
 
 MANIFEST = "manifest.json"
 STRATEGIES = ("similarity", "sampling")
 MODES = ("union", "intersection", *STRATEGIES, "economy")
 """How the answers of the task models become one: both, what both agree on, one alone, or one merge of everything."""
+
+
+def modes() -> tuple[str, ...]:
+    """The modes there are: ``MODES``, and each signal besides by which a package lets experts be selected."""
+    return tuple(dict.fromkeys((*MODES, *SIGNALS)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +137,8 @@ class TaskModel:
         return tuple(dict.fromkeys(warning for s in self.selections.values() for warning in s.warnings))
 
     def _strategies(self, mode: str) -> tuple[str, ...]:
-        if mode not in MODES:
-            raise SamnerError(f"unknown mode {mode!r}; known are {', '.join(MODES)}")
+        if mode not in modes():
+            raise SamnerError(f"unknown mode {mode!r}; known are {', '.join(modes())}")
         names = STRATEGIES if mode in ("union", "intersection") else (mode,)
         if missing := [name for name in names if name not in self.merges]:
             raise SamnerError(f"this model was adapted for mode {self.mode!r}: it holds no task model {missing[0]!r}")
@@ -148,8 +152,8 @@ class TaskModel:
         """
         from samner.merging.delta_file import TensorDeltas, write_delta
 
-        with atomic_folder(Path(folder)) as temporary:
-            copytree(self.base_folder, temporary / "base")
+        with atomic_folder(user_path(folder)) as temporary:
+            copy_model(self.base_folder, temporary / "base")
             models = dict.fromkeys(merge.model for merge in self.merges.values())
             for model in models:
                 write_delta(TensorDeltas(self.backbone.task_vectors(model)), temporary / f"{model}.safetensors")
@@ -188,7 +192,7 @@ class TaskModel:
         """
         from samner.merging.delta_file import DeltaFile
 
-        folder = Path(folder)
+        folder = user_path(folder)
         path = folder / MANIFEST
         if not path.is_file():
             raise ModelError(f"{path}: no such file, so {folder} is not a saved task model")

@@ -270,7 +270,8 @@ def train_expert(
             embedding_model=MINILM,
             description=description,
             data=tuple(
-                DataSource(s.name, (licences or {}).get(s.name, "not stated"), len(s.examples)) for s in data.train
+                DataSource(name=s.name, licence=(licences or {}).get(s.name, "not stated"), texts=len(s.examples))
+                for s in data.train
             ),
             training=record,
         )

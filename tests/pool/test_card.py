@@ -1,18 +1,20 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from huggingface_hub import ModelCard
 from hypothesis import given
 from hypothesis import strategies as st
 
 from samner.errors import PoolError
 from samner.files import sha256
-from samner.pool import DataSource, ExpertCard
+from samner.pool import DataSource, ExpertCard, PoolCard
 from samner.pool.card import ADAPTER_FILES, CARD, check_name
 
 
@@ -35,7 +37,7 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
         embedding=(0.25, -0.5, 1e-3),
         embedding_model="some/encoder",
         description="Knows “medicine”",
-        data=(DataSource("ncbi", "CC0", 593), DataSource("own")),
+        data=(DataSource(name="ncbi", licence="CC0", texts=593), DataSource(name="own")),
         training={"recipe": {"steps": 3, "max_minutes": None}, "outcome": {"history": [{"step": 1, "score": 0.5}]}},
     ).write(folder)
     assert written == ExpertCard.read(folder)
@@ -70,10 +72,14 @@ def test_names_that_are_no_plain_folder_names_are_refused(name: str) -> None:
         card(name=name)
 
 
-@pytest.mark.parametrize("embedding", [(), (float("nan"),), (0.5, float("inf"))])
-def test_an_embedding_has_to_be_finite_numbers(embedding: tuple[float, ...]) -> None:
-    with pytest.raises(PoolError, match="domain embedding of 'x' must be finite"):
-        card(embedding=embedding)
+@pytest.mark.parametrize("embedding", ["[]", "[NaN]", "[0.5, Infinity]", '["a"]', "null", "[true]"])
+def test_an_embedding_has_to_be_finite_numbers(tmp_path: Path, embedding: str) -> None:
+    folder = folder_with_files(tmp_path)
+    card(embedding=(0.75,)).write(folder)
+    text = (folder / CARD).read_text()
+    (folder / CARD).write_text(re.sub(r'("embedding": )\[[^]]*]', rf"\g<1>{embedding}", text))
+    with pytest.raises(PoolError, match=r"expert\.json: embedding"):
+        ExpertCard.read(folder)
 
 
 def test_a_folder_without_a_card_is_no_expert(tmp_path: Path) -> None:
@@ -82,31 +88,52 @@ def test_a_folder_without_a_card_is_no_expert(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "message"),
     [
-        lambda values: values.pop("base"),
-        lambda values: values.update(types=3),
-        lambda values: values.update(embedding=["a"]),
-        lambda values: values.update(embedding=None),
-        lambda values: values.update(data=["ncbi"]),
-        lambda values: values.update(data=[{"nom": "ncbi"}]),
-        lambda values: values.update(files=["adapter_config.json"]),
-        lambda values: values.update(training=[1]),
+        (lambda values: values.pop("base"), "base: is missing"),
+        (lambda values: values.update(format=2), "format: this samner reads format 1, not 2; a newer one may have"),
+        (lambda values: values.update(format="1"), "format: this samner reads format 1, not '1'"),
+        (lambda values: values.update(format=True), "format: this samner reads format 1, not True"),
+        (lambda values: values.update(typs=[]), "typs: unknown setting; known are format, name, base"),
+        (lambda values: values.update(name="../x"), "'../x' cannot name an expert"),
+        (lambda values: values.update(types=3), "types: "),
+        (lambda values: values.update(types=[3]), r"types\.0: "),
+        (lambda values: values.update(data=["ncbi"]), r"data\.0: "),
+        (lambda values: values.update(data=[{"nom": "ncbi"}]), r"data\.0\.name: is missing"),
+        (lambda values: values.update(files=["adapter_config.json"]), "files: "),
+        (lambda values: values.update(training=[1]), "training: "),
+        (lambda values: values.update(description=["x" * 10_000] * 1000), "description: "),
     ],
 )
-def test_a_card_with_a_wrong_entry_is_refused(tmp_path: Path, change: Callable[[dict[str, Any]], None]) -> None:
+def test_a_card_with_a_wrong_entry_is_refused_by_its_name(
+    tmp_path: Path, change: Callable[[dict[str, Any]], None], message: str
+) -> None:
     folder = folder_with_files(tmp_path)
     card().write(folder)
     values = json.loads((folder / CARD).read_text())
     change(values)
     (folder / CARD).write_text(json.dumps(values))
-    with pytest.raises(PoolError, match=r"expert\.json: not an expert's card"):
+    with pytest.raises(PoolError, match=rf"expert\.json: {message}") as caught:
         ExpertCard.read(folder)
+    assert len(str(caught.value)) < 500
 
 
-def test_numbers_that_json_has_no_word_for_are_refused(tmp_path: Path) -> None:
+def test_a_model_card_lies_beside_it_and_means_only_what_it_says(tmp_path: Path) -> None:
     folder = folder_with_files(tmp_path)
-    card().write(folder)
-    (folder / CARD).write_text((folder / CARD).read_text().replace("-0.5", "NaN"))
-    with pytest.raises(PoolError, match="must be finite"):
-        ExpertCard.read(folder)
+    source = DataSource(name="a|b", licence="[free](http://x) <script>")
+    card(description="Fine\x1b[2J *bold*", types=("drug", "x_y"), data=(source,)).write(folder)
+    read = ModelCard.load(folder / "README.md")
+    assert read.data.to_dict() == {
+        "library_name": "peft",
+        "pipeline_tag": "token-classification",
+        "tags": ["samner", "lora"],
+    }
+    assert "\x1b" not in read.text and r"Fine\\x1b\[2J \*bold\*" in read.text
+    assert r"| a\|b | 0 | \[free\](http://x) \<script\> |" in read.text
+
+
+def test_cards_have_json_schemas() -> None:
+    for model in (ExpertCard, PoolCard):
+        schema = model.model_json_schema()
+        assert schema["properties"]["format"]["const"] == 1
+        assert not schema["additionalProperties"]

@@ -2,19 +2,22 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import huggingface_hub
 import pytest
 
+from samner.backbones import load_backbone
 from samner.entities import entity_types
 from samner.errors import ModelError, PoolError, SamnerError
-from samner.files import sha256
+from samner.files import copy_model, sha256
 from samner.pool import ExpertCard, ExpertPool
 
 TYPES = entity_types(["drug", "disease", "person", "team"])
@@ -61,10 +64,9 @@ class TestOpening:
         monkeypatch.chdir(tiny_pool.parent)
         assert "sports" in ExpertPool.load("pool").experts
 
-    def test_listing_experts_loads_no_model(self, tiny_pool: Path) -> None:
-        pool = ExpertPool(tiny_pool)
-        assert len(pool.experts) == 2
-        assert "backbone" not in vars(pool)
+    def test_listing_experts_loads_no_model(self, tiny_pool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("samner.pool.pool.load_backbone", None)
+        assert len(ExpertPool(tiny_pool).experts) == 2
 
     def test_an_ordinary_folder_is_no_pool(self, tmp_path: Path) -> None:
         with pytest.raises(PoolError, match=r"is not a pool: it holds no pool\.json"):
@@ -85,12 +87,39 @@ class TestOpening:
 
     @pytest.mark.parametrize(
         "content",
-        ["{}", '{"base": 3}', '{"base": "../other"}', '{"base": "/tmp"}', "[]", "{", '{"base": "b", "merge": 1}'],
+        [
+            *("{}", "[]", "{", '{"base": 3}', '{"base": ""}', '{"base": "../other"}', '{"base": "/tmp"}'),
+            *('{"base": "b", "merge": 1}', '{"format": 2, "base": "b"}', '{"base": "b", "weighing": 1}'),
+        ],
     )
     def test_a_damaged_pool_file_is_refused(self, tmp_path: Path, content: str) -> None:
         (tmp_path / "pool.json").write_text(content)
         with pytest.raises(SamnerError, match=r"pool\.json|leads outside"):
             ExpertPool(tmp_path)
+
+    def test_a_tilde_is_the_home_folder(
+        self, tiny_pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("HOME", str(tmp_path))
+        monkeypatch.chdir(tmp_path)
+        ExpertPool.create(Path("~/mine"), tiny_pool / "base")
+        assert ExpertPool.load("~/mine").folder == tmp_path / "mine"
+        assert not (tmp_path / "~").exists()
+        with pytest.raises(SamnerError, match="there is no such home folder"):
+            ExpertPool.load("~nobody-of-that-name/pool")
+
+    def test_a_card_is_read_once_and_again_when_it_changed(self, pool: ExpertPool) -> None:
+        before = pool.experts
+        assert all(pool.experts[name] is card for name, card in before.items())
+        edit(pool.folder / "experts" / "sports", lambda card: card.update(description="Another"))
+        after = pool.experts
+        assert after["sports"].description == "Another" and after["medicine"] is before["medicine"]
+
+    def test_a_pool_goes_to_another_process_without_its_base(self, tiny_pool: Path) -> None:
+        pool = ExpertPool(tiny_pool)
+        assert pool.backbone.models is not None
+        sent = pickle.dumps(pool)
+        assert len(sent) < 1000 and list(pickle.loads(sent).experts) == ["medicine", "sports"]
 
 
 class TestHub:
@@ -160,7 +189,7 @@ class TestAdding:
         assert list(pool.experts) == ["medicine", "new", "sports"]
         assert pool.verify() == []
         files = {path.name for path in (pool.folder / "experts" / "new").iterdir()}
-        assert files == {"expert.json", "adapter_config.json", "adapter_model.safetensors"}
+        assert files == {"README.md", "expert.json", "adapter_config.json", "adapter_model.safetensors"}
 
     def test_an_expert_can_be_given_another_name(self, pool: ExpertPool, source: Path) -> None:
         assert pool.add(source, "other").name == "other"
@@ -207,7 +236,8 @@ class TestAdding:
             (lambda f: edit(f, lambda card: card.update(base="0" * 64)), "another base model"),
             (lambda f: (f / "training_args.bin").write_bytes(b"cos\nsystem\n"), "only plain .* files belong"),
             (lambda f: (f / "deep").mkdir() or (f / "deep" / "x.pkl").write_bytes(b""), "only plain .* files belong"),
-            (lambda f: (f / "link.json").symlink_to("/etc/hostname"), "only plain .* files belong"),
+            (lambda f: (f / "link.json").symlink_to("/etc/hostname"), r"link\.json: is a link that leads outside"),
+            (lambda f: (f / "link").symlink_to("/etc"), "link: is a link"),
         ],
     )
     def test_what_is_not_sound_is_refused_and_leaves_no_trace(
@@ -275,13 +305,15 @@ _ADDER = """
 import json, sys
 from pathlib import Path
 from types import SimpleNamespace
+import samner.pool.pool
 from samner.errors import PoolError
 from samner.pool import ExpertPool
 
 folder, source, mine, fingerprint, shapes = json.loads(sys.argv[1])
-pool = ExpertPool(Path(folder))
 shapes = {name: tuple(shape) for name, shape in shapes.items()}
-vars(pool)["backbone"] = SimpleNamespace(fingerprint=fingerprint, module_shapes=lambda: shapes)
+stub = SimpleNamespace(fingerprint=fingerprint, module_shapes=lambda: shapes)
+samner.pool.pool.load_backbone = lambda *_: stub  # no need for weights here
+pool = ExpertPool(Path(folder))
 print("ready", flush=True)
 sys.stdin.readline()
 added = []
@@ -408,12 +440,63 @@ class TestVerifying:
         (problem,) = pool.verify()
         assert "damaged or changed" in problem
 
+    @pytest.mark.parametrize("name", ["run.py", "weights.pkl", "deep/weights.bin"])
+    def test_what_does_not_belong_in_a_base_is_named_and_not_copied(
+        self, pool: ExpertPool, tmp_path: Path, name: str
+    ) -> None:
+        stray = pool.base_folder / name
+        stray.parent.mkdir(exist_ok=True)
+        stray.write_bytes(b"x")
+        (problem,) = pool.verify()
+        assert problem.startswith(f"{stray}: only plain")
+        copy = ExpertPool.create(tmp_path / "copy", pool.base_folder)
+        assert not list(copy.folder.rglob(stray.name)) and copy.verify() == []
+
+    def test_a_link_out_of_the_base_is_named_and_never_copied(self, pool: ExpertPool, tmp_path: Path) -> None:
+        (tmp_path / "key.txt").write_text("secret")
+        for link in ("notes.txt", "folder"):
+            (pool.base_folder / link).symlink_to(tmp_path / "key.txt" if link == "notes.txt" else tmp_path)
+        assert [problem.split(": ")[0] for problem in pool.verify()] == [
+            str(pool.base_folder / "notes.txt"),
+            str(pool.base_folder / "folder"),
+        ]
+        with pytest.raises(SamnerError, match=r"notes\.txt: is a link that leads outside .* not copied"):
+            ExpertPool.create(tmp_path / "copy", pool.base_folder)
+        assert not (tmp_path / "copy").exists()
+
+    def test_a_base_in_a_hubs_cache_is_made_of_links_and_is_copied(self, pool: ExpertPool, tmp_path: Path) -> None:
+        snapshot = tmp_path / "models--a--b" / "snapshots" / "0123"
+        (tmp_path / "models--a--b" / "blobs").mkdir(parents=True)
+        snapshot.mkdir(parents=True)
+        for file in sorted(pool.base_folder.iterdir()):
+            blob = tmp_path / "models--a--b" / "blobs" / sha256(file)
+            shutil.move(file, blob)
+            (snapshot / file.name).symlink_to(Path("../../blobs") / blob.name)
+        copy = ExpertPool.create(tmp_path / "copy", snapshot)
+        assert copy.verify() == [] and not any(path.is_symlink() for path in copy.folder.rglob("*"))
+
+    def test_threads_verify_while_others_use_the_pool(self, pool: ExpertPool) -> None:
+        backbone = pool.backbone
+        with ThreadPoolExecutor(4) as threads:
+            assert list(threads.map(lambda _: pool.verify(), range(4))) == [[]] * 4
+        assert pool.backbone is backbone
+
+    @pytest.mark.skipif(os.name == "nt", reason="needs links")
+    @pytest.mark.parametrize("place", ["experts", "baselines"])
+    def test_experts_that_lie_elsewhere_are_not_read(self, pool: ExpertPool, tmp_path: Path, place: str) -> None:
+        shutil.rmtree(pool.folder / place, ignore_errors=True)
+        (pool.folder / place).symlink_to(tmp_path)
+        (problem,) = pool.verify()
+        assert "leads outside" in problem
+
     @pytest.mark.skipif(os.name == "nt", reason="needs links")
     def test_an_expert_that_is_a_link_out_of_the_pool_is_not_used(self, pool: ExpertPool, source: Path) -> None:
         edit(source, lambda card: card.update(name="linked"))
         (pool.folder / "experts" / "linked").symlink_to(source)
         with pytest.raises(SamnerError, match="leads outside"):
             pool.load_experts(["linked"])
+        with pytest.raises(SamnerError, match="leads outside"):
+            _ = pool.experts
 
 
 class TestUsing:
@@ -446,3 +529,21 @@ class TestUsing:
         assert model in pool.backbone.models and "new" not in pool.experts
         with pytest.raises(PoolError):
             pool.add(source, model)
+
+
+class TestLanguageModels:
+    def test_a_base_made_of_code_is_copied_with_it(self, tmp_path: Path) -> None:
+        base = tmp_path / "base"
+        (base / "model").mkdir(parents=True)
+        (base / "base.json").write_text("{}")
+        (base / "model" / "modeling.py").write_text("")
+        for config, copied in (("{}", False), ('{"auto_map": {}}', True)):
+            (base / "model" / "config.json").write_text(config)
+            copy_model(base, tmp_path / f"copy {copied}")
+            assert (tmp_path / f"copy {copied}" / "model" / "modeling.py").exists() == copied
+
+    @pytest.mark.parametrize("model", ["acme/llm-9000", "../model", "models/here"])
+    def test_its_card_does_not_choose_which_model_is_loaded(self, tmp_path: Path, model: str) -> None:
+        (tmp_path / "base.json").write_text(json.dumps({"format": 1, "family": "causal", "model": model}))
+        with pytest.raises(SamnerError, match=r"base\.json: names the model .* not opened unasked|leads outside"):
+            load_backbone(tmp_path)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from samner.errors import SamnerError
 from samner.selection import check_count
-from samner.selection.how_many import first
+from samner.selection.result import first
 
 RANKING = ("a", "b", "c", "d")
 

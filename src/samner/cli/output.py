@@ -1,7 +1,7 @@
 """What the verbs show: lines, tables and progress for people, JSON for programs.
 
 Data goes to standard output, everything said about it to standard error. Anything that moves is shown on a terminal
-only.
+only. What stands in files of others is shown without what a terminal would obey.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from samner.display import printable, printable_json
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -20,7 +22,7 @@ _UNBROKEN = 1_000_000  # width where there is no terminal: a line is not to be b
 
 def say(message: str) -> None:
     """A line on standard error."""
-    print(message, file=sys.stderr)
+    print(printable(message), file=sys.stderr)
 
 
 def counted(number: int, noun: str) -> str:
@@ -37,16 +39,20 @@ def write_stdout(text: str) -> None:
 
 def write_json(value: Any) -> None:
     """A readable JSON value on standard output."""
-    write_stdout(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    write_stdout(printable_json(json.dumps(value, indent=2, ensure_ascii=False)) + "\n")
 
 
 def console(*, error: bool = False) -> Console:
-    """A console that shows text as it is: no markup, no highlighting, no line broken in a pipe."""
+    """A console that shows text as it is, ``printable``: no markup, no highlighting, no line broken in a pipe."""
     from rich.console import Console
+
+    class Printable(Console):
+        def print(self, *parts: Any, **how: Any) -> None:
+            super().print(*(printable(part) if isinstance(part, str) else part for part in parts), **how)
 
     stream = sys.stderr if error else sys.stdout
     width = None if stream.isatty() else _UNBROKEN
-    return Console(stderr=error, width=width, markup=False, highlight=False, emoji=False)
+    return Printable(stderr=error, width=width, markup=False, highlight=False, emoji=False)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> Any:
@@ -68,7 +74,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Se
 
 
 def _cell(value: object) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    return f"{value:.3f}" if isinstance(value, float) else printable(str(value), lines=False)
 
 
 @contextmanager

@@ -87,6 +87,7 @@ def create(
         with status("copying experts"):
             for name in names:
                 made.add(copied.expert_folder(name))
+            made.write_model_card(folder.name)
         os.rename(made.folder, folder)
     say(f"made {folder} with {counted(len(names), 'expert')}")
 
@@ -101,6 +102,7 @@ def _create_over(folder: Path, model: str, **settings: Any) -> None:
         with status("copying the model"):
             create_base(base, model, **settings)
             made = ExpertPool.create(Path(temporary) / "pool", base)
+            made.write_model_card(folder.name)
         os.rename(made.folder, folder)
     say(f"made {folder} over {model}; next: samner train DATA --pool {folder} --name NAME -o EXPERT")
 
@@ -175,6 +177,58 @@ def remove(pool: Changed, name: Annotated[str, typer.Argument(metavar="NAME", he
     say(f"removed {name} from {pool}, which has {counted(len(opened.experts), 'expert')} now")
 
 
+def fetch(
+    name: Annotated[
+        str | None, typer.Argument(metavar="POOL", help="A pool that comes with samner; each, if not given.")
+    ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option("--from", metavar="SOURCE", help="Get the model from a GGUF file, a folder, or a hub id."),
+    ] = None,
+    json: options.Json = False,
+) -> None:
+    """Say whether the models are there that pools need which are too large to come with samner; exit with 1 if not.
+
+    Without --from nothing is fetched: it says where the model is, or the line that gets it.
+
+    Example: samner pool fetch builtin
+    """
+    from samner.pools import SHIPPED
+    from samner.references import KNOWN, find, how_to_get
+    from samner.references import fetch as get
+
+    if name is not None and name not in SHIPPED:
+        raise PoolError(f"no pool {name!r} comes with samner; there are: {', '.join(SHIPPED)}")
+    pools = {pool: SHIPPED[pool].needs for pool in ([name] if name else SHIPPED)}
+    if source is not None:
+        needed = pools[name] if name else None
+        if needed is None:
+            raise SamnerError("--from is for a pool that needs a model: samner pool fetch POOL --from SOURCE")
+        with status(f"fetching {needed}"):
+            get(needed, source)
+    found = {needed: find(needed) for needed in pools.values() if needed}
+    if json:
+        write_json(
+            [
+                {"pool": pool, "needs": needed, "found": str(found[needed]) if needed and found[needed] else None}
+                for pool, needed in pools.items()
+            ]
+        )
+    else:
+        for pool, needed in pools.items():
+            if needed is None:
+                console().print(f"{pool}: needs nothing else")
+            elif found[needed]:
+                console().print(f"{pool}: needs the model {needed}, which is there: {found[needed]}")
+            else:
+                console().print(
+                    f"{pool}: needs the model {needed}, which is missing; get it by: {how_to_get(needed)}\n"
+                    f"or by: samner pool fetch {pool} --from FILE.gguf|FOLDER|{KNOWN[needed].hub}"
+                )
+    if not all(found.values()):
+        raise typer.Exit(1)
+
+
 def verify(
     pool: Annotated[str, typer.Argument(metavar="POOL", help="'builtin', a folder, or a hub id.")] = "builtin",
     json: options.Json = False,
@@ -205,6 +259,7 @@ for _name, _verb in (
     ("show", show),
     ("add", add),
     ("remove", remove),
+    ("fetch", fetch),
     ("verify", verify),
 ):
     add_command(app, _name, _verb)
@@ -226,7 +281,7 @@ def _open(reference: str) -> ExpertPool:
 
 
 def _open_to_change(reference: str) -> ExpertPool:
-    from samner.pool.pool import SHIPPED, shipped
+    from samner.pools import SHIPPED, shipped
 
     for name in SHIPPED:
         if reference == name or Path(reference).resolve() == shipped(name).resolve():

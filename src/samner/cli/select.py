@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from samner.cli import options
@@ -48,12 +49,12 @@ def select(
         write_json({name: selection.to_dict() for name, selection in selections.items()})
         return
     show_selections(selections, console())
-    _show_pseudo_labels(selections["sampling"])
+    _show_pseudo_labels(selections["sampling"], some)
 
 
-def _show_pseudo_labels(selection: Selection) -> None:
+def _show_pseudo_labels(selection: Selection, texts: Sequence[str]) -> None:
     to = console()
-    for index, text in enumerate(selection.sample):
+    for index, text in enumerate(texts[place] for place in selection.sample):
         to.print(f"\nsample {index + 1}: {text}")
         rows = [
             [text[p.start : p.end], p.label, len(p.votes), ", ".join(p.votes)]

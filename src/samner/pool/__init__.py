@@ -1,8 +1,12 @@
-"""Experts at rest: a base model and the LoRA adapters trained on it, as a folder."""
+"""Experts at rest: a base model and the LoRA adapters trained on it, as a folder.
+
+A folder, a shipped pool's name or a hub id comes in; cards, adapters' factors and a loaded base go out. May import
+``backbones``, ``pools`` and the ground floor.
+"""
 
 from __future__ import annotations
 
-from samner.pool.card import DataSource, ExpertCard
+from samner.pool.card import DataSource, ExpertCard, PoolCard
 from samner.pool.pool import ExpertPool
 
-__all__ = ["DataSource", "ExpertCard", "ExpertPool"]
+__all__ = ["DataSource", "ExpertCard", "ExpertPool", "PoolCard"]

@@ -1,28 +1,42 @@
-"""An expert's card, ``expert.json``: what it knows, what it was trained on, and the checksums of its files."""
+"""The cards of a pool (``pool.json``) and of an expert (``expert.json``): what is known without loading weights."""
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import AfterValidator, Field, FiniteFloat
 
-from samner.embedding import MINILM
-from samner.errors import PoolError
+from samner.display import brief
+from samner.errors import PoolError, SamnerError
 from samner.files import read_json, sha256, write_json
+from samner.references import MINILM
+from samner.settings import Format, Settings, validated
 
 CARD = "expert.json"
+POOL_CARD = "pool.json"
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
-@dataclass(frozen=True, slots=True)
-class DataSource:
+def check_name(name: str) -> str:
+    """The name, if it may be used for an expert.
+
+    Raises:
+        PoolError: If it could not be a plain folder name everywhere, or means the base.
+    """
+    if not _NAME.fullmatch(name) or name == "base":
+        raise PoolError(
+            f"{brief(name)} cannot name an expert: use letters, digits, '.', '-' and '_', up to 100, not 'base'"
+        )
+    return name
+
+
+class DataSource(Settings):
     """A data set an expert was trained on, with its licence as the source states it."""
 
     name: str
@@ -30,11 +44,11 @@ class DataSource:
     texts: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ExpertCard:
+class ExpertCard(Settings):
     """What the pool knows of an expert without loading its weights.
 
     Args:
+        format: Of the card.
         name: Unique in its pool; letters, digits, dot, dash, underscore.
         base: Fingerprint of the base model it was trained on.
         types: The entity types it was trained for.
@@ -46,20 +60,16 @@ class ExpertCard:
         files: SHA-256 of the adapter's files by name.
     """
 
-    name: str
+    format: Format = 1
+    name: Annotated[str, AfterValidator(check_name)]
     base: str
     types: tuple[str, ...]
-    embedding: tuple[float, ...]
+    embedding: Annotated[tuple[FiniteFloat, ...], Field(min_length=1)]
     embedding_model: str = MINILM
     description: str = ""
     data: tuple[DataSource, ...] = ()
-    training: Mapping[str, Any] = field(default_factory=dict)
-    files: Mapping[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        check_name(self.name)
-        if not self.embedding or not all(map(math.isfinite, self.embedding)):
-            raise PoolError(f"the domain embedding of {self.name!r} must be finite numbers, at least one")
+    training: Mapping[str, Any] = {}
+    files: Mapping[str, str] = {}
 
     @property
     def vector(self) -> npt.NDArray[np.float32]:
@@ -71,43 +81,62 @@ class ExpertCard:
         """Read the card in an expert's folder.
 
         Raises:
-            PoolError: If there is none, or an entry is missing or of the wrong kind.
+            PoolError: If there is none, an entry is missing or of the wrong kind, or it is of another format.
         """
         path = folder / CARD
         if not path.is_file():
             raise PoolError(f"{path}: no such file, so {folder} is not an expert")
-        values = read_json(path)
         try:
-            return cls(
-                name=str(values["name"]),
-                base=str(values["base"]),
-                types=tuple(map(str, values["types"])),
-                embedding=tuple(map(float, values["embedding"])),
-                embedding_model=str(values["embedding_model"]),
-                description=str(values["description"]),
-                data=tuple(DataSource(**source) for source in values["data"]),
-                training=dict(values["training"]),
-                files={str(name): str(digest) for name, digest in values["files"].items()},
-            )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise PoolError(f"{path}: not an expert's card ({type(error).__name__}: {error})") from error
+            return validated(cls, read_json(path), str(path))
+        except PoolError as error:
+            raise PoolError(f"{path}: {error}") from error
+        except SamnerError as error:
+            raise PoolError(str(error)) from error
 
-    def write(self, folder: Path) -> ExpertCard:
-        """Write the card beside the adapter's files, with their checksums; returns it as written."""
-        files = {name: sha256(folder / name) for name in ADAPTER_FILES}
-        values = asdict(self) | {"files": files}
-        write_json(folder / CARD, {"format": 1, **values, "embedding": [round(x, 6) for x in self.embedding]})
-        return ExpertCard.read(folder)
+    def write(self, folder: Path, *, checked: bool = False) -> ExpertCard:
+        """Write the card, and a model card for people, beside the adapter's files; returns it as written.
+
+        Args:
+            folder: Holds the adapter's files.
+            checked: Whether ``files`` has their checksums, which are else computed.
+        """
+        from samner.pool.model_card import expert_model_card
+
+        files = {name: self.files[name] if checked else sha256(folder / name) for name in ADAPTER_FILES}
+        card = self.model_copy(update={"files": files, "embedding": tuple(round(x, 6) for x in self.embedding)})
+        write_json(folder / CARD, card.model_dump(mode="json"))
+        expert_model_card(card).save(folder / "README.md")
+        return card
 
 
-def check_name(name: str) -> str:
-    """The name, if it may be used for an expert.
+class PoolCard(Settings):
+    """What a pool is made of.
 
-    Raises:
-        PoolError: If it could not be a plain folder name everywhere, or means the base.
+    Args:
+        format: Of the card.
+        base: The folder of the base model in the pool's.
+        merge: Parameters of merge methods that were found to suit the experts, such as ``lam``.
     """
-    if not _NAME.fullmatch(name) or name == "base":
-        raise PoolError(
-            f"{name!r} cannot name an expert: use letters, digits, '.', '-' and '_', up to 100, not 'base'"
-        )
-    return name
+
+    format: Format = 1
+    base: Annotated[str, Field(min_length=1)]
+    merge: Mapping[str, bool | int | float | str] = {}
+
+    @classmethod
+    def read(cls, folder: Path) -> PoolCard:
+        """Read the card in a pool's folder.
+
+        Raises:
+            PoolError: If it is none, or of another format.
+        """
+        path = folder / POOL_CARD
+        if not path.is_file():
+            raise PoolError(f"{folder} is not a pool: it holds no {POOL_CARD}; 'samner pool create' makes one")
+        try:
+            return validated(cls, read_json(path), str(path))
+        except SamnerError as error:
+            raise PoolError(str(error)) from error
+
+    def write(self, folder: Path) -> None:
+        """Write the card into a pool's folder."""
+        write_json(folder / POOL_CARD, self.model_dump(mode="json"))

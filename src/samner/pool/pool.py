@@ -7,32 +7,23 @@ place and removing renames one away, so either touches no other expert and two p
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
-from functools import cached_property
-from importlib import resources
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from threading import RLock
+from typing import Any, TypeVar
 
 from samner.backbones import Backbone, load_backbone
 from samner.errors import ModelError, PoolError, SamnerError
-from samner.files import atomic_folder, inside, read_json, sha256, write_json
+from samner.files import MODEL_FILES, atomic_folder, copy_model, inside, model_files, sha256, user_path
 from samner.lora import LoraAdapter
-from samner.pool.card import ADAPTER_FILES, CARD, ExpertCard, check_name
+from samner.pool.card import ADAPTER_FILES, CARD, ExpertCard, PoolCard, check_name
+from samner.pools import SHIPPED, shipped
+from samner.references import HUB_ID
 
-SHIPPED = {"builtin": "builtin", "demo-lm": "demo_lm"}
-"""Pools that come with samner: what they are called, and their folders in the package."""
-
-_ALLOWED_SUFFIXES = (".safetensors", ".json", ".md")
-_BASE_SUFFIXES = (".jinja", ".model", ".tiktoken", ".txt", ".yaml")  # tokenizer and prompt of a language model
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-
-
-def shipped(name: str) -> Path:
-    """Folder of a pool that comes with samner, by its name in ``SHIPPED``."""
-    return Path(str(resources.files("samner") / "pools" / SHIPPED[name]))
+EXPERTS, BASELINES = "experts", "baselines"
+_EXPERT_FILES = (".safetensors", ".json", ".md")
 
 
 class ExpertPool:
@@ -57,17 +48,17 @@ class ExpertPool:
     def __init__(self, folder: Path, device: str = "cpu") -> None:
         self.folder = folder
         self.device = device
-        if not (folder / "pool.json").is_file():
-            raise PoolError(f"{folder} is not a pool: it holds no pool.json; 'samner pool create' makes one")
-        description = read_json(folder / "pool.json")
-        base = description.get("base")
-        if not isinstance(base, str):
-            raise PoolError(f"{folder / 'pool.json'}: 'base' must name the folder of the base model")
-        self.base_folder = inside(folder, base)
-        self.merge = description.get("merge", {})
-        if not isinstance(self.merge, dict):
-            raise PoolError(f"{folder / 'pool.json'}: 'merge' must name parameters of merge methods and their values")
+        card = PoolCard.read(folder)
+        self.base_folder = inside(folder, card.base)
+        self.merge = card.merge
+        self._lock = RLock()  # of what is kept in memory; the folder needs none
+        self._backbone: Backbone | None = None
         self._loaded: dict[str, str] = {}
+        self._read: dict[Path, tuple[_Stamp, ExpertCard]] = {}
+        self._hashed: dict[Path, tuple[_Stamp, str]] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ExpertPool, (self.folder, self.device)
 
     @classmethod
     def load(cls, reference: str | Path, device: str = "cpu") -> ExpertPool:
@@ -83,8 +74,8 @@ class ExpertPool:
         """
         if reference in SHIPPED:
             return cls(shipped(str(reference)), device)
-        path = Path(reference)
-        if not path.exists() and isinstance(reference, str) and _HUB_ID.fullmatch(reference):
+        path = user_path(reference)
+        if not path.exists() and isinstance(reference, str) and HUB_ID.fullmatch(reference):
             return cls(_download(reference), device)
         if not path.is_dir():
             raise PoolError(f"no pool at {str(reference)!r}: give 'builtin', a folder or a hub id (owner/name)")
@@ -103,33 +94,37 @@ class ExpertPool:
             SamnerError: If the folder exists.
             ModelError: If ``base`` is not a base model.
         """
+        folder, base = user_path(folder), user_path(base)
         if not (base / "base.json").is_file():
             raise ModelError(f"{base / 'base.json'}: no such file, so {base} is not a base model")
         with atomic_folder(folder) as temporary:
-            shutil.copytree(base, temporary / "base")
-            (temporary / "experts").mkdir()
-            description = {"format": 1, "base": "base"} | ({"merge": dict(merge)} if merge else {})
-            write_json(temporary / "pool.json", description)
+            copy_model(base, temporary / "base")
+            (temporary / EXPERTS).mkdir()
+            PoolCard(base="base", merge=dict(merge or {})).write(temporary)
         return cls(folder)
 
-    @cached_property
+    @property
     def backbone(self) -> Backbone:
         """The base model, loaded on first use."""
-        return load_backbone(self.base_folder, self.device)
+        with self._lock:
+            if self._backbone is None:
+                self._backbone = load_backbone(self.base_folder, self.device)
+            return self._backbone
 
     @property
     def experts(self) -> Mapping[str, ExpertCard]:
-        """The cards of all experts by name, read anew from the folder, in the order of their names."""
+        """The cards of all experts by name, in the order of their names: as the folder is now, each read once."""
         return {card.name: card for card in self._cards()}
 
     def _cards(self) -> Iterator[ExpertCard]:
-        root = self.folder / "experts"
+        root = inside(self.folder, EXPERTS)
         for folder in sorted(root.iterdir()) if root.is_dir() else []:
             if folder.name.startswith("."):
                 continue  # half-written by a process that was killed, or one at work now
             try:
-                card = ExpertCard.read(folder)
-            except PoolError:
+                inside(self.folder, f"{EXPERTS}/{folder.name}/{CARD}")
+                card = _known(self._read, folder / CARD, lambda path: ExpertCard.read(path.parent))
+            except (PoolError, FileNotFoundError):
                 if not folder.exists():
                     continue  # removed between the listing and the reading
                 raise
@@ -143,11 +138,7 @@ class ExpertPool:
         Raises:
             PoolError: If the pool has no expert of that name.
         """
-        folder = inside(self.folder / "experts", check_name(name))
-        if not (folder / CARD).is_file():
-            known = ", ".join(self.experts) or "none"
-            raise PoolError(f"{self.folder} has no expert {name!r}; it has: {known}")
-        return folder
+        return self._folder(EXPERTS, "expert", name)
 
     def baseline_folder(self, name: str) -> Path:
         """Where a baseline's files are.
@@ -155,11 +146,13 @@ class ExpertPool:
         Raises:
             PoolError: If the pool has no baseline of that name.
         """
-        root = self.folder / "baselines"
-        folder = inside(root, check_name(name))
+        return self._folder(BASELINES, "baseline", name)
+
+    def _folder(self, place: str, kind: str, name: str) -> Path:
+        folder = inside(self.folder, f"{place}/{check_name(name)}")
         if not (folder / CARD).is_file():
-            known = ", ".join(sorted(card.parent.name for card in root.glob(f"*/{CARD}"))) or "none"
-            raise PoolError(f"{self.folder} has no baseline {name!r}; it has: {known}")
+            known = ", ".join(sorted(card.parent.name for card in folder.parent.glob(f"[!.]*/{CARD}"))) or "none"
+            raise PoolError(f"{self.folder} has no {kind} {name!r}; it has: {known}")
         return folder
 
     def adapter(self, name: str) -> LoraAdapter:
@@ -196,15 +189,16 @@ class ExpertPool:
 
     def _register(self, model: str, folder: Path, card: ExpertCard) -> None:
         digest = card.files[ADAPTER_FILES[1]]
-        if self._loaded.get(model) != digest:
-            self._loaded.pop(model, None)
-            self.backbone.remove(model)
-            self.backbone.add_expert(model, folder, card.types)
-            self._loaded[model] = digest
+        with self._lock:
+            if self._loaded.get(model) != digest:
+                self._loaded.pop(model, None)
+                self.backbone.remove(model)
+                self.backbone.add_expert(model, folder, card.types)
+                self._loaded[model] = digest
 
     def _sound(self, folder: Path) -> tuple[Path, ExpertCard]:
-        card = ExpertCard.read(folder)
-        if problem := next(_file_problems(folder, card), None):
+        card = _known(self._read, folder / CARD, lambda path: ExpertCard.read(path.parent))
+        if problem := next(_file_problems(folder, card, lambda path: _known(self._hashed, path, sha256)), None):
             raise PoolError(problem)
         if card.base != self.backbone.fingerprint:
             raise PoolError(f"{folder}: was trained on another base model than the one in {self.base_folder}")
@@ -218,25 +212,26 @@ class ExpertPool:
                 base.
             ModelError: If the adapter cannot be read or does not fit the base.
         """
+        source = user_path(source)
         card = ExpertCard.read(source)
-        problems = list(_file_problems(source, card)) + list(self._fit_problems(source, card))
+        problems = list(_file_problems(source, card)) + list(self._fit_problems(source, card, self.backbone))
         if problems:
             raise PoolError(problems[0])
-        target = inside(self.folder / "experts", check_name(name or card.name))
+        target = inside(self.folder, f"{EXPERTS}/{check_name(name or card.name)}")
         if target.exists():
             raise PoolError(f"{self.folder} has an expert {target.name!r} already; remove it first or give a name")
         try:
             with atomic_folder(target) as temporary:
-                for file in ADAPTER_FILES:
+                for file in ADAPTER_FILES:  # what else there is stays behind
                     shutil.copyfile(source / file, temporary / file)
-                files = {file: card.files[file] for file in ADAPTER_FILES}  # what else there is stays behind
-                values = read_json(source / CARD) | {"name": target.name, "files": files}
-                write_json(temporary / CARD, values)
+                added = card.model_copy(update={"name": target.name}).write(temporary)
+                if any(added.files[file] != card.files[file] for file in ADAPTER_FILES):
+                    raise PoolError(f"{source}: was changed while it was copied")
         except (OSError, SamnerError) as error:
             if target.exists():
                 raise PoolError(f"{self.folder} got an expert {target.name!r} from elsewhere just now") from error
             raise
-        return ExpertCard.read(target)
+        return added
 
     def remove(self, name: str) -> None:
         """Delete an expert.
@@ -253,30 +248,48 @@ class ExpertPool:
         finally:
             shutil.rmtree(aside)
 
+    def write_model_card(self, name: str) -> None:
+        """Write the pool's model card, ``README.md``, as it is now, for people and a model hub."""
+        from samner.pool.model_card import pool_model_card
+
+        pool_model_card(name, self.experts).save(self.folder / "README.md")
+
     def verify(self) -> list[str]:
-        """Check every file's checksum and every adapter against the base; returns the problems, one line each."""
+        """Check every file's checksum, every adapter against the base, and that nothing else lies among them.
+
+        Reads everything anew, beside what is in use.
+
+        Returns:
+            The problems, one line each.
+        """
         try:
-            # anew, whatever was loaded before
-            self.__dict__["backbone"], self._loaded = load_backbone(self.base_folder, self.device), {}
+            base = load_backbone(self.base_folder, self.device)
         except SamnerError as error:
             return [str(error)]
-        problems = []
-        roots = [root for root in (self.folder / "experts", self.folder / "baselines") if root.is_dir()]
-        for folder in [folder for root in roots for folder in sorted(root.iterdir())]:
-            if folder.name.startswith("."):
-                problems.append(f"{folder}: left over from an interrupted change; it can be deleted")
-                continue
+        problems = [problem for _, problem in model_files(self.base_folder) if problem]
+        for place in (EXPERTS, BASELINES):
             try:
-                card = ExpertCard.read(folder)
-                if card.name != folder.name:
-                    problems.append(f"{folder / CARD}: is named {card.name!r}, its folder {folder.name!r}")
-                problems += list(_file_problems(folder, card)) or list(self._fit_problems(folder, card))
+                root = inside(self.folder, place)
+                folders = sorted(root.iterdir()) if root.is_dir() else []
             except SamnerError as error:
                 problems.append(str(error))
+                continue
+            for folder in folders:
+                if folder.name.startswith("."):
+                    problems.append(f"{folder}: left over from an interrupted change; it can be deleted")
+                    continue
+                try:
+                    inside(self.folder, f"{place}/{folder.name}")
+                    card = ExpertCard.read(folder)
+                    if card.name != folder.name:
+                        problems.append(f"{folder / CARD}: is named {card.name!r}, its folder {folder.name!r}")
+                    problems += list(_file_problems(folder, card)) or list(self._fit_problems(folder, card, base))
+                except SamnerError as error:
+                    problems.append(str(error))
         return problems
 
-    def _fit_problems(self, folder: Path, card: ExpertCard) -> Iterator[str]:
-        if card.base != self.backbone.fingerprint:
+    def _fit_problems(self, folder: Path, card: ExpertCard, base: Backbone) -> Iterator[str]:
+        if card.base != base.fingerprint:
             yield f"{folder}: was trained on another base model than the one in {self.base_folder}"
             return
         try:
@@ -284,26 +297,38 @@ class ExpertPool:
         except ModelError as error:
             yield str(error)
             return
-        shapes = self.backbone.module_shapes()
+        shapes = base.module_shapes()
         for module, factors in adapter.factors.items():
             if shapes.get(module) != factors.shape:
                 have = shapes.get(module, "no such module")
                 yield f"{folder}: adapts {module} as {factors.shape}, the base has {have}"
 
 
-def _file_problems(folder: Path, card: ExpertCard) -> Iterator[str]:
+_Stamp = tuple[int, int, int]
+_Value = TypeVar("_Value")
+
+
+def _known(kept: dict[Path, tuple[_Stamp, _Value]], path: Path, read: Callable[[Path], _Value]) -> _Value:
+    """What a file says, read once for as long as the file stays the same."""
+    status = path.stat()
+    stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
+    found = kept.get(path)
+    if found is None or found[0] != stamp:
+        kept[path] = found = (stamp, read(path))
+    return found[1]
+
+
+def _file_problems(folder: Path, card: ExpertCard, digest: Callable[[Path], str] = sha256) -> Iterator[str]:
+    yield from (problem for _, problem in model_files(folder, _EXPERT_FILES) if problem)
     for name in ADAPTER_FILES:
         if name not in card.files:
             yield f"{folder / CARD}: lists no checksum of {name}"
-    for name, digest in card.files.items():
+    for name, listed in card.files.items():
         path = inside(folder, name)
         if not path.is_file():
             yield f"{path}: missing"
-        elif sha256(path) != digest:
+        elif digest(path) != listed:
             yield f"{path}: damaged or changed, its SHA-256 is not the one in {CARD}"
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and (path.suffix not in _ALLOWED_SUFFIXES or path.is_symlink()):
-            yield f"{path}: only plain {', '.join(_ALLOWED_SUFFIXES)} files belong in an expert"
 
 
 def _download(reference: str) -> Path:
@@ -313,7 +338,7 @@ def _download(reference: str) -> Path:
     # a folder of its own, because the hub's cache holds links out of the folder, which a pool refuses
     folder = Path(constants.HF_HOME) / "samner" / reference.replace("/", "--")
     try:
-        patterns = [f"*{suffix}" for suffix in (*_ALLOWED_SUFFIXES, *_BASE_SUFFIXES)]
+        patterns = [f"*{suffix}" for suffix in MODEL_FILES]
         return Path(snapshot_download(reference, allow_patterns=patterns, local_dir=folder))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise PoolError(

@@ -1,19 +1,26 @@
-"""Which experts of a pool fit a domain nobody labelled."""
+"""Which experts of a pool fit a domain nobody labelled.
+
+Unlabelled texts, entity types and a pool come in; a ``Selection`` for each signal (similarity, sampling) goes out,
+with every score it decided by. May import ``pool``, ``backbones`` (their interface) and the ground floor.
+"""
 
 from __future__ import annotations
 
-from samner.selection.how_many import AUTO, Count, check_count
-from samner.selection.result import PseudoLabel, Selection
+from samner.selection.result import AUTO, Count, PseudoLabel, Selection, check_count
 from samner.selection.sampling import select_by_sampling
+from samner.selection.signals import SIGNALS, Target, select_by
 from samner.selection.similarity import select_by_similarity
 from samner.selection.warning import unfamiliar
 
 __all__ = [
     "AUTO",
+    "SIGNALS",
     "Count",
     "PseudoLabel",
     "Selection",
+    "Target",
     "check_count",
+    "select_by",
     "select_by_sampling",
     "select_by_similarity",
     "unfamiliar",

@@ -1,15 +1,17 @@
-"""What a selection strategy decided, and every score it decided by."""
+"""What a signal decided, every score it decided by, and how many experts of its ranking it takes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal, TypeAlias
+
+from samner.errors import SamnerError
 
 
 @dataclass(frozen=True, slots=True)
 class PseudoLabel:
-    """An entity that enough experts agreed on in a sample text, and who they were."""
+    """An entity that enough experts agreed on in a sample text (its place in the sample), and who they were."""
 
     text: int
     start: int
@@ -20,16 +22,16 @@ class PseudoLabel:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Experts chosen by one strategy.
+    """Experts chosen by one signal. It holds none of the texts, so that it may be kept and passed on.
 
     Args:
-        strategy: ``"similarity"`` or ``"sampling"``.
+        strategy: The signal's name, ``"similarity"`` for instance.
         chosen: The experts, best first.
         ranking: All experts, best first.
         cosine: Cosine of each expert's domain embedding with the target's.
         f1: Micro-F1 of each expert against the pseudo-labels; sampling only.
         votes_needed: Votes an entity needed to become a pseudo-label; sampling only, none if no entity got any.
-        sample: The sample texts; sampling only.
+        sample: Places of the sample texts among those given; sampling only.
         pseudo_labels: What the experts agreed on; sampling only.
         note: What the user should know about how it went; empty if all went as usual.
         warnings: Why its choice should not be trusted; empty if nothing speaks against it.
@@ -41,7 +43,7 @@ class Selection:
     cosine: Mapping[str, float]
     f1: Mapping[str, float] = field(default_factory=dict)
     votes_needed: int | None = None
-    sample: tuple[str, ...] = ()
+    sample: tuple[int, ...] = ()
     pseudo_labels: tuple[PseudoLabel, ...] = ()
     note: str = ""
     warnings: tuple[str, ...] = ()
@@ -52,7 +54,49 @@ class Selection:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Selection:
-        """Read what ``to_dict`` wrote."""
+        """Read what ``to_dict`` wrote; an earlier release wrote the sample texts themselves, which are dropped."""
         labels = tuple(PseudoLabel(**{**p, "votes": tuple(p["votes"])}) for p in values["pseudo_labels"])
         tuples = {key: tuple(values[key]) for key in ("chosen", "ranking", "sample", "warnings")}
+        tuples["sample"] = tuple(place for place in tuples["sample"] if isinstance(place, int))
         return cls(**{**values, **tuples, "pseudo_labels": labels})
+
+
+AUTO = "auto"
+MOST = 3
+"""Experts that ``"auto"`` chooses at most."""
+SHARE = 0.3
+"""Share of the best expert's score that another needs to be chosen by ``"auto"``; by leave-one-domain-out."""
+
+Count: TypeAlias = int | Literal["auto"]
+
+
+def check_count(count: Count) -> None:
+    """Refuse what is no number of experts.
+
+    Raises:
+        SamnerError: If it is neither ``"auto"`` nor a whole number of at least 1.
+    """
+    if count != AUTO and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
+        raise SamnerError(f"the number of experts must be at least 1 or {AUTO!r}, not {count!r}")
+
+
+def first(ranking: Sequence[str], score: Mapping[str, float], count: Count) -> tuple[str, ...]:
+    """The experts to choose from a ranking, best first.
+
+    Args:
+        ranking: All experts, best first.
+        score: What they are ranked by.
+        count: How many; all, if there are fewer. ``"auto"``: the best, and up to two more whose score is at least
+            0.3 of the best one's.
+    """
+    if isinstance(count, int):
+        return tuple(ranking[:count])
+    least = SHARE * score[ranking[0]]
+    return (ranking[0], *(name for name in ranking[1:MOST] if score[name] >= least > 0))
+
+
+def too_few(count: Count, there: int) -> tuple[str, ...]:
+    """Say that fewer experts are chosen than were asked for, if there are."""
+    if not isinstance(count, int) or count <= there:
+        return ()
+    return (f"{count} experts were asked for, and there {'is' if there == 1 else 'are'} only {there}",)

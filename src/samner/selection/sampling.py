@@ -10,8 +10,7 @@ from samner.backbones import Backbone
 from samner.chunking import predict_long
 from samner.entities import Entity, EntityType
 from samner.errors import PoolError, SamnerError
-from samner.selection.how_many import Count, check_count, first
-from samner.selection.result import PseudoLabel, Selection
+from samner.selection.result import Count, PseudoLabel, Selection, check_count, first, too_few
 from samner.spans import flat
 
 _DISAGREEMENT = "no two experts agreed on any entity in the sample texts; expect little of what is found to be right"
@@ -46,7 +45,7 @@ def select_by_sampling(
         cosine: The experts, with the similarity that breaks ties.
         texts: Unlabelled texts of the target domain.
         types: The entity types to look for.
-        count: How many experts to choose; all, if there are fewer. ``"auto"``: see ``selection.how_many.first``.
+        count: How many experts to choose; all, if there are fewer. ``"auto"``: see ``samner.selection.result.first``.
         samples: How many texts to draw; all, if there are fewer.
         seed: Of the draw.
         threshold: Score from which an expert's entity counts; the backbone's own by default.
@@ -60,7 +59,8 @@ def select_by_sampling(
     check_count(count)
     if samples < 1:
         raise SamnerError(f"the number of samples must be at least 1, not {samples}")
-    sample = draw(texts, samples, seed)
+    places = draw(texts, samples, seed)
+    sample = [texts[place] for place in places]
     names = sorted(cosine)
     score = backbone.threshold if threshold is None else threshold
     answers = predict_long(backbone, sample, types, names, score)
@@ -80,22 +80,30 @@ def select_by_sampling(
         cosine=dict(cosine),
         f1=f1,
         votes_needed=needed,
-        sample=tuple(sample),
+        sample=tuple(places),
         pseudo_labels=labels,
-        note=note,
-        warnings=(_DISAGREEMENT,) if needed is None and len(names) > 1 else (),
+        note="; ".join(filter(None, (note, _fewer(samples, len(places))))),
+        warnings=(*too_few(count, len(names)), *((_DISAGREEMENT,) if needed is None and len(names) > 1 else ())),
     )
 
 
-def draw(texts: Sequence[str], samples: int, seed: int) -> list[str]:
-    """A seeded draw of distinct texts that are not blank, in their order."""
-    distinct = list(dict.fromkeys(text for text in texts if text.strip()))
+def draw(texts: Sequence[str], samples: int, seed: int) -> list[int]:
+    """A seeded draw of distinct texts that are not blank: their places, in order."""
+    places: dict[str, int] = {}
+    for place, text in enumerate(texts):
+        if text.strip():
+            places.setdefault(text, place)
+    distinct = list(places.values())
     if not distinct:
         raise SamnerError("selection needs at least one text that is not blank")
     if len(distinct) <= samples:
         return distinct
     picked = np.random.default_rng(seed).choice(len(distinct), size=samples, replace=False)
     return [distinct[i] for i in sorted(picked)]
+
+
+def _fewer(samples: int, there: int) -> str:
+    return f"of {samples} samples asked for, there are only {there}, all distinct texts" if there < samples else ""
 
 
 def _votes(predicted: Mapping[str, Sequence[Sequence[Entity]]]) -> Votes:

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from samner.display import brief
 from samner.embedding import embed_domain
 from samner.errors import PoolError, SamnerError
 from samner.pool import ExpertCard
-from samner.selection.how_many import Count, check_count, first
-from samner.selection.result import Selection
+from samner.references import check_reference
+from samner.selection.result import Count, Selection, check_count, first, too_few
 
 
 def select_by_similarity(experts: Mapping[str, ExpertCard], texts: Sequence[str], count: Count = 3) -> Selection:
@@ -21,10 +22,11 @@ def select_by_similarity(experts: Mapping[str, ExpertCard], texts: Sequence[str]
     Args:
         experts: The pool's cards by name.
         texts: Unlabelled texts of the target domain.
-        count: How many to choose; all, if the pool has fewer. ``"auto"``: see ``samner.selection.how_many.first``.
+        count: How many to choose; all, if the pool has fewer. ``"auto"``: see ``samner.selection.result.first``.
 
     Raises:
         PoolError: If there are no experts, or their embeddings come from different sentence encoders.
+        ModelError: If that is a sentence encoder which cards may not name (see ``check_reference``).
         SamnerError: If every text is blank, or ``count`` is not valid.
     """
     texts = [text for text in texts if text.strip()]
@@ -33,13 +35,23 @@ def select_by_similarity(experts: Mapping[str, ExpertCard], texts: Sequence[str]
     if not texts:
         raise SamnerError("selection needs at least one text that is not blank")
     check_count(count)
-    models = {card.embedding_model for card in experts.values()}
-    if len(models) > 1:
-        raise PoolError(f"domain embeddings by different sentence encoders cannot be compared: {sorted(models)}")
-    target = embed_domain(texts, models.pop())
+    target = embed_domain(texts, sentence_encoder_of(experts))
     for name, card in experts.items():
         if card.vector.shape != target.shape:
             raise PoolError(f"the domain embedding of {name!r} has {card.vector.size} numbers, not {target.size}")
     cosine = {name: float(np.dot(card.vector, target)) for name, card in experts.items()}
     ranking = tuple(sorted(cosine, key=lambda name: (-cosine[name], name)))
-    return Selection("similarity", first(ranking, cosine, count), ranking, cosine)
+    return Selection(
+        "similarity", first(ranking, cosine, count), ranking, cosine, warnings=too_few(count, len(experts))
+    )
+
+
+def sentence_encoder_of(experts: Mapping[str, ExpertCard]) -> str:
+    """The reference of the sentence encoder that made the experts' embeddings."""
+    models = {card.embedding_model: name for name, card in experts.items()}
+    if len(models) > 1:
+        raise PoolError(
+            f"domain embeddings by different sentence encoders cannot be compared: {brief(sorted(models))}"
+        )
+    ((reference, name),) = models.items()
+    return check_reference(reference, f"the card of the expert {name!r}")

@@ -8,9 +8,10 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from samner.embedding import sentence_encoder
+from samner.embedding import encode
 from samner.entities import EntityType
 from samner.pool import ExpertCard
+from samner.selection.similarity import sentence_encoder_of
 
 TEXTS = 0.66
 """Cosine from which an expert's texts are close to the target's; by leave-one-domain-out, as ``TYPES`` is."""
@@ -50,7 +51,7 @@ def type_similarity(types: Sequence[EntityType], experts: Mapping[str, ExpertCar
     known = tuple(sorted({name for card in experts.values() for name in card.types}))
     if not known:
         return np.zeros(len(types), dtype=np.float32)
-    reference = next(iter(experts.values())).embedding_model
+    reference = sentence_encoder_of(experts)
     similar = _vectors(tuple(t.name for t in types), reference) @ _vectors(known, reference).T
     return np.asarray(similar.max(axis=1), dtype=np.float32)
 
@@ -58,8 +59,7 @@ def type_similarity(types: Sequence[EntityType], experts: Mapping[str, ExpertCar
 @lru_cache(maxsize=32)
 def _vectors(names: tuple[str, ...], reference: str) -> npt.NDArray[np.float32]:
     """Unit embeddings of names."""
-    encoder = sentence_encoder(reference)
-    return np.asarray(encoder.encode(list(names), normalize_embeddings=True, show_progress_bar=False), np.float32)
+    return encode(names, reference)
 
 
 def _listed(names: Sequence[str], most: int = 5) -> str:

