@@ -3,6 +3,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 
 from samner import files
 from samner.errors import SamnerError
-from samner.files import atomic_file, atomic_folder, inside, read_json, sha256, write_json
+from samner.files import atomic_file, atomic_folder, exclusive, inside, read_json, sha256, write_json
 
 
 class Interrupted(BaseException):
@@ -304,3 +306,28 @@ def test_a_finished_folder_can_be_read_by_others(tmp_path: Path) -> None:
     sub = tmp_path / "result" / "sub"
     modes = [path.stat().st_mode & 0o777 for path in (sub, sub / "file")]
     assert modes == [0o755, 0o644]
+
+
+class TestExclusive:
+    def test_one_at_a_time(self, tmp_path: Path) -> None:
+        with exclusive(tmp_path / "out"):
+            with pytest.raises(SamnerError, match=r"another run is writing .*out"), exclusive(tmp_path / "out"):
+                pass
+            with exclusive(tmp_path / "other"):
+                pass
+        with exclusive(tmp_path / "out"):
+            pass
+        assert names(tmp_path) == set()
+
+    def test_it_ends_with_its_process(self, tmp_path: Path) -> None:
+        code = (
+            "import os, signal, sys; sys.path.insert(0, sys.argv[1])\n"
+            "from pathlib import Path\nfrom samner.files import exclusive\n"
+            "with exclusive(Path(sys.argv[2])):\n    os.kill(os.getpid(), signal.SIGKILL)"
+        )
+        root = Path(files.__file__).parents[1]
+        killed = subprocess.run([sys.executable, "-c", code, str(root), str(tmp_path / "out")])
+        assert killed.returncode == -9
+        with exclusive(tmp_path / "out"):
+            pass
+        assert names(tmp_path) == set()

@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +96,28 @@ def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         _fsync(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Keep other processes, as long as this one lives, from writing a file or folder over a longer time.
+
+    Raises:
+        SamnerError: If one is at it.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise SamnerError(f"another run is writing {path} just now; wait for it, or choose another name") from error
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # where an open file cannot be removed it stays, and locks nothing
+            Path(lock.lock_file).unlink()
+        lock.release()
 
 
 def write_json(path: Path, value: Any) -> None:

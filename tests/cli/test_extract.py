@@ -1,12 +1,21 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from threading import Event
 
 import pytest
 
-from samner.cli.extract import batches
+import samner
+from samner.cli.extract import batches, batches_as_they_come
 from samner.data import read_examples
+from samner.errors import SamnerError
+from samner.files import exclusive
 from samner.task_model import TaskModel
 
 LABELS = "drug,disease,person,team"
@@ -179,7 +188,7 @@ def test_an_interrupted_run_goes_on(samner, saved_model: Path, texts: Path, tmp_
     monkeypatch.setattr(TaskModel, "predict", interrupted)
     result = samner(*command, out)
     assert result.exit_code == 130
-    assert "2 of 5 texts are finished; the same command with --resume goes on" in result.stderr
+    assert "finished so far: 2 texts; the same command with --resume goes on" in result.stderr
     assert not out.exists()
 
     other = samner(*command, out, "--resume", "--labels", "drug")
@@ -189,7 +198,7 @@ def test_an_interrupted_run_goes_on(samner, saved_model: Path, texts: Path, tmp_
     asked += [[]]  # no more interrupts
     result = samner(*command, out, "--resume")
     assert result.exit_code == 0
-    assert "going on after 2 of 5 texts" in result.stderr
+    assert "going on after 2 texts" in result.stderr
     assert [len(batch) for batch in asked[3:]] == [2, 1]
     assert out.read_bytes() == whole.read_bytes()
     assert not (tmp_path / "out.jsonl.part").exists()
@@ -209,6 +218,100 @@ def test_resume_with_nothing_to_resume(samner, saved_model: Path, texts: Path, t
     result = samner("extract", "--model", saved_model, texts, "-o", tmp_path / "out.jsonl", "--resume")
     assert result.exit_code == 0
     assert "starting at the first text" in result.stderr
+
+
+@pytest.fixture
+def interrupted(samner, saved_model: Path, texts: Path, tmp_path: Path, monkeypatch) -> Path:
+    """What a run leaves that was killed after two batches of two texts, in the middle of a line of the third."""
+    monkeypatch.setattr("samner.cli.extract._BATCH_TEXTS", 2)
+    assert samner("extract", "--model", saved_model, texts, "-o", tmp_path / "whole.jsonl").exit_code == 0
+    monkeypatch.setattr(
+        "samner.cli.extract.shutil.copyfileobj", lambda *files: (_ for _ in ()).throw(KeyboardInterrupt)
+    )
+    assert samner("extract", "--model", saved_model, texts, "-o", tmp_path / "out.jsonl").exit_code == 130
+    monkeypatch.undo()
+    monkeypatch.setattr("samner.cli.extract._BATCH_TEXTS", 2)
+    part = tmp_path / "out.jsonl.part"
+    part.write_bytes(part.read_bytes()[:-5])
+    return part
+
+
+def test_a_half_written_line_is_written_anew(
+    samner, saved_model: Path, texts: Path, interrupted: Path, tmp_path: Path
+):
+    result = samner("extract", "--model", saved_model, texts, "-o", tmp_path / "out.jsonl", "--resume")
+    assert "going on after 4 texts" in result.stderr
+    assert (tmp_path / "out.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize("change", [lambda lines: ['{"text": "Other."}\n', *lines[1:]], lambda lines: lines[:3]])
+def test_other_texts_are_not_gone_on_with(
+    samner, saved_model: Path, texts: Path, interrupted: Path, tmp_path: Path, change
+):
+    texts.write_text("".join(change(texts.read_text("utf-8").splitlines(keepends=True))), "utf-8")
+    before = interrupted.read_bytes()
+    result = samner("extract", "--model", saved_model, texts, "-o", tmp_path / "out.jsonl", "--resume")
+    assert (result.exit_code, result.stderr.splitlines()[-1]) == (
+        *(2, f"error: {interrupted} is of other texts, labels, models or settings; leave out --resume to start over"),
+    )
+    assert interrupted.read_bytes() == before
+
+
+def test_texts_that_were_added_since_are_read_too(
+    samner, saved_model: Path, texts: Path, interrupted: Path, tmp_path: Path
+):
+    with texts.open("a") as file:
+        file.write('{"text": "One more."}\n')
+    result = samner("extract", "--model", saved_model, texts, "-o", tmp_path / "out.jsonl", "--resume")
+    assert result.exit_code == 0
+    assert len(read_examples(tmp_path / "out.jsonl")) == 6
+
+
+def test_two_runs_do_not_write_one_file(samner, saved_model: Path, texts: Path, tmp_path: Path):
+    out = tmp_path / "out.jsonl"
+    with exclusive(out):
+        result = samner("extract", "--model", saved_model, texts, "-o", out)
+    assert result.exit_code == 2
+    assert f"error: another run is writing {out} just now" in result.stderr
+    assert samner("extract", "--model", saved_model, texts, "-o", out).exit_code == 0
+
+
+def test_a_pipe_is_answered_as_it_comes(saved_model: Path):
+    command = [sys.executable, "-m", "samner", "extract", "--model", str(saved_model), "-", "--format", "text"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(samner.__file__).parents[1])}
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
+    assert process.stdin and process.stdout and process.stderr
+    for text in ("Aspirin relieves fever.", "Nothing here."):
+        process.stdin.write(f"{text}\n")
+        process.stdin.flush()
+        assert json.loads(process.stdout.readline())["text"] == text  # while the pipe is open
+    process.send_signal(signal.SIGTERM)  # while it waits for more
+    assert process.wait() == 128 + signal.SIGTERM
+    assert "Fatal" not in process.stderr.read()
+
+
+def test_texts_of_a_pipe_wait_only_so_long_for_more():
+    go_on, said = Event(), []
+
+    def texts() -> Iterator[str]:
+        yield from ("a", "b", "c")
+        go_on.wait(30)
+        yield "d"
+        raise SamnerError("line 5 is wrong")
+
+    with pytest.raises(SamnerError, match="line 5 is wrong"):
+        for batch in batches_as_they_come(texts()):
+            said.append(batch)
+            go_on.set()
+    assert said == [["a", "b", "c"], ["d"]]
+
+
+def test_batches_of_a_pipe_are_short_too():
+    texts = [*["a"] * 600, "b" * 40_000, "c" * 40_000]
+    assert list(batches_as_they_come(texts)) == list(batches(texts))
+    assert list(batches_as_they_come([])) == []
 
 
 def test_batches_are_short():

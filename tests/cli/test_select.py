@@ -38,7 +38,7 @@ def test_what_is_unusual_is_said(samner, tiny_pool: Path):
 
 
 def test_a_large_pool_is_not_listed_whole(capsys):
-    from samner.cli.adapting import show_selections
+    from samner.cli.adapt import show_selections
     from samner.cli.output import console
 
     names = tuple(f"expert{i:03}" for i in range(100))

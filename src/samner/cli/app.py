@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
+from collections.abc import Callable
+from importlib import import_module
 from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
-from samner.cli import adapt, benchmark, evaluate, export, extract, merge, pool, prompts, schema, select, train
-from samner.cli.help import add_command
 from samner.cli.output import say
 from samner.errors import SamnerError
+
+VERBS = ("extract", "adapt", "select", "train", "pool", "prompts", "merge", "export", "evaluate", "benchmark", "schema")
+"""In the order of the help. A verb is a module of its name in this folder, with a function of that name, or with a
+table ``VERBS`` of such functions, its verbs in turn. Nothing that is heavy may be imported on top of it."""
 
 
 class Guarded(TyperGroup):
@@ -65,14 +70,18 @@ def _samner(
     """Find entities in a domain nobody labelled, by selecting and merging per-domain experts."""
 
 
-add_command(app, "extract", extract.extract)
-add_command(app, "adapt", adapt.adapt)
-add_command(app, "select", select.select)
-add_command(app, "train", train.train)
-app.add_typer(pool.app, name="pool")
-app.add_typer(prompts.app, name="prompts")
-add_command(app, "merge", merge.merge)
-add_command(app, "export", export.export)
-add_command(app, "evaluate", evaluate.evaluate)
-add_command(app, "benchmark", benchmark.benchmark)
-add_command(app, "schema", schema.schema)
+def _add(to: typer.Typer, name: str, verb: Callable[..., Any]) -> None:
+    """Register a verb, its docstring's paragraphs unwrapped: as they stand, typer would keep their line breaks."""
+    paragraphs = (inspect.getdoc(verb) or "").split("\n\n")
+    to.command(name, help="\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs))(verb)
+
+
+for _name in VERBS:
+    _module = import_module(f"samner.cli.{_name}")
+    if hasattr(_module, "VERBS"):
+        _group = typer.Typer(no_args_is_help=True, help=_module.__doc__)
+        for _part, _verb in _module.VERBS.items():
+            _add(_group, _part, _verb)
+        app.add_typer(_group, name=_name)
+    else:
+        _add(app, _name, getattr(_module, _name))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from samner.cli import options
-from samner.cli.inputs import labels_given
+from samner.cli.options import labels_given
 from samner.cli.output import console, counted, say, table, write_json, write_stdout
 from samner.cli.runtime import start
 from samner.data import read_examples

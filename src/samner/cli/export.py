@@ -9,11 +9,10 @@ from typing import Annotated
 import typer
 
 from samner.cli import options
-from samner.cli.inputs import check_output_folder
 from samner.cli.merge import show_report
-from samner.cli.output import console, say, status, write_json
+from samner.cli.options import check_output_folder
+from samner.cli.output import console, say, stages, status, write_json
 from samner.cli.runtime import start
-from samner.cli.stages import stages
 
 
 def export(

@@ -4,31 +4,38 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from itertools import accumulate
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from queue import Empty, Queue
+from threading import Thread
+from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
 from samner.cli import options
-from samner.cli.adapting import Adaptation, given_parameters, show_selections, warn
-from samner.cli.inputs import check_output_file, labels_given, labels_needed, texts_of
+from samner.cli.adapt import Adaptation, show_selections, warn
+from samner.cli.options import check_output_file, given_parameters, labels_given, labels_needed, texts_of
 from samner.cli.output import console, counted, progress, say, status, write_stdout
-from samner.cli.part import PartFile
 from samner.cli.runtime import start
+from samner.data import iter_texts
 from samner.data.lines import STANDARD_STREAM
 from samner.data.validation import to_fields
 from samner.entities import Entity, EntityType
 from samner.errors import SamnerError
+from samner.files import atomic_file, exclusive
 
 if TYPE_CHECKING:
     from samner.task_model import TaskModel
 
 _BATCH_TEXTS = 256
 _BATCH_CHARACTERS = 65_536
+_WAIT = 0.5
+"""Seconds that the first text of a batch waits for more, where texts come from a pipe."""
 _ADAPTS = ("pool", "experts", "samples", "seed", "exclude", "method", "density", "lam", "param")
 """Parameters of ``extract`` that decide how a pool is adapted, and say nothing to a saved model."""
 
@@ -69,7 +76,8 @@ def extract(
     """Find the entities of texts; write JSON Lines with offsets, labels and scores.
 
     Without --model the pool is first adapted to the same texts, and what was chosen is said on standard error. With
-    it, labels and mode are the model's unless given.
+    it, labels and mode are the model's unless given, texts are read as they are needed, and those that come through a
+    pipe are answered as they come.
 
     Example: samner extract --pool builtin --labels person,organization docs.jsonl -o out.jsonl
     """
@@ -78,34 +86,47 @@ def extract(
         check_output_file(out, None if texts == STANDARD_STREAM else texts)
     elif resume:
         raise SamnerError("--resume needs -o FILE: what went to standard output cannot be gone on with")
-    if model is None:
-        types = labels_needed(labels, labels_file)
-        read = texts_of(texts, format)
-        parameters = given_parameters(density, lam, param or ())
-        adaptation = Adaptation(
-            pool, mode, experts, samples, seed, exclude or (), method, parameters, threshold, device
-        )
-        task_model = adaptation(read, types)
-        show_selections(task_model.selections, console(error=True))
-    else:
-        if clash := next((name for name in _ADAPTS if name in given), None):
-            raise SamnerError(f"--{clash} is for adapting a pool; with --model nothing is adapted, so leave one out")
-        own = labels_given(labels, labels_file)
-        read = texts_of(texts, format)
-        task_model = _saved(model, device)
-        types = own or task_model.types
-        warn(task_model.warnings)
-    run = _Run(task_model, types, threshold, mode if "mode" in given else None, not overlapping)
-    if out == STANDARD_STREAM:
-        run.to_stdout(read)
-    else:
-        run.to_file(read, out, resume)
+    with nullcontext() if out == STANDARD_STREAM else exclusive(out):
+        if model is None:
+            types = labels_needed(labels, labels_file)
+            read = texts_of(texts, format)
+            parameters = given_parameters(density, lam, param or ())
+            adaptation = Adaptation(
+                pool, mode, experts, samples, seed, exclude or (), method, parameters, threshold, device
+            )
+            task_model = adaptation(read, types)
+            show_selections(task_model.selections, console(error=True))
+            parts, total = batches(read), len(read)
+        else:
+            if clash := next((name for name in _ADAPTS if name in given), None):
+                raise SamnerError(
+                    f"--{clash} is for adapting a pool; with --model nothing is adapted, so leave one out"
+                )
+            own = labels_given(labels, labels_file)
+            parts, total = _stream(texts, format), None
+            task_model = _saved(model, device)
+            types = own or task_model.types
+            warn(task_model.warnings)
+        run = _Run(task_model, types, threshold, mode if "mode" in given else None, not overlapping)
+        if out == STANDARD_STREAM:
+            run.to_stdout(parts, total)
+        else:
+            run.to_file(parts, total, out, resume)
 
 
 def _given(context: typer.Context) -> set[str]:
     """Names of the parameters that were given on the command line."""
     sources = {name: context.get_parameter_source(name) for name in context.params}
     return {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
+
+
+def _stream(texts: Path, format: str | None) -> Iterator[list[str]]:
+    """Batches of texts, read when they are needed; of a file the first at once, so that it is known to be readable."""
+    read = iter_texts(texts, format)
+    if texts == STANDARD_STREAM or texts.is_fifo():
+        return batches_as_they_come(read)
+    parts = batches(read)
+    return chain([next(parts)], parts)
 
 
 def _saved(folder: Path, device: str) -> TaskModel:
@@ -135,38 +156,35 @@ class _Run:
         self.found = 0
         self.started = time.monotonic()
 
-    def to_stdout(self, texts: Sequence[str]) -> None:
-        with progress("texts", len(texts), quiet=sys.stdout.isatty()) as advance:
-            for batch in batches(texts):
+    def to_stdout(self, parts: Iterable[list[str]], total: int | None) -> None:
+        done = 0
+        with progress("texts", total, quiet=sys.stdout.isatty()) as advance:
+            for batch in parts:
                 write_stdout(self._lines(batch))
+                done += len(batch)
                 advance(len(batch))
-        self._report(len(texts))
+        self._report(done)
 
-    def to_file(self, texts: Sequence[str], out: Path, resume: bool) -> None:
-        part = PartFile(out, self._identity(texts))
-        parts = list(batches(texts))
-        stops = list(accumulate(map(len, parts)))
-        done = kept = part.resume(stops) if resume else 0
-        if done:
-            say(f"going on after {done} of {counted(len(texts), 'text')}")
-        elif resume:
-            say(f"nothing is finished in {part.path}; starting at the first text")
-        elif part.path.exists():
-            say(f"starting over; --resume would have gone on with {part.path}")
+    def to_file(self, parts: Iterable[list[str]], total: int | None, out: Path, resume: bool) -> None:
+        part = _PartFile(out, self._identity(), resume)
+        done = kept = 0
         try:
-            with progress("texts", len(texts)) as advance:
-                advance(done)
-                for stop, batch in zip(stops, parts, strict=True):
-                    if stop > done:
+            with progress("texts", total) as advance:
+                for batch in parts:
+                    if part.holds(batch):
+                        kept += len(batch)
+                    else:
+                        if kept and kept == done:
+                            say(f"going on after {counted(kept, 'text')}")
                         part.append(self._lines(batch))
-                        done = stop
-                        advance(len(batch))
-        except KeyboardInterrupt:
-            if done:
-                say(f"{done} of {counted(len(texts), 'text')} are finished; the same command with --resume goes on")
+                    done += len(batch)
+                    advance(len(batch))
+            part.finish()
+        except BaseException:
+            if done > kept:
+                say(f"finished so far: {counted(done, 'text')}; the same command with --resume goes on")
             raise
-        part.finish()
-        self._report(len(texts) - kept)
+        self._report(done - kept)
         say(f"wrote {out}")
 
     def _lines(self, texts: Sequence[str]) -> str:
@@ -177,8 +195,8 @@ class _Run:
     def _report(self, texts: int) -> None:
         say(f"found {self.found} entities in {counted(texts, 'text')} in {time.monotonic() - self.started:.1f} s")
 
-    def _identity(self, texts: Sequence[str]) -> str:
-        """Digest of everything that decides the results."""
+    def _identity(self) -> str:
+        """Digest of everything that decides the results, but for the texts."""
         model = self.model
         decides = [
             model.backbone.fingerprint,
@@ -188,26 +206,132 @@ class _Run:
             self.mode or model.mode,
             self.flat,
         ]
-        digest = hashlib.sha256(json.dumps(decides).encode())
-        for text in texts:
-            digest.update(f"{len(text)} {text}".encode())
-        return digest.hexdigest()
+        return hashlib.sha256(json.dumps(decides).encode()).hexdigest()
 
 
-def batches(texts: Sequence[str]) -> Iterator[list[str]]:
+class _PartFile:
+    """``OUT.part``: results on their way to a file, so that an interrupted run can go on.
+
+    Its first line tells what else than the texts decided the results; the lines finished so far hold the texts
+    themselves, by which a run that goes on knows its place.
+    """
+
+    def __init__(self, out: Path, identity: str, resume: bool) -> None:
+        self.out = out
+        self.path = out.with_name(out.name + ".part")
+        header = json.dumps({"samner_part": identity}).encode() + b"\n"
+        self._reading: IO[bytes] | None = None
+        self._other = SamnerError(
+            f"{self.path} is of other texts, labels, models or settings; leave out --resume to start over"
+        )
+        if resume and self.path.exists():
+            self._reading = self.path.open("r+b")
+            if self._reading.readline() != header:
+                raise self._other
+            return
+        if resume:
+            say(f"nothing is finished in {self.path}; starting at the first text")
+        elif self.path.exists():
+            say(f"starting over; --resume would have gone on with {self.path}")
+        self.path.write_bytes(header)
+
+    def holds(self, batch: Sequence[str]) -> bool:
+        """Whether the batch that is next is finished in it. If not, it ends before that batch, and none is after it.
+
+        Raises:
+            SamnerError: If it holds other texts there.
+        """
+        if self._reading is None:
+            return False
+        start = self._reading.tell()
+        for text in batch:
+            line = self._reading.readline()
+            if not line.endswith(b"\n"):  # the end, maybe in the middle of a line
+                self._reading.truncate(start)
+                self._reading.close()
+                self._reading = None
+                return False
+            if not _is_of(line, text):
+                raise self._other
+        return True
+
+    def append(self, lines: str) -> None:
+        """Add finished lines."""
+        with self.path.open("ab") as file:
+            file.write(lines.encode("utf-8"))
+
+    def finish(self) -> None:
+        """Make the lines the output file, atomically.
+
+        Raises:
+            SamnerError: If it holds more texts than there were.
+        """
+        if self._reading is not None:
+            if self._reading.readline():
+                raise self._other
+            self._reading.close()
+        with atomic_file(self.out) as temporary, self.path.open("rb") as source, temporary.open("wb") as target:
+            source.readline()
+            shutil.copyfileobj(source, target)
+        self.path.unlink()
+
+
+def batches(texts: Iterable[str]) -> Iterator[list[str]]:
     """Consecutive texts, together short enough that a batch is soon done."""
     batch: list[str] = []
-    characters = 0
     for text in texts:
-        if batch and (len(batch) == _BATCH_TEXTS or characters + len(text) > _BATCH_CHARACTERS):
+        if batch and not _has_room(batch, text):
             yield batch
-            batch, characters = [], 0
+            batch = []
         batch.append(text)
-        characters += len(text)
     if batch:
         yield batch
+
+
+def batches_as_they_come(texts: Iterable[str]) -> Iterator[list[str]]:
+    """Like ``batches``, but what is there is a batch when its first text has waited long enough for more."""
+    come: Queue[str | BaseException | None] = Queue(maxsize=_BATCH_TEXTS)
+
+    def read(stdin: object) -> None:
+        # holds on to standard input: a process that is to end while this waits must not close it
+        try:
+            for text in texts:
+                come.put(text)
+            come.put(None)
+        except BaseException as error:
+            come.put(error)
+
+    Thread(target=read, args=(sys.stdin,), daemon=True).start()
+    batch: list[str] = []
+    due = 0.0
+    while True:
+        try:
+            text = come.get(timeout=max(0.0, due - time.monotonic()) if batch else None)
+        except Empty:
+            yield batch
+            batch = []
+            continue
+        if batch and not (isinstance(text, str) and _has_room(batch, text)):
+            yield batch
+            batch = []
+        if text is None:
+            return
+        if isinstance(text, BaseException):
+            raise text
+        if not batch:
+            due = time.monotonic() + _WAIT
+        batch.append(text)
+
+
+def _has_room(batch: Sequence[str], text: str) -> bool:
+    return len(batch) < _BATCH_TEXTS and sum(map(len, batch)) + len(text) <= _BATCH_CHARACTERS
 
 
 def _line(text: str, entities: Sequence[Entity]) -> str:
     fields = [to_fields(entity, text) for entity in entities]
     return json.dumps({"text": text, "entities": fields}, ensure_ascii=False) + "\n"
+
+
+def _is_of(line: bytes, text: str) -> bool:
+    """Whether a line of ``_line`` is of a text."""
+    return line.startswith(json.dumps({"text": text}, ensure_ascii=False).encode()[:-1] + b", ")

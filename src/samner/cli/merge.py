@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from samner.cli import options
-from samner.cli.adapting import given_parameters
-from samner.cli.inputs import check_output_folder
-from samner.cli.output import console, counted, say, status, table, write_json
+from samner.cli.options import check_output_folder, given_parameters
+from samner.cli.output import console, counted, say, stages, status, table, write_json
 from samner.cli.runtime import start
-from samner.cli.stages import stages
 from samner.errors import SamnerError
 
 if TYPE_CHECKING:

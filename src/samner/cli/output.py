@@ -88,12 +88,12 @@ def status(message: str) -> Iterator[None]:
 
 
 @contextmanager
-def progress(what: str, total: int, *, quiet: bool = False) -> Iterator[Callable[[int], None]]:
+def progress(what: str, total: int | None, *, quiet: bool = False) -> Iterator[Callable[[int], None]]:
     """A bar on a terminal; yields what to call with the number just finished.
 
     Args:
         what: Is being counted, for instance ``"texts"``.
-        total: How many there are.
+        total: How many there are, if that is known.
         quiet: No bar all the same, because standard output writes to that terminal.
     """
     if quiet or not sys.stderr.isatty():
@@ -105,3 +105,23 @@ def progress(what: str, total: int, *, quiet: bool = False) -> Iterator[Callable
     with Progress(*columns, console=console(error=True), redirect_stdout=False) as bar:
         task = bar.add_task(what, total=total)
         yield lambda count: bar.advance(task, count)
+
+
+@contextmanager
+def stages() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar for each stage, on a terminal; yields what to call with a stage, what is done of it and its whole."""
+    if not sys.stderr.isatty():
+        yield lambda stage, done, total: None
+        return
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console(error=True), redirect_stdout=False) as bars:
+        begun = {}
+
+        def show(stage: str, done: int, total: int) -> None:
+            if stage not in begun:
+                begun[stage] = bars.add_task(stage, total=total)
+            bars.update(begun[stage], completed=done, total=total)
+
+        yield show

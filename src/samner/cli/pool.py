@@ -1,4 +1,4 @@
-"""``samner pool``: make, look at, change and check pools of experts."""
+"""Make, look at, change and check pools of experts."""
 
 from __future__ import annotations
 
@@ -10,16 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from samner.cli import options
-from samner.cli.help import add_command
-from samner.cli.inputs import check_output_folder
+from samner.cli.options import check_output_folder
 from samner.cli.output import console, counted, say, status, table, write_json
 from samner.cli.runtime import start
 from samner.errors import PoolError, SamnerError
 
 if TYPE_CHECKING:
     from samner.pool import ExpertCard, ExpertPool
-
-app = typer.Typer(no_args_is_help=True, help="Make, look at, change and check pools of experts.")
 
 Changed = Annotated[str, typer.Argument(metavar="POOL", help="The folder of the pool.")]
 
@@ -253,16 +250,15 @@ def verify(
         raise typer.Exit(1)
 
 
-for _name, _verb in (
-    ("create", create),
-    ("list", list_),
-    ("show", show),
-    ("add", add),
-    ("remove", remove),
-    ("fetch", fetch),
-    ("verify", verify),
-):
-    add_command(app, _name, _verb)
+VERBS = {
+    "create": create,
+    "list": list_,
+    "show": show,
+    "add": add,
+    "remove": remove,
+    "fetch": fetch,
+    "verify": verify,
+}
 
 
 def _short(value: object) -> str:

@@ -1,4 +1,4 @@
-"""``samner prompts``: the questions that a language model is asked."""
+"""Look at the questions that a language model is asked."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ from typing import Annotated
 import typer
 
 from samner.cli import options
-from samner.cli.help import add_command
 from samner.cli.output import console, table, write_json
-
-app = typer.Typer(no_args_is_help=True, help="Look at the questions that a language model is asked.")
 
 _TEXT = "Ada Lovelace was born in London."
 _TYPES = {"person": "", "city": "a town of some size"}
@@ -52,5 +49,4 @@ def show(
         to.print(f"\nFor example:\n{question}\n{answer}")
 
 
-for _name, _verb in (("list", list_), ("show", show)):
-    add_command(app, _name, _verb)
+VERBS = {"list": list_, "show": show}

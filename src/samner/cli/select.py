@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from samner.cli import options
-from samner.cli.adapting import show_selections, warn
-from samner.cli.inputs import labels_needed, texts_of, to_adapt_from
+from samner.cli.adapt import show_selections, warn
+from samner.cli.options import labels_needed, texts_of, to_adapt_from
 from samner.cli.output import console, status, table, write_json
 from samner.cli.runtime import open_pool, start
 

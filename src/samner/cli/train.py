@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from samner.cli import options
-from samner.cli.inputs import check_output_folder
+from samner.cli.options import check_output_folder
 from samner.cli.output import console, counted, say, write_json
 from samner.cli.runtime import open_pool, start
 from samner.errors import SamnerError
+from samner.files import exclusive
 
 if TYPE_CHECKING:
     from samner.backbones.recipe import TrainingRecipe
@@ -219,7 +220,8 @@ def _place(out: Path) -> Iterator[tuple[Path, Path, bool]]:
     """
     run = out.with_name(out.name + ".run")
     if os.environ.get("RANK", "0") == "0":
-        yield out, run, True
+        with exclusive(out):
+            yield out, run, True
         return
     with tempfile.TemporaryDirectory(prefix="samner-") as scratch:
         yield Path(scratch) / out.name, run, False

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from samner.cli.inputs import check_output_file, check_output_folder, labels_given, labels_needed, to_adapt_from
+from samner.cli.options import check_output_file, check_output_folder, labels_given, labels_needed, to_adapt_from
 from samner.entities import EntityType
 from samner.errors import SamnerError
 
