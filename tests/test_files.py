@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from samner import files
 from samner.errors import SamnerError
-from samner.files import atomic_file, atomic_folder, exclusive, inside, read_json, sha256, write_json
+from samner.files import atomic_file, atomic_folder, exclusive, inside, read_json, sha256, user_path, write_json
 
 
 class Interrupted(BaseException):
@@ -331,3 +331,15 @@ class TestExclusive:
         with exclusive(tmp_path / "out"):
             pass
         assert names(tmp_path) == set()
+
+
+class TestUserPath:
+    def test_a_tilde_is_the_home_folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HOME", str(tmp_path))
+        monkeypatch.setenv("USERPROFILE", str(tmp_path))
+        assert user_path("~/model") == user_path(Path("~/model")) == tmp_path / "model"
+        assert user_path("a/~") == Path("a/~")
+
+    def test_nobody_s_home(self) -> None:
+        with pytest.raises(SamnerError, match="no such home"):
+            user_path("~nobody-of-this-name/model")

@@ -40,6 +40,20 @@ def user_folder() -> Path:
     return user_path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "samner"
 
 
+def user_path(path: str | Path) -> Path:
+    """The path with ``~`` and ``~name`` as the home folders that a shell takes them for.
+
+    A file or folder whose own name begins with a tilde is named by its full path.
+
+    Raises:
+        SamnerError: If there is no such home.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise SamnerError(f"{path}: there is no such home folder; write the path out") from error
+
+
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it is fsynced and renamed to ``path``, else removed."""
@@ -103,10 +117,12 @@ def exclusive(path: Path) -> Iterator[None]:
     """Keep other processes, as long as this one lives, from writing a file or folder over a longer time.
 
     Raises:
-        SamnerError: If one is at it.
+        SamnerError: If one is at it, or there is no folder to write to.
     """
     from filelock import FileLock, Timeout
 
+    if not path.parent.is_dir():
+        raise SamnerError(f"there is no folder {path.parent} to write {path.name} to; make it first")
     lock = FileLock(path.with_name(f".{path.name}.lock"))
     try:
         lock.acquire(timeout=0)

@@ -22,6 +22,15 @@ def test_saves_a_model_and_says_what_was_chosen(samner, tiny_pool: Path, texts: 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "texts.jsonl"]
 
 
+def test_a_tilde_that_the_shell_left_alone_is_the_home_folder(
+    samner, tiny_pool: Path, texts: Path, tmp_path: Path, monkeypatch
+):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    samner("adapt", texts, "--pool", tiny_pool, "--labels", "drug", "--mode", "similarity", "--out=~/model")
+    assert (tmp_path / "model" / "manifest.json").is_file()
+
+
 def test_json(samner, tiny_pool: Path, texts: Path, tmp_path: Path):
     labels = tmp_path / "labels.json"
     labels.write_text('{"drug, or other remedy": "a substance", "team": ""}')

@@ -6,7 +6,9 @@ import inspect
 import os
 import sys
 from collections.abc import Callable
+from functools import wraps
 from importlib import import_module
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -14,6 +16,7 @@ from typer.core import TyperGroup
 
 from samner.cli.output import say
 from samner.errors import SamnerError
+from samner.files import user_path
 
 VERBS = ("extract", "adapt", "select", "train", "pool", "prompts", "merge", "export", "evaluate", "benchmark", "schema")
 """In the order of the help. A verb is a module of its name in this folder, with a function of that name, or with a
@@ -72,8 +75,20 @@ def _samner(
 
 def _add(to: typer.Typer, name: str, verb: Callable[..., Any]) -> None:
     """Register a verb, its docstring's paragraphs unwrapped: as they stand, typer would keep their line breaks."""
+
+    @wraps(verb)
+    def run(**given: Any) -> Any:
+        return verb(**{parameter: _at_home(value) for parameter, value in given.items()})
+
     paragraphs = (inspect.getdoc(verb) or "").split("\n\n")
-    to.command(name, help="\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs))(verb)
+    to.command(name, help="\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs))(run)
+
+
+def _at_home(value: Any) -> Any:
+    """Paths with the tilde replaced that a shell leaves alone, as in ``--out=~/model``."""
+    if isinstance(value, list | tuple):
+        return [_at_home(one) for one in value]
+    return user_path(value) if isinstance(value, Path) else value
 
 
 for _name in VERBS:
