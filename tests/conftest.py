@@ -129,7 +129,7 @@ def lookup_backbone() -> Callable[..., Any]:
             raise NotImplementedError
 
         module_shapes = add_expert = add_task_model = task_vectors = train_expert = known_types = _not_needed
-        recipe = classmethod(_not_needed)
+        load = recipe = classmethod(_not_needed)
 
     return LookupBackbone
 

@@ -40,20 +40,6 @@ def user_folder() -> Path:
     return user_path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "samner"
 
 
-def user_path(path: str | Path) -> Path:
-    """The path with ``~`` and ``~name`` as the home folders that a shell takes them for.
-
-    A file or folder whose own name begins with a tilde is named by its full path.
-
-    Raises:
-        SamnerError: If there is no such home.
-    """
-    try:
-        return Path(path).expanduser()
-    except RuntimeError as error:
-        raise SamnerError(f"{path}: there is no such home folder; write the path out") from error
-
-
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it is fsynced and renamed to ``path``, else removed."""

@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field
 
 from samner.backbones import TrainingData, TrainingSet
 from samner.backbones.base import Backbone, DryRun, PlannedBase
-from samner.backbones.families import FROM_MODELS, family, family_of
+from samner.backbones.families import family, family_of, family_over_models
 from samner.data import read_examples
 from samner.data.formats.datasets import is_dataset
 from samner.data.formats.registry import FORMATS
@@ -286,7 +286,7 @@ def family_for(recipe: ExpertRecipe) -> tuple[type[Backbone], Path | PlannedBase
         SamnerError: If there is no such pool.
     """
     if recipe.model:
-        return family(FROM_MODELS), PlannedBase(recipe.model, recipe.prompt, recipe.architecture)
+        return family_over_models(), PlannedBase(recipe.model, recipe.prompt, recipe.architecture)
     base = ExpertPool.load(recipe.pool).base_folder
     return family(family_of(base)), base
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from samner.backbones.recipe import TrainingRecipe
 from samner.entities import Entity, EntityType, Example
@@ -87,6 +87,29 @@ class DryRun:
     values: Mapping[str, Any]
 
 
+class Prompt(Protocol):
+    """How a model that answers in text is asked: what ``samner prompts`` shows of it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def version(self) -> int: ...
+    @property
+    def format(self) -> str: ...
+    @property
+    def description(self) -> str: ...
+    @property
+    def system(self) -> str: ...
+    @property
+    def question(self) -> str: ...
+
+    def questions(self, text: str, types: Sequence[EntityType]) -> list[str]:
+        """What is asked about a text."""
+
+    def answer(self, mentions: Sequence[tuple[str, str]], types: Sequence[EntityType]) -> list[str]:
+        """The right answers, one for each question, of mentions with their types."""
+
+
 class Backbone(ABC):
     """A base model that experts (LoRA adapters) and task models (merged task vectors) can be put on.
 
@@ -97,12 +120,56 @@ class Backbone(ABC):
         fingerprint: SHA-256 that two bases share only if adapters of one fit the other.
         max_tokens: The most tokens, by the costs that ``words`` gives, that one text passed to ``predict`` may have.
         threshold: The score from which an entity counts, unless the caller says otherwise.
+        over_models: Whether bases of the family are made over models of elsewhere, by ``create_base``.
     """
 
     family: ClassVar[str]
     fingerprint: str
     max_tokens: int
     threshold: float
+    over_models: ClassVar[bool] = False
+
+    @classmethod
+    @abstractmethod
+    def load(cls, folder: Path, device: str = "cpu") -> Backbone:
+        """Load a base.
+
+        Args:
+            folder: Holds its ``base.json``.
+            device: A torch device name; or, for a base that a server has, the server's URL or its JSON file.
+
+        Raises:
+            ModelError: If the base is not whole, or the server cannot be asked.
+        """
+
+    @classmethod
+    def create_base(cls, folder: Path, model: str, *, prompt: str | None = None, four_bit: bool = False) -> None:
+        """Make a base over a model of elsewhere; only where the family is ``over_models``.
+
+        Args:
+            folder: To fill; must exist.
+            model: A folder, which is copied, or a hub id.
+            prompt: How it is asked, where it is asked in text: a prompt's name or a YAML file.
+            four_bit: Hold it in 4 bits where there is a GPU.
+
+        Raises:
+            SamnerError: If there is no such model or prompt, or it is not of this family.
+        """
+        raise SamnerError(f"a base of the {cls.family} family is not made over other models")
+
+    @classmethod
+    def prompts(cls) -> Sequence[str]:
+        """Names of the prompts that the family brings, where models are asked in text."""
+        return ()
+
+    @classmethod
+    def read_prompt(cls, name: str) -> Prompt:
+        """A prompt by its name, or from a YAML file.
+
+        Raises:
+            SamnerError: If there is none.
+        """
+        raise SamnerError(f"the {cls.family} family has no prompts")
 
     @abstractmethod
     def words(self, texts: Sequence[str]) -> list[tuple[Word, ...]]:

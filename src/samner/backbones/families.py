@@ -1,36 +1,54 @@
-"""The families of base models there are, and loading a base by the family its ``base.json`` names."""
+"""The families of base models there are: those of samner, and those that installed packages bring."""
 
 from __future__ import annotations
 
-from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any
 
 from samner.backbones.base import Backbone
-from samner.errors import ModelError
+from samner.errors import ModelError, SamnerError
 from samner.files import read_json
 
-FAMILIES = {
-    "encoder": "samner.backbones.encoder.backbone:EncoderBackbone",
-    "causal": "samner.backbones.language_model.backbone:CausalBackbone",
+GROUP = "samner.families"
+"""Of entry points: a family's name, as ``base.json`` has it, to its :class:`~samner.backbones.Backbone`."""
+
+SERVED = "samner.served_families"
+"""The same for bases that a server has."""
+
+_OWN = {
+    GROUP: {
+        "encoder": "samner.backbones.encoder.backbone:EncoderBackbone",
+        "causal": "samner.backbones.language_model.backbone:CausalBackbone",
+    },
+    SERVED: {"causal": "samner.backbones.language_model.engines.server:ServedBackbone"},
 }
-"""Family name to the class that loads it; imported only when asked for."""
-
-SERVED = {"causal": "samner.backbones.language_model.engines.server:ServedBackbone"}
-"""The same for models that a server has."""
-
-FROM_MODELS = "causal"
-"""The family whose bases are made of models that exist elsewhere."""
+"""The entry points of samner itself, so that they are there also where it is not installed."""
 
 
-def is_server(device: str) -> bool:
-    """Whether a device is a server: the URL of its API, or a JSON file that describes it."""
-    return device.startswith(("http://", "https://")) or device.endswith(".json")
+def families(group: str = GROUP) -> dict[str, EntryPoint]:
+    """The families by name, not yet loaded."""
+    known = {name: EntryPoint(name, place, group) for name, place in _OWN[group].items()}
+    for point in entry_points(group=group):
+        known.setdefault(point.name, point)
+    return known
 
 
-def family(name: str) -> type[Backbone]:
-    """The class of a family."""
-    kind: type[Backbone] = _load(FAMILIES[name])
+def family(name: str, group: str = GROUP) -> type[Backbone]:
+    """The class of a family's backbones, with all that is known of the family without a base.
+
+    Raises:
+        SamnerError: If there is none of that name, or the package that brings it is at fault.
+    """
+    known = families(group)
+    if name not in known:
+        raise SamnerError(f"unknown family {name!r}; known are {', '.join(known)}")
+    point = known[name]
+    try:
+        kind = point.load()
+    except Exception as error:  # another package's code: anything may go wrong in it
+        raise SamnerError(f"the family {name!r} of {point.value} cannot be loaded ({error})") from error
+    if not (isinstance(kind, type) and issubclass(kind, Backbone) and getattr(kind, "family", "") == name):
+        raise SamnerError(f"the family {name!r}: {point.value} is not a Backbone whose family is {name!r}")
     return kind
 
 
@@ -38,15 +56,25 @@ def family_of(folder: Path) -> str:
     """The family of the base in a folder that holds a ``base.json``.
 
     Raises:
-        ModelError: If there is none, or its family is unknown.
+        ModelError: If there is no base, or its family is unknown.
     """
     path = folder / "base.json"
     if not path.is_file():
         raise ModelError(f"{path}: no such file, so {folder} is not a base model")
     name = read_json(path).get("family")
-    if not isinstance(name, str) or name not in FAMILIES:
-        raise ModelError(f"{path}: unknown family {name!r}; known are {', '.join(FAMILIES)}")
+    if not isinstance(name, str) or name not in families():
+        raise ModelError(f"{path}: unknown family {name!r}; known are {', '.join(families())}")
     return name
+
+
+def family_over_models() -> type[Backbone]:
+    """The first family that makes bases over models of elsewhere."""
+    return next(kind for kind in map(family, families()) if kind.over_models)
+
+
+def is_server(device: str) -> bool:
+    """Whether a device is a server: the URL of its API, or a JSON file that describes it."""
+    return device.startswith(("http://", "https://")) or device.endswith(".json")
 
 
 def load_backbone(folder: Path, device: str = "cpu") -> Backbone:
@@ -61,17 +89,11 @@ def load_backbone(folder: Path, device: str = "cpu") -> Backbone:
             asked through a server, and cannot.
     """
     name = family_of(folder)
-    if is_server(device) and name not in SERVED:
+    if not is_server(device):
+        return family(name).load(folder, device)
+    if name not in families(SERVED):
         raise ModelError(f"{folder / 'base.json'}: the {name} family runs in this process, not on the server {device}")
-    backbone: Backbone = _load((SERVED if is_server(device) else FAMILIES)[name]).load(folder, device)
-    return backbone
-
-
-def create_base(folder: Path, model: str, **settings: Any) -> None:
-    """Make the folder of a base over a language model; see ``language_model.base_card.create_base``."""
-    from samner.backbones.language_model.base_card import create_base
-
-    create_base(folder, model, **settings)
+    return family(name, SERVED).load(folder, device)
 
 
 def model_folder(path: Path) -> Path:
@@ -83,8 +105,3 @@ def model_folder(path: Path) -> Path:
     from samner.backbones.language_model.gguf import base_from_gguf, is_gguf
 
     return base_from_gguf(path) if is_gguf(str(path)) else path
-
-
-def _load(place: str) -> Any:
-    module, name = place.split(":")
-    return getattr(import_module(module), name)

@@ -18,7 +18,19 @@ from samner.cli.output import say
 from samner.errors import SamnerError
 from samner.files import user_path
 
-VERBS = ("extract", "adapt", "select", "train", "pool", "prompts", "merge", "export", "evaluate", "benchmark", "schema")
+VERBS = (
+    "extract",
+    "adapt",
+    "select",
+    "train",
+    "pool",
+    "prompts",
+    "merge",
+    "export",
+    "evaluate",
+    "benchmark",
+    "schema",
+)
 """In the order of the help. A verb is a module of its name in this folder, with a function of that name, or with a
 table ``VERBS`` of such functions, its verbs in turn. Nothing that is heavy may be imported on top of it."""
 

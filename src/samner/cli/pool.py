@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Changed = Annotated[str, typer.Argument(metavar="POOL", help="The folder of the pool.")]
 
 
-_LANGUAGE_MODELS = "Over a language model"
+_OVER = "Over a model"
 
 
 def create(
@@ -35,10 +35,18 @@ def create(
         typer.Option(
             "--model",
             metavar="MODEL",
-            help="Instead of copying a pool, make an empty one over this causal language model: a hub id, a GGUF "
-            "file, or a folder, which is copied. Code that comes with a model is run only with "
-            "SAMNER_TRUST_REMOTE_CODE=1.",
-            rich_help_panel=_LANGUAGE_MODELS,
+            help="Instead of copying a pool, make an empty one over this language model: a hub id, a GGUF file, or a "
+            "folder, which is copied. Code that comes with a model is run only with SAMNER_TRUST_REMOTE_CODE=1.",
+            rich_help_panel=_OVER,
+        ),
+    ] = None,
+    family: Annotated[
+        str | None,
+        typer.Option(
+            "--family",
+            metavar="NAME",
+            help="The family of base models it becomes one of; language models if not given.",
+            rich_help_panel=_OVER,
         ),
     ] = None,
     prompt: Annotated[
@@ -47,7 +55,7 @@ def create(
             "--prompt",
             metavar="PROMPT",
             help="How it is asked: a name that 'samner prompts list' shows, or a YAML file.",
-            rich_help_panel=_LANGUAGE_MODELS,
+            rich_help_panel=_OVER,
         ),
     ] = None,
     four_bit: Annotated[
@@ -55,7 +63,7 @@ def create(
         typer.Option(
             "--four-bit",
             help="Hold the model in 4 bits where there is a GPU; needs bitsandbytes.",
-            rich_help_panel=_LANGUAGE_MODELS,
+            rich_help_panel=_OVER,
         ),
     ] = False,
 ) -> None:
@@ -66,13 +74,13 @@ def create(
     Example: samner pool create my-pool --model Qwen/Qwen2.5-7B
     """
     check_output_folder(folder)
-    if model is None and (prompt is not None or four_bit):
-        raise SamnerError("--prompt and --four-bit are of a pool over a language model: give --model")
+    if model is None and (family is not None or prompt is not None or four_bit):
+        raise SamnerError("--family, --prompt and --four-bit are of a pool over a model: give --model")
     if model is not None and (source is not None or empty):
         raise SamnerError("--model makes a new pool, --from and --empty copy one: give one or the other")
     start("cpu")
     if model is not None:
-        _create_over(folder, model, prompt=prompt or "json-by-type", four_bit=four_bit)
+        _create_over(folder, model, family, prompt=prompt, four_bit=four_bit)
         return
     copied = _open(source or "builtin")
     from samner.pool import ExpertPool
@@ -89,15 +97,17 @@ def create(
     say(f"made {folder} with {counted(len(names), 'expert')}")
 
 
-def _create_over(folder: Path, model: str, **settings: Any) -> None:
-    from samner.backbones.families import create_base
+def _create_over(folder: Path, model: str, name: str | None, **settings: Any) -> None:
+    from samner.backbones.families import family, family_over_models
     from samner.pool import ExpertPool
+
+    kind = family_over_models() if name is None else family(name)
 
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
         base = Path(temporary) / "base"
         base.mkdir()
         with status("copying the model"):
-            create_base(base, model, **settings)
+            kind.create_base(base, model, **settings)
             made = ExpertPool.create(Path(temporary) / "pool", base)
             made.write_model_card(folder.name)
         os.rename(made.folder, folder)

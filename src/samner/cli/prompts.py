@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from samner.cli import options
 from samner.cli.output import console, table, write_json
+
+if TYPE_CHECKING:
+    from samner.backbones.base import Prompt
 
 _TEXT = "Ada Lovelace was born in London."
 _TYPES = {"person": "", "city": "a town of some size"}
@@ -16,11 +19,11 @@ _MENTIONS = [("Ada Lovelace", "person"), ("London", "city")]
 
 def list_(json: options.Json = False) -> None:
     """List the prompts that ship with samner."""
-    from samner.backbones.language_model.generation.prompt import load_prompt, prompt_names
+    from samner.backbones.families import families, family
 
-    prompts = [load_prompt(name) for name in prompt_names()]
+    prompts = [kind.read_prompt(name) for kind in map(family, families()) for name in kind.prompts()]
     if json:
-        write_json([prompt.model_dump() for prompt in prompts])
+        write_json([_plain(prompt) for prompt in prompts])
         return
     rows = [[prompt.name, prompt.version, prompt.format, prompt.description] for prompt in prompts]
     console().print(table(["prompt", "version", "answer", "description"], rows, right=("version",)))
@@ -34,12 +37,13 @@ def show(
 
     Example: samner prompts show json-by-type
     """
-    from samner.backbones.language_model.generation.prompt import load_prompt
+    from samner.backbones.families import families, family, family_over_models
     from samner.entities import entity_types
 
-    prompt = load_prompt(name)
+    kinds = [kind for kind in map(family, families()) if name in kind.prompts()]
+    prompt = (kinds[0] if kinds else family_over_models()).read_prompt(name)
     if json:
-        write_json(prompt.model_dump())
+        write_json(_plain(prompt))
         return
     types = entity_types(_TYPES)
     to = console()
@@ -47,6 +51,10 @@ def show(
     to.print(f"\nSystem:\n{prompt.system.strip()}\n\nQuestion:\n{prompt.question.strip()}")
     for question, answer in zip(prompt.questions(_TEXT, types), prompt.answer(_MENTIONS, types), strict=True):
         to.print(f"\nFor example:\n{question}\n{answer}")
+
+
+def _plain(prompt: Prompt) -> dict[str, object]:
+    return {key: getattr(prompt, key) for key in ("name", "version", "description", "format", "system", "question")}
 
 
 VERBS = {"list": list_, "show": show}

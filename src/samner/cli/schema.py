@@ -13,12 +13,12 @@ from samner.errors import SamnerError
 
 def _recipe() -> dict[str, Any]:
     """A recipe's, whose options are those of any family."""
-    from samner.backbones.families import FAMILIES, family
+    from samner.backbones.families import families, family
     from samner.training import ExpertRecipe
 
     schema = ExpertRecipe.model_json_schema()
-    families = [{**family(name).recipe().model_json_schema(), "title": name} for name in FAMILIES]
-    schema["properties"]["options"] |= {"anyOf": families, "additionalProperties": True}
+    options = [{**family(name).recipe().model_json_schema(), "title": name} for name in families()]
+    schema["properties"]["options"] |= {"anyOf": options, "additionalProperties": True}
     return schema
 
 

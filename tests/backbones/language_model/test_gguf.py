@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from samner.backbones import BASE, load_backbone
-from samner.backbones.families import create_base, model_folder
+from samner.backbones.families import model_folder
+from samner.backbones.language_model.base_card import create_base
 from samner.backbones.language_model.gguf import base_from_gguf
 from samner.backbones.language_model.loading import checkpoint_digest
 from samner.entities import EntityType

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from samner.backbones.base import Backbone, DryRun, PlannedBase, TrainingData
-from samner.backbones.language_model.base_card import BaseCard
+from samner.backbones.language_model.base_card import BaseCard, create_base
 from samner.backbones.language_model.engines.local import LocalEngine
 from samner.backbones.language_model.engines.questions import Engine
 from samner.backbones.language_model.generation.ask import ask
-from samner.backbones.language_model.generation.prompt import load_prompt
+from samner.backbones.language_model.generation.prompt import DEFAULT_PROMPT, Prompt, load_prompt, prompt_names
 from samner.backbones.language_model.loading import (
     checkpoint_digest,
     linear_layers,
@@ -54,6 +54,7 @@ class CausalBackbone(Backbone):
     """
 
     family: ClassVar[str] = "causal"
+    over_models: ClassVar[bool] = True
 
     def __init__(self, folder: Path, device: str = "cpu", *, weights: bool = True) -> None:
         self.card = BaseCard.read(folder)
@@ -80,6 +81,18 @@ class CausalBackbone(Backbone):
 
     def _engine(self) -> Engine:
         return LocalEngine(self.model, self.tokenizer, self.mixed, self.prompt, self.card.max_new_tokens)
+
+    @classmethod
+    def create_base(cls, folder: Path, model: str, *, prompt: str | None = None, four_bit: bool = False) -> None:
+        create_base(folder, model, prompt=prompt or DEFAULT_PROMPT, four_bit=four_bit)
+
+    @classmethod
+    def prompts(cls) -> Sequence[str]:
+        return prompt_names()
+
+    @classmethod
+    def read_prompt(cls, name: str) -> Prompt:
+        return load_prompt(name)
 
     def _fingerprint(self) -> str:
         """Digest of the model and of the prompt, whose every change may change an answer.

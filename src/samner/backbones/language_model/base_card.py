@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field, field_validator
 
-from samner.backbones.language_model.generation.prompt import load_prompt, prompt_names
+from samner.backbones.language_model.generation.prompt import DEFAULT_PROMPT, load_prompt, prompt_names
 from samner.backbones.language_model.gguf import base_from_gguf, is_gguf
 from samner.backbones.language_model.loading import with_model_errors
 from samner.errors import ModelError
@@ -47,7 +47,7 @@ class BaseCard(Settings):
     format: Literal[1] = 1
     family: Literal["causal"] = "causal"
     model: str = Field(min_length=1)
-    prompt: str = Field(default="json-by-type", min_length=1)
+    prompt: str = Field(default=DEFAULT_PROMPT, min_length=1)
     threshold: float = Field(default=0.01, gt=0, lt=1)
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     four_bit: bool = False
@@ -91,7 +91,7 @@ class BaseCard(Settings):
         return self.prompt if self.prompt in prompt_names() else inside(folder, self.prompt)
 
 
-def create_base(folder: Path, model: str, *, prompt: str = "json-by-type", four_bit: bool = False) -> None:
+def create_base(folder: Path, model: str, *, prompt: str = DEFAULT_PROMPT, four_bit: bool = False) -> None:
     """Make the folder of a base over any causal language model.
 
     The limits on texts and answers are set so that both, and as much again of instructions and types, fit what the

@@ -15,6 +15,7 @@ from samner.entities import EntityType
 from samner.errors import SamnerError
 from samner.settings import Settings, read_yaml_settings
 
+DEFAULT_PROMPT = "json-by-type"
 _SHIPPED = Path(__file__).parent / "prompts"
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 
