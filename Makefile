@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 TORCH := $(shell grep '^torch==' constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-llm test test-all lint format constraints clean bench-merge
+.PHONY: help demo demo-llm test test-all lint format docs surface constraints clean bench-merge
 .DELETE_ON_ERROR:
 
 help: ## List the targets
@@ -23,7 +23,7 @@ demo-llm: $(VENV)/.llm ## See it work on language models: experts that answer in
 	@$(BIN)/python -m examples.demo_llm
 
 test: lint ## Run the checks and the quick tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --durations=10
 
 test-all: lint ## Run the checks and all tests, the slow ones too
 	$(BIN)/python -m pytest -m "slow or not slow"
@@ -38,6 +38,12 @@ format: $(VENV)/.dev ## Format the code and fix what can be fixed by itself
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
+docs: $(VENV)/.dev ## Build the documentation into site/, every link and name checked
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+surface: $(VENV)/.dev ## Write the snapshot of the public surface anew, after a change of it that is meant
+	$(BIN)/python -m tests.public_surface
+
 bench-merge: $(VENV)/.demo $(MERGEKIT)/.done ## Measure merging beside its peers, into docs/benchmarks.md (PARTS="engine --quick")
 	$(BIN)/python -m performance.merge $(PARTS)
 
@@ -48,7 +54,7 @@ constraints: ## Write constraints.txt anew from what is installed in .venv
 	@rm constraints.frozen && mv constraints.new constraints.txt
 
 clean: ## Remove caches and built packages; .venv stays
-	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage htmlcov
+	rm -rf build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage htmlcov
 	find src tests examples studies performance -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 # Environment: each stamp is one installation, made anew when pyproject.toml or constraints.txt change.

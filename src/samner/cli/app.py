@@ -18,25 +18,29 @@ from samner.cli.output import say
 from samner.errors import SamnerError
 from samner.files import user_path
 
-VERBS = (
-    "extract",
-    "adapt",
-    "select",
-    "train",
-    "pool",
-    "prompts",
-    "merge",
-    "export",
-    "evaluate",
-    "benchmark",
-    "schema",
-)
-"""In the order of the help. A verb is a module of its name in this folder, with a function of that name, or with a
-table ``VERBS`` of such functions, its verbs in turn. Nothing that is heavy may be imported on top of it."""
+VERBS = {
+    "extract": "Find the entities of texts; write JSON Lines with offsets, labels and scores.",
+    "adapt": "Adapt a pool to a domain, from unlabelled texts and labels, and save the model.",
+    "select": "Show which experts fit some texts, and why.",
+    "train": "Train an expert on labelled texts, for 'samner pool add'.",
+    "pool": "Make, look at, change and check pools of experts.",
+    "prompts": "Look at the questions that a language model is asked.",
+    "merge": "Merge LoRA adapters on their task vectors, exactly.",
+    "export": "Export a model that 'samner adapt' saved, for other programs.",
+    "evaluate": "Score predicted entities against gold, or a pool on many targets.",
+    "benchmark": "Measure a pool: every way to select and merge, on every target, with a report.",
+    "schema": "Print the JSON Schema of a kind of file, which editors use to complete and check it.",
+}
+"""In the order of the help. A verb is a module of its name in this folder, imported when the verb is used: with a
+function of its name, or with a table ``VERBS`` of functions, its verbs in turn."""
 
 
 class Guarded(TyperGroup):
     """Turns what a user can act on into one line and an exit code: 2 for errors, 130 when interrupted."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, _, rest = super().resolve_command(ctx, args)
+        return name, verb(str(name)), rest
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -103,12 +107,14 @@ def _at_home(value: Any) -> Any:
     return user_path(value) if isinstance(value, Path) else value
 
 
-for _name in VERBS:
-    _module = import_module(f"samner.cli.{_name}")
-    if hasattr(_module, "VERBS"):
-        _group = typer.Typer(no_args_is_help=True, help=_module.__doc__)
-        for _part, _verb in _module.VERBS.items():
-            _add(_group, _part, _verb)
-        app.add_typer(_group, name=_name)
-    else:
-        _add(app, _name, getattr(_module, _name))
+def verb(name: str) -> Any:
+    """The command of a verb."""
+    module = import_module(f"samner.cli.{name}")
+    typed = typer.Typer(no_args_is_help=True, help=module.__doc__, add_completion=False)
+    for part, function in getattr(module, "VERBS", {name: getattr(module, name, None)}).items():
+        _add(typed, part, function)
+    return typer.main.get_command(typed)
+
+
+for _name, _help in VERBS.items():
+    app.command(_name, help=_help)(lambda: None)  # for the list in the help; Guarded puts the verb in its place

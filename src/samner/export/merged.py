@@ -54,8 +54,11 @@ def export_merge(
         OSError: If the disk is full.
 
     Example:
-        >>> sources = [Source.read(Path(name)) for name in ("news", "medicine")]  # doctest: +SKIP
-        >>> export_merge(sources, Path("merged"), AdapterTarget(rank=64), density=0.3)["report"]  # doctest: +SKIP
+        >>> from pathlib import Path
+        >>> from samner.export import AdapterTarget, Source
+        >>> sources = [Source.read(Path(name)) for name in ("news", "medicine")]
+        >>> export_merge(sources, Path("merged"), AdapterTarget(rank=64), density=0.3)["report"]["rank"]
+        64
     """
     chosen = make_method(method, params)
     target.check(isinstance(chosen, LowRankMethod))

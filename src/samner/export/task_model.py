@@ -58,8 +58,11 @@ def export_task_model(
         OSError: If the disk is full.
 
     Example:
-        >>> model = TaskModel.load("my-domain")  # doctest: +SKIP
-        >>> export_task_model(model, Path("adapters"), "peft", adapter=AdapterTarget(rank=64))  # doctest: +SKIP
+        >>> from samner.export import AdapterTarget
+        >>> model = TaskModel.load("my-domain")
+        >>> manifest = export_task_model(model, Path("adapters"), "peft", adapter=AdapterTarget(rank=64))
+        >>> list(manifest["parts"])
+        ['similarity', 'sampling']
     """
     plan = _plan(model.backbone, kind, adapter, base)
     parts = _parts(model)

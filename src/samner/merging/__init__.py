@@ -2,8 +2,8 @@
 
 Example:
     >>> from samner.merging import LoraAdapter, merge
-    >>> adapters = [LoraAdapter.load("pool/news"), LoraAdapter.load("pool/medicine")]  # doctest: +SKIP
-    >>> deltas = merge(adapters, method="ties", density=0.2)  # doctest: +SKIP
+    >>> adapters = [LoraAdapter.load("news"), LoraAdapter.load("medicine")]
+    >>> deltas = merge(adapters, method="ties", density=0.2)
 """
 
 from __future__ import annotations

@@ -22,8 +22,8 @@ def merge(
         SamnerError: As :class:`Merger` does.
 
     Example:
-        >>> experts = [LoraAdapter.load("pool/news"), LoraAdapter.load("pool/medicine")]  # doctest: +SKIP
-        >>> merge(experts, "ties", weights=[2, 1], density=0.2)["encoder.layer.0.output.dense"].shape  # doctest: +SKIP
+        >>> experts = [LoraAdapter.load("news"), LoraAdapter.load("medicine")]
+        >>> merge(experts, "ties", weights=[2, 1], density=0.2)["encoder.layer.0.output.dense"].shape
         torch.Size([384, 1536])
     """
     with Merger(adapters, method, weights, **params) as merger:  # type: ignore[arg-type]  # any of them a parameter
