@@ -61,7 +61,7 @@ class TaskModel:
     Example:
         >>> model = TaskModel.load("my-domain")
         >>> model.predict_entities("Aspirin relieves headache.")[0]
-        {'start': 0, 'end': 7, 'label': 'drug', 'text': 'Aspirin', 'score': 0.9..., 'found_by': ['similarity', 'sampling']}
+        {'start': 0, 'end': 7, 'label': 'drug', 'text': 'Aspirin', 'score': 0.9..., ...}
     """
 
     backbone: Backbone

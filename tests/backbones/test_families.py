@@ -1,15 +1,16 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Callable
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from samner.backbones import Backbone, load_backbone
-from samner.backbones.families import GROUP, families, family, family_over_models
+from samner.backbones.families import GROUP, SERVED, families, family, family_over_models
 from samner.errors import ModelError, SamnerError
 from samner.lora import LoraAdapter
 from samner.pool import ExpertPool
@@ -47,11 +48,13 @@ def test_a_card_that_is_no_json_is_refused(tmp_path: Path) -> None:
         load_backbone(tmp_path)
 
 
-def test_the_families_of_samner_are_entry_points_as_those_of_others_are() -> None:
-    installed = {point.name: point.value for point in entry_points(group=GROUP) if point.value.startswith("samner.")}
-    own = {name: point.value for name, point in families().items() if point.value.startswith("samner.")}
-    assert list(own) == OWN
-    assert installed in ({}, own)  # none where samner is not installed
+@pytest.mark.parametrize(("group", "names"), [(GROUP, OWN), (SERVED, ["causal"])])
+def test_the_families_of_samner_are_entry_points_as_those_of_others_are(group: str, names: list[str]) -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))["project"]
+    own = {name: point.value for name, point in families(group).items() if point.value.startswith("samner.")}
+    assert list(own) == names
+    assert own == project["entry-points"][group]
+    assert all(family(name, group).family == name for name in names)
 
 
 @pytest.mark.parametrize(
