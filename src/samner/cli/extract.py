@@ -55,6 +55,7 @@ def extract(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an interrupted run of the same command; needs -o.")
     ] = False,
+    force: options.Force = False,
     experts: options.Experts = 3,
     samples: options.Samples = 10,
     seed: options.Seed = 0,
@@ -75,7 +76,7 @@ def extract(
     """
     given = _given(context)
     if out != STANDARD_STREAM:
-        check_output_file(out, None if texts == STANDARD_STREAM else texts)
+        check_output_file(out, None if texts == STANDARD_STREAM else texts, force=force)
     elif resume:
         raise SamnerError("--resume needs -o FILE: what went to standard output cannot be gone on with")
     if model is None:

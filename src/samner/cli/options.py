@@ -153,6 +153,8 @@ OutFolder = Annotated[
     typer.Option("--out", "-o", metavar="FOLDER", help="The folder to write; must not exist.", show_default=False),
 ]
 
+Force = Annotated[bool, typer.Option("--force", help="Replace the file that is to be written, if there is one.")]
+
 Rank = Annotated[
     int | None,
     typer.Option(
