@@ -49,6 +49,7 @@ def saved_model(tiny_pool: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     """The folder of a model adapted from the tiny pool; read only."""
     folder = tmp_path_factory.mktemp("adapted")
     (folder / "texts.txt").write_text("\n".join(text for text in TEXTS if text), encoding="utf-8")
-    result = _samner("adapt", folder / "texts.txt", "--pool", tiny_pool, "--labels", LABELS, "-o", folder / "model")
+    some = folder / "texts.txt", "--pool", tiny_pool, "--labels", LABELS, "--experts", 2
+    result = _samner("adapt", *some, "-o", folder / "model")
     assert result.exit_code == 0, result.stderr
     yield folder / "model"

@@ -52,6 +52,18 @@ def test_adapts_to_the_texts_and_writes_what_it_finds(samner, tiny_pool: Path, t
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.jsonl", "texts.jsonl"]
 
 
+def test_a_file_that_is_there_is_replaced_only_by_force(samner, saved_model: Path, texts: Path, tmp_path: Path):
+    out = tmp_path / "out.jsonl"
+    out.write_text("three weeks of notes\n")
+    command = ["extract", texts, "--model", saved_model, "-o", out]
+    result = samner(*command)
+    assert result.exit_code == 2
+    assert result.stderr == f"error: {out} exists already; name another file, remove it, or replace it with --force\n"
+    assert out.read_text() == "three weeks of notes\n"
+    assert samner(*command, "--force").exit_code == 0
+    assert "Aspirin" in out.read_text()
+
+
 def test_a_saved_model_brings_its_labels(samner, saved_model: Path):
     result = samner("extract", "--model", saved_model, "-", stdin=json.dumps({"text": FIRST}))
     assert result.exit_code == 0

@@ -71,7 +71,9 @@ def test_where_output_can_go(tmp_path):
     check_output_folder(tmp_path / "new")
     old = tmp_path / "old.jsonl"
     old.touch()
-    check_output_file(old)
+    check_output_file(old, force=True)
+    with pytest.raises(SamnerError, match=r"old\.jsonl exists already; name another file, remove it, or replace it"):
+        check_output_file(old)
     os.mkfifo(tmp_path / "fifo")
     for wrong, message in (
         (tmp_path / "no" / "a.jsonl", "there is no folder"),

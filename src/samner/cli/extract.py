@@ -62,6 +62,7 @@ def extract(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an interrupted run of the same command; needs -o.")
     ] = False,
+    force: options.Force = False,
     experts: options.Experts = 3,
     samples: options.Samples = 10,
     seed: options.Seed = 0,
@@ -83,7 +84,7 @@ def extract(
     """
     given = _given(context)
     if out != STANDARD_STREAM:
-        check_output_file(out, None if texts == STANDARD_STREAM else texts)
+        check_output_file(out, None if texts == STANDARD_STREAM else texts, force=force)
     elif resume:
         raise SamnerError("--resume needs -o FILE: what went to standard output cannot be gone on with")
     with nullcontext() if out == STANDARD_STREAM else exclusive(out):

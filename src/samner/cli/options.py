@@ -163,6 +163,8 @@ OutFolder = Annotated[
     typer.Option("--out", "-o", metavar="FOLDER", help="The folder to write; must not exist.", show_default=False),
 ]
 
+Force = Annotated[bool, typer.Option("--force", help="Replace the file that is to be written, if there is one.")]
+
 Rank = Annotated[
     int | None,
     typer.Option(
@@ -246,11 +248,12 @@ def _from_json(content: str) -> LabelsLike:
     return labels
 
 
-def check_output_file(path: Path, source: Path | None = None) -> None:
+def check_output_file(path: Path, source: Path | None = None, *, force: bool = False) -> None:
     """Check that a file can be written there later on.
 
     Raises:
-        SamnerError: If its folder is missing, there is something other than a file, or it is what is read.
+        SamnerError: If its folder is missing, there is something already and it is not to be replaced by ``force``, or
+            is no file, or it is what is read.
     """
     _check_parent(path)
     if path.is_dir():
@@ -259,6 +262,8 @@ def check_output_file(path: Path, source: Path | None = None) -> None:
         raise SamnerError(f"{path} is not a plain file; leave out -o to write to standard output")
     if source is not None and path.exists() and source.exists() and path.samefile(source):
         raise SamnerError(f"{path} is what is read; write to another file")
+    if path.exists() and not force:
+        raise SamnerError(f"{path} exists already; name another file, remove it, or replace it with --force")
 
 
 def check_output_folder(path: Path) -> None:

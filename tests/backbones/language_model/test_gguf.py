@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from samner import references
 from samner.backbones import BASE, load_backbone
 from samner.backbones.families import model_folder
 from samner.backbones.language_model.base_card import create_base
@@ -18,6 +19,7 @@ from samner.backbones.language_model.gguf import base_from_gguf
 from samner.backbones.language_model.loading import checkpoint_digest
 from samner.entities import EntityType
 from samner.errors import ModelError
+from samner.references import KnownModel
 
 
 def write_gguf(path: Path, *, architecture: str = "llama", seed: int = 0, tokenizer: bool = True) -> dict[str, Any]:
@@ -78,7 +80,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("SAMNER_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
 
@@ -120,6 +122,25 @@ def test_it_is_a_base_like_any_other(file: Path, cache: Path, tmp_path: Path):
     assert len(fingerprints) == 1
     assert len(backbone.module_shapes()) == 7
     assert set(backbone.predict(["Ada lives in Basel."], [EntityType("person")], [BASE], 0.5)) == {BASE}
+
+
+def test_a_known_model_is_named_by_the_card_and_found_anew(file: Path, cache: Path, tmp_path: Path, monkeypatch):
+    known = KnownModel("no-such-package", "tiny.gguf", "no-such-package", "owner/tiny")
+    monkeypatch.setitem(references.KNOWN, "tiny-lm", known)
+    base = tmp_path / "base"
+    base.mkdir()
+    with pytest.raises(ModelError, match="the model tiny-lm is not there: pip install no-such-package"):
+        create_base(base, "tiny-lm")
+    references.fetch("tiny-lm", str(file))
+    create_base(base, "tiny-lm")
+    assert json.loads((base / "base.json").read_text())["model"] == "tiny-lm"
+    assert [path.name for path in base.iterdir()] == ["base.json"]
+    (tmp_path / "copied").mkdir()
+    create_base(tmp_path / "copied", str(file))
+    assert load_backbone(base).fingerprint == load_backbone(tmp_path / "copied").fingerprint
+    shutil.rmtree(cache)
+    with pytest.raises(ModelError, match="the model tiny-lm is not there"):
+        load_backbone(base)
 
 
 def test_adapters_are_merged_into_it(file: Path, cache: Path, tmp_path: Path):

@@ -14,7 +14,7 @@ from samner.backbones.language_model.gguf import base_from_gguf, is_gguf
 from samner.backbones.language_model.loading import with_model_errors
 from samner.errors import ModelError
 from samner.files import inside, read_json, write_json
-from samner.references import allow, check_reference
+from samner.references import KNOWN, allow, check_reference, located
 from samner.settings import Settings, validated
 
 CARD = "base.json"
@@ -81,10 +81,11 @@ class BaseCard(Settings):
         """What to hand to transformers: a folder in full, or a hub id.
 
         Raises:
-            ModelError: If the model is neither beside the card nor named by its user.
+            ModelError: If the model is neither beside the card, nor known to samner, nor named by its user; or it is
+                known, but not here.
         """
         local = inside(folder, self.model)
-        return str(local.resolve()) if local.is_dir() else check_reference(self.model, folder / CARD)
+        return str(local.resolve()) if local.is_dir() else _found(check_reference(self.model, folder / CARD))
 
     def prompt_reference(self, folder: Path) -> str | Path:
         """What to hand to ``load_prompt``."""
@@ -100,7 +101,8 @@ def create_base(folder: Path, model: str, *, prompt: str = DEFAULT_PROMPT, four_
     Args:
         folder: To fill; must exist.
         model: Hub id, a GGUF file, or a folder with configuration, tokenizer and weights in safetensors. What is on
-            this machine is copied, so that a base holds no path that means nothing elsewhere.
+            this machine is copied, so that a base holds no path that means nothing elsewhere. A name in
+            ``samner.references.KNOWN`` is kept as it is, and found anew wherever the base is opened.
         prompt: A shipped prompt's name or a YAML file, which is copied.
         four_bit: Hold the model in 4 bits where there is a GPU.
 
@@ -111,12 +113,12 @@ def create_base(folder: Path, model: str, *, prompt: str = DEFAULT_PROMPT, four_
     load_prompt(prompt)
     if is_gguf(model):
         model = str(base_from_gguf(Path(model)))
-    context = _context(model)
+    context = _context(_found(model))
     if prompt not in prompt_names():
         shutil.copyfile(prompt, folder / _PROMPT)
         prompt = _PROMPT
     source = Path(model)
-    if source.is_dir():
+    if source.is_dir() and model not in KNOWN:
         if not any(source.glob("*.safetensors")):
             raise ModelError(f"{source}: holds no weights in safetensors; save the model so first")
         (folder / _MODEL).mkdir()
@@ -133,8 +135,16 @@ def create_base(folder: Path, model: str, *, prompt: str = DEFAULT_PROMPT, four_
         max_new_tokens=min(256, room // 4),
     )
     card.write(folder)
-    if model != _MODEL:
+    if model not in (_MODEL, *KNOWN):
         allow(model)  # its user named it, so its card may
+
+
+def _found(reference: str) -> str:
+    """The folder of a model that samner knows by name, dequantised if need be; any other reference as it is."""
+    if reference not in KNOWN:
+        return reference
+    path = located(reference)
+    return str(base_from_gguf(path) if path.is_file() else path)
 
 
 def _context(model: str) -> int | None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 from samner.errors import ModelError
-from samner.files import atomic_folder, sha256, write_json
+from samner.files import atomic_folder, sha256, user_folder, write_json
 
 # the architectures of Llama's kind, linear layers throughout, that transformers reads from a GGUF as well
 ARCHITECTURES = ("llama", "mistral", "qwen2", "qwen3")
@@ -36,7 +35,7 @@ def base_from_gguf(path: Path, cache: Path | None = None) -> Path:
 
     Args:
         path: The file.
-        cache: Where such folders are kept; by default in the user's cache.
+        cache: Where such folders are kept; by default in the user's folder.
 
     Raises:
         ModelError: If the file is missing, damaged or cut short, of an architecture that is not supported, or the
@@ -49,7 +48,7 @@ def base_from_gguf(path: Path, cache: Path | None = None) -> Path:
         raise ModelError(f"{path}: cannot be read ({error.strerror})") from error
     if magic != _MAGIC:
         raise ModelError(f"{path}: is no GGUF file; give one of those, or a folder with a model in safetensors")
-    folder = (cache or _user_cache()) / "gguf" / sha256(path)
+    folder = (cache or user_folder()) / "gguf" / sha256(path)
     if folder.is_dir():  # whole, as it was renamed into place
         return folder
     _check(path)
@@ -100,7 +99,3 @@ def _dequantise(path: Path, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
     config = model.config.to_dict() | {"architectures": [type(model).__name__]}
     write_json(folder / "config.json", {key: config[key] for key in _CONFIG if config.get(key) is not None})
-
-
-def _user_cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "samner"
