@@ -25,6 +25,7 @@ from samner.backbones.encoder.fit import Outcome, Schedule, fit
 from samner.backbones.encoder.network import word_vectors
 from samner.backbones.encoder.recipe import Recipe
 from samner.entities import Example
+from samner.scoring import micro_f1
 from samner.spans import flat
 from samner.windows import windows
 
@@ -170,14 +171,9 @@ def _train(
 def dev_score(backbone: EncoderBackbone, encoder: nn.Module, data: TrainingSet, texts: int) -> float:
     """Strict span micro-F1 on the first ``texts`` examples of a dev split."""
     pieces = _pieces(backbone, data.examples[:texts])
+    found = backbone.run(encoder, [e.text for e in pieces], data.types, backbone.threshold)
     names = {t.name for t in data.types}
-    predicted = backbone.run(encoder, [e.text for e in pieces], data.types, backbone.threshold)
-    hits = found = gold = 0
-    for example, candidates in zip(pieces, predicted, strict=True):
-        mine = {e.key for e in flat(candidates)}
-        theirs = {e.key for e in example.entities if e.label in names}
-        hits, found, gold = hits + len(mine & theirs), found + len(mine), gold + len(theirs)
-    return 2 * hits / max(found + gold, 1)
+    return micro_f1([e.entities for e in pieces], [flat(candidates) for candidates in found], names)
 
 
 def _pieces(backbone: EncoderBackbone, examples: Sequence[Example]) -> list[Example]:
