@@ -16,13 +16,14 @@ import typer
 from samner.cli import options
 from samner.cli.adapting import Adaptation, given_parameters, show_selections, warn
 from samner.cli.inputs import check_output_file, labels_given, labels_needed, texts_of
-from samner.cli.output import console, counted, progress, say, status, write_stdout
+from samner.cli.output import console, counted, say, status, write_stdout
 from samner.cli.part import PartFile
 from samner.cli.runtime import start
 from samner.data.lines import STANDARD_STREAM
 from samner.data.validation import to_fields
 from samner.entities import Entity, EntityType
 from samner.errors import SamnerError
+from samner.progress import Progress
 
 if TYPE_CHECKING:
     from samner.task_model import TaskModel
@@ -136,7 +137,8 @@ class _Run:
         self.started = time.monotonic()
 
     def to_stdout(self, texts: Sequence[str]) -> None:
-        with progress("texts", len(texts), quiet=sys.stdout.isatty()) as advance:
+        with Progress(quiet=sys.stdout.isatty()) as show:
+            advance = show.counter("texts", len(texts))
             for batch in batches(texts):
                 write_stdout(self._lines(batch))
                 advance(len(batch))
@@ -154,7 +156,8 @@ class _Run:
         elif part.path.exists():
             say(f"starting over; --resume would have gone on with {part.path}")
         try:
-            with progress("texts", len(texts)) as advance:
+            with Progress() as show:
+                advance = show.counter("texts", len(texts))
                 advance(done)
                 for stop, batch in zip(stops, parts, strict=True):
                     if stop > done:

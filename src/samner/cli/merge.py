@@ -14,8 +14,8 @@ from samner.cli.adapting import given_parameters
 from samner.cli.inputs import check_output_folder
 from samner.cli.output import console, counted, say, status, table, write_json
 from samner.cli.runtime import start
-from samner.cli.stages import stages
 from samner.errors import SamnerError
+from samner.progress import Progress
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -107,7 +107,7 @@ def merge(
     with status("reading adapters"):
         sources, base = _sources(adapters, opened, base)
     target = _target(to, sources, rank, max_error, dtype, base)
-    with stages() as show:
+    with Progress() as show:
         manifest = export_merge(
             sources, out, target, method, numbers, device=device, threads=threads, progress=show, **parameters
         )
