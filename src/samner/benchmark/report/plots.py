@@ -91,7 +91,8 @@ def bars(view: View) -> Plot | None:
                 height, (low, high) = arm.average(names), arm.interval(names)
                 place = i + (j - (len(arms) - 1) / 2) * width
                 colour = COLOURS.get(arm.mode, GREY)
-                axes.bar(place, height, width * 0.92, color=colour, label="" if i else arm.title)
+                alpha = 0.6 if any(other.mode == arm.mode for other in arms[:j]) else 1.0
+                axes.bar(place, height, width * 0.92, color=colour, alpha=alpha, label="" if i else arm.title)
                 ends = [[max(height - low, 0)], [max(high - height, 0)]]
                 axes.errorbar(place, height, ends, fmt="none", ecolor=MUTED, elinewidth=0.7)
         if ceilings:
