@@ -31,8 +31,8 @@ from samner.errors import SamnerError
 from samner.merging.registry import methods
 from samner.pool import ExpertPool
 from samner.scoring import span_counts, total
-from samner.selection import Selection
-from samner.task_model import MODES, STRATEGIES
+from samner.selection import SIGNALS, Selection
+from samner.task_model import STRATEGIES, modes
 
 ORACLES = ("oracle", "oracle-single")
 """Modes that look at the test labels."""
@@ -112,8 +112,8 @@ class Planner:
                 chosen = self._draw(arm, target, seed) if mode == "random" else self._best[arm.name, target.name]
             return self._merges(arm, {mode: dict.fromkeys(sorted(chosen), 1.0)}, seed)
         selections = self.selected(arm, target, seed).strategies
-        if mode in MODES:
-            needed = {mode: selections[mode]} if mode in STRATEGIES else selections
+        if mode in modes():
+            needed = {mode: selections[mode]} if mode in SIGNALS else selections
             return self._merges(arm, recipes(needed, mode), seed, len(STRATEGIES) if mode == "intersection" else 1)
         picks = [set(selections[name].chosen) for name in STRATEGIES]
         every, common = sorted(set.union(*picks)), sorted(set.intersection(*picks))
@@ -128,10 +128,11 @@ class Planner:
         return self._merges(arm, {mode: dict.fromkeys(chosen, 1.0)}, seed)
 
     def selected(self, arm: Arm, target: TargetTexts, seed: int) -> Selected:
-        """What both strategies decide: arms that need only one share it with those that need both."""
+        """What both strategies decide, shared by arms that need only one; or another signal, if that is asked."""
         options = {key: arm.options[key] for key in ("samples", "exclude") if key in arm.options}
         count = arm.options.get("experts", self._settings.experts)
-        chosen = {"count": count, "samples": self._settings.samples, "seed": seed, **options}
+        mode = arm.mode if arm.mode in SIGNALS and arm.mode not in STRATEGIES else "union"
+        chosen = {"mode": mode, "count": count, "samples": self._settings.samples, "seed": seed, **options}
         key = [chosen, list(target.unlabelled), [t.prompt for t in target.types]]
         memo = digest(key)
         if memo not in self._selected:
@@ -141,7 +142,7 @@ class Planner:
                 made = select(self._pool, target.unlabelled, target.types, **chosen)
                 kept = {"seconds": perf_counter() - begun, **{name: one.to_dict() for name, one in made.items()}}
                 self._reader.keep("selections", key, kept)
-            found = {name: Selection.from_dict(kept[name]) for name in STRATEGIES}
+            found = {name: Selection.from_dict(one) for name, one in kept.items() if name != "seconds"}
             self._selected[memo] = Selected(found, kept["seconds"])
         return self._selected[memo]
 

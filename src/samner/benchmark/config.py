@@ -23,7 +23,7 @@ from samner.errors import SamnerError
 from samner.merging.registry import make_method, methods
 from samner.pool import ExpertPool
 from samner.settings import Settings, read_yaml_settings
-from samner.task_model import MODES
+from samner.task_model import modes
 
 OWN_MODES = (
     "base",
@@ -72,7 +72,7 @@ class ArmSettings(Settings):
     """One way to answer; what it does not say is as the benchmark says. Other keys are parameters of the merge method.
 
     Args:
-        mode: One of ``samner.task_model.MODES`` or `OWN_MODES`; by default the arm's name.
+        mode: One of ``samner.task_model.modes()`` or `OWN_MODES`; by default the arm's name.
         title: For people; by default the arm's name.
         seeds: Of each run.
         name: Of the expert or baseline, for the modes of these names.
@@ -209,8 +209,8 @@ class BenchmarkSettings(Settings):
         if varied:
             options = _checked(place, lambda: ArmSettings.model_validate({**options, varied: value}).options())
         mode = given.mode or name
-        if mode not in (*MODES, *OWN_MODES):
-            raise ValueError(f"{place}.mode: unknown {mode!r}; known are {', '.join((*MODES, *OWN_MODES))}")
+        if mode not in (known := (*modes(), *OWN_MODES)):
+            raise ValueError(f"{place}.mode: unknown {mode!r}; known are {', '.join(known)}")
         if mode == "baseline" and options.get("name") not in self.baselines:
             raise ValueError(f"{place}.name: must be one of the baselines of the file, not {options.get('name')!r}")
         if (mode in ("expert", "baseline")) != ("name" in options):
@@ -264,7 +264,7 @@ class Arm:
     Args:
         name: Unique.
         group: The table or plot it belongs to.
-        mode: One of ``samner.task_model.MODES`` or `OWN_MODES`.
+        mode: One of ``samner.task_model.modes()`` or `OWN_MODES`.
         title: For people.
         seeds: Of each run.
         options: The arguments that differ from the benchmark's, method and its parameters among them.
