@@ -1,6 +1,6 @@
 """Calibrate when samner says that no expert is close to a domain, on the training domains' dev splits.
 
-    python studies/familiarity.py --data ../shared/data
+    python -m studies.familiarity --data ../shared/data
 
 Each data set is compared to three pools: one that was trained on it, one that knows its domain by other data sets, and
 one from which its whole domain is left out. No model is asked: only texts and the names of types are compared. Prints
@@ -18,27 +18,25 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import yaml
 
-from samner.data import read_examples
 from samner.embedding import sentence_encoder
 from samner.selection.warning import TEXTS, TYPES
-from samner.training import training_set
+from studies.training_data import POOL_DATA, Datasets, domains
 
 POOLS = ("trained on it", "knows its domain", "domain left out")
 FALSE_ALARMS = 0.1
 
 
-def likeness(folders: dict[str, str], data: Path) -> Iterator[tuple[str, list[tuple[float, float]]]]:
+def likeness(folders: dict[str, str], data: Datasets) -> Iterator[tuple[str, list[tuple[float, float]]]]:
     """For each data set and pool, the best cosine of an expert's texts and the mean over types of the best cosine."""
     encode = partial(sentence_encoder().encode, normalize_embeddings=True, show_progress_bar=False)
     train, dev, types = {}, {}, {}
     for name in folders:
-        examples = read_examples(data / name / "train.jsonl")
+        examples = data.examples(name, "train")
         train[name] = encode([e.text for e in examples[:: -(-len(examples) // 120)]]).mean(axis=0)
-        texts = [e.text for e in read_examples(data / name / "dev.jsonl")]
+        texts = [e.text for e in data.examples(name, "dev")]
         dev[name] = encode(texts[:: -(-len(texts) // 60)]).mean(axis=0)
-        types[name] = encode([t.name for t in training_set(name, examples).types])
+        types[name] = encode([t.name for t in data.types(name)])
     for name, domain in folders.items():
         rows = []
         for pool in POOLS:
@@ -76,12 +74,12 @@ def best(rows: np.ndarray) -> tuple[float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder that holds train/")
-    parser.add_argument("--settings", type=Path, default=Path(__file__).parent / "pool_data.yaml")
+    parser.add_argument("--settings", type=Path, default=POOL_DATA)
     arguments = parser.parse_args()
     logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
 
-    domains = yaml.safe_load(arguments.settings.read_text(encoding="utf-8"))["domains"]
-    found = dict(likeness({name: domain for domain, names in domains.items() for name in names}, arguments.data))
+    folders = {name: domain for domain, names in domains(arguments.settings).items() for name in names}
+    found = dict(likeness(folders, Datasets(arguments.data)))
     print(f"| data set | {' | '.join(f'{pool}: texts, types' for pool in POOLS)} |\n|---|---|---|---|")
     for name, values in found.items():
         print(f"| {name} | {' | '.join(f'{texts:.2f}, {types:.2f}' for texts, types in values)} |")

@@ -1,8 +1,10 @@
 """Score settings by leave-one-domain-out: each domain's dev splits as an unlabelled target for the other experts.
 
-    python studies/leave_one_domain_out.py --data ../shared/data runs/compare-mixture --domains legal social stem
-    python studies/leave_one_domain_out.py --data ../shared/data runs/builtin --grid density=0.1,0.2,0.5,1.0
-    python studies/leave_one_domain_out.py --data ../shared/data runs/builtin --thresholds 0.1 0.2 --novelties 2 4
+    python -m studies.leave_one_domain_out --data ../shared/data runs/compare-mixture --domains legal social stem
+    python -m studies.leave_one_domain_out --data ../shared/data runs/builtin --grid density=0.1,0.2,0.5,1.0
+    python -m studies.leave_one_domain_out --data ../shared/data runs/builtin --thresholds 0.1 0.2 --novelties 2 4
+    python -m studies.leave_one_domain_out --data ../shared/data runs/compare-wordnet --domains legal social stem \
+        --modes base --thresholds 0.1 0.2 --novelties 0 2 4 6      # the base alone, on domains that taught it nothing
 
 Prints, for every setting, strict span micro-F1 averaged over each domain's data sets and over the domains. No target's
 test set is read. A domain that taught the base something is an easier target than a new one; which those are is for
@@ -23,14 +25,18 @@ import numpy as np
 import yaml
 
 from samner.adaptation import adapt
-from samner.data import read_examples
-from samner.entities import Example
+from samner.backbones import BASE, Backbone
+from samner.chunking import predict_long
+from samner.entities import EntityType, Example
 from samner.pool import ExpertPool
-from samner.scoring import score
+from samner.scoring import micro_f1
+from samner.spans import flat
 from samner.task_model import TaskModel
-from samner.training import training_set
+from studies.training_data import POOL_DATA, Datasets, domains
 
-MODES = ("similarity", "sampling", "union", "intersection", "economy")
+Types = tuple[EntityType, ...]
+
+MODES = ("similarity", "sampling", "union", "intersection", "economy", "base")
 
 
 def parse(values: str) -> list[Any]:
@@ -44,12 +50,13 @@ def settings(grid: list[str]) -> Iterator[dict[str, Any]]:
         yield dict(zip(names, values, strict=True))
 
 
-def f1(model: TaskModel, examples: list[Example], mode: str, threshold: float) -> float:
-    gold = [
-        Example(e.text, tuple(x for x in e.entities if x.label in {t.name for t in model.types})) for e in examples
-    ]
-    predicted = model.predict([e.text for e in examples], mode=mode, threshold=threshold)
-    return score(gold, predicted, model.types).strict.counts.f1
+def f1(model: TaskModel | Backbone, examples: list[Example], types: Types, mode: str, threshold: float) -> float:
+    texts = [example.text for example in examples]
+    if isinstance(model, TaskModel):
+        predicted = model.predict(texts, mode=mode, threshold=threshold)
+    else:
+        predicted = [flat(found) for found in predict_long(model, texts, types, [BASE], threshold)[BASE]]
+    return micro_f1([example.entities for example in examples], predicted, {t.name for t in types})
 
 
 def main() -> None:
@@ -59,38 +66,37 @@ def main() -> None:
     parser.add_argument("--domains", nargs="*", help="domains to leave out in turn; all by default")
     parser.add_argument("--texts", type=int, default=150, help="dev texts of each data set to score on")
     parser.add_argument("--unlabelled", type=int, default=300, help="dev texts of each data set to adapt to")
-    parser.add_argument("--modes", nargs="*", default=list(MODES), choices=MODES)
+    parser.add_argument("--modes", nargs="*", default=list(MODES[:-1]), choices=MODES)
     parser.add_argument("--grid", nargs="*", default=[], help="arguments of adapt() to vary: name=value,value")
     parser.add_argument("--thresholds", type=float, nargs="+", help="from which an entity counts; the pool's own")
     parser.add_argument(
         "--novelties", type=float, nargs="+", help="EncoderBackbone.novelty of the answers; the pool's"
     )
-    parser.add_argument("--settings", type=Path, default=Path(__file__).parent / "pool_data.yaml")
+    parser.add_argument("--settings", type=Path, default=POOL_DATA)
     arguments = parser.parse_args()
     if any(item.startswith("threshold=") for item in arguments.grid):
         parser.error("--grid: thresholds are varied by --thresholds")
     logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
 
-    domains = yaml.safe_load(arguments.settings.read_text(encoding="utf-8"))["domains"]
+    data, hidden = Datasets(arguments.data), domains(arguments.settings, arguments.domains)
     pool = ExpertPool.load(str(arguments.pool))
     backbone: Any = pool.backbone
     thresholds = arguments.thresholds or [backbone.threshold]
     own = getattr(backbone, "novelty", 0.0)  # language models have none
     for chosen in settings(arguments.grid):
         result: dict[tuple[str, float, float], dict[str, list[float]]] = {}
-        for domain in arguments.domains or domains:
-            for name in domains[domain]:
-                types = training_set(name, read_examples(arguments.data / name / "train.jsonl")).types
-                dev = read_examples(arguments.data / name / "dev.jsonl")
+        for domain, names in hidden.items():
+            for name in names:
+                types, dev = data.types(name), data.examples(name, "dev")
                 unlabelled = [example.text for example in dev[: arguments.unlabelled]]
-                models: dict[str, TaskModel] = {}
+                models: dict[str, TaskModel | Backbone] = {"base": backbone}
                 for mode in arguments.modes:
-                    kind = "economy" if mode == "economy" else "union"
+                    kind = mode if mode in ("economy", "base") else "union"
                     if kind not in models:
                         models[kind] = adapt(pool, unlabelled, types, mode=kind, exclude=[domain], **chosen)
                     for novelty, threshold in itertools.product(arguments.novelties or [own], thresholds):
                         backbone.novelty = novelty
-                        value = f1(models[kind], dev[-arguments.texts :], mode, threshold)
+                        value = f1(models[kind], dev[-arguments.texts :], types, mode, threshold)
                         scores = result.setdefault((mode, novelty, threshold), {})
                         scores.setdefault(domain, []).append(100 * value)
                     backbone.novelty = own

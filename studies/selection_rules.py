@@ -1,6 +1,6 @@
 """Compare rules of selection by leave-one-domain-out: each domain's dev splits are targets of the other experts.
 
-    python studies/selection_rules.py src/samner/pools/builtin --data ../shared/data
+    python -m studies.selection_rules src/samner/pools/builtin --data ../shared/data
 
 Every subset of the experts left is merged once and reads every data set once; answers are kept on disk by content, so
 that a second run, with other rules, takes a minute. Prints strict span micro-F1, averaged over each domain's
@@ -12,9 +12,7 @@ better than they are.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import itertools
-import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,22 +20,21 @@ from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 from samner.adaptation import merge_parameters, task_model
 from samner.backbones import BASE
+from samner.cache import Cache
 from samner.chunking import predict_long
-from samner.data import read_examples
 from samner.embedding import sentence_encoder
 from samner.entities import Entity, EntityType, Example
-from samner.files import sha256, write_json
+from samner.files import sha256
 from samner.pool import ExpertCard, ExpertPool
-from samner.scoring import Counts, span_counts
+from samner.scoring import span_counts, total
 from samner.selection import Selection, select_by_sampling, select_by_similarity
 from samner.spans import flat
 from samner.task_model import combine
-from samner.training import training_set
 from samner.windows import Word
+from studies.training_data import POOL_DATA, Datasets, domains
 
 WORDS = 40
 """Longer texts are left out where enough others are there: they take most of the time and say little more."""
@@ -64,14 +61,15 @@ class Target:
         return [example.text for example in self.gold]
 
 
-def read_targets(domains: Mapping[str, Iterable[str]], data: Path, experts: Iterable[str], texts: int) -> list[Target]:
+def read_targets(
+    domains: Mapping[str, Iterable[str]], data: Datasets, experts: Iterable[str], texts: int
+) -> list[Target]:
     """Each domain's dev splits, without the longest texts: the last ones to score on, the first ones to adapt to."""
     targets = []
     for domain, names in domains.items():
         for name in names:
-            types = training_set(name, read_examples(data / name / "train.jsonl")).types
+            types, dev = data.types(name), data.examples(name, "dev")
             known = {t.name for t in types}
-            dev = read_examples(data / name / "dev.jsonl")
             short = [e for e in dev if len(e.text.split()) <= WORDS]
             dev = short if len(short) >= texts else sorted(dev, key=lambda e: len(e.text))[:texts]
             gold = [Example(e.text, tuple(x for x in e.entities if x.label in known)) for e in dev[-texts:]]
@@ -80,56 +78,56 @@ def read_targets(domains: Mapping[str, Iterable[str]], data: Path, experts: Iter
     return targets
 
 
-class Cache:
-    """Answers of models to texts, kept on disk by everything that decides them."""
+class Answerer:
+    """Answers of models to texts, each kept by everything that decides it."""
 
-    def __init__(self, pool: ExpertPool, folder: Path) -> None:
+    def __init__(self, pool: ExpertPool, cache: Cache) -> None:
         self.pool = pool
-        self.folder = folder
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.cache = cache
         self.digests = {name: card.files for name, card in pool.experts.items()}
+        # base.json says what counts as found
+        self.base = [pool.backbone.fingerprint, sha256(pool.base_folder / "base.json")]
 
     def merged(self, weights: Mapping[str, float], targets: Sequence[Target]) -> list[Answers]:
         """The answers of one merge, by the default method, to several targets; without experts those of the base."""
-        threshold = self.pool.backbone.threshold
         parameters = merge_parameters(self.pool, "ties", {})
-        parts = {name: [self.digests[name], weight] for name, weight in weights.items()}
-        paths = [self._path(["merge", parts, parameters, threshold], t, t.texts) for t in targets]
-        if missing := [(t, path) for t, path in zip(targets, paths, strict=True) if not path.is_file()]:
-            model = task_model(self.pool, weights, "ties", parameters).model if weights else BASE
-            for target, path in missing:
-                self._keep(path, predict_long(self.pool.backbone, target.texts, target.types, [model], threshold))
-            self.pool.backbone.remove(model)
-        return [self._read(path)[0] for path in paths]
+        asked = ["merge", {name: [self.digests[name], weight] for name, weight in weights.items()}, parameters]
+        model: list[str] = []
+        found = []
+        for target in targets:
+            key = self._key(asked, target, target.texts)
+            if self.cache.get("answers", key) is None:
+                model = model or [task_model(self.pool, weights, "ties", parameters).model if weights else BASE]
+                self._ask(key, target, target.texts, model)
+            found += self._read(key)
+        for name in model:
+            self.pool.backbone.remove(name)
+        return found
 
     def experts(self, target: Target) -> dict[str, Answers]:
         """The answers of every expert that is left to the texts to adapt to."""
-        names, threshold = list(target.experts), self.pool.backbone.threshold
-        asked = ["experts", [[name, self.digests[name]] for name in names], threshold]
-        path = self._path(asked, target, target.unlabelled)
-        if not path.is_file():
+        names = list(target.experts)
+        key = self._key(["experts", [[name, self.digests[name]] for name in names]], target, target.unlabelled)
+        if self.cache.get("answers", key) is None:
             self.pool.load_experts(names)
-            self._keep(path, predict_long(self.pool.backbone, target.unlabelled, target.types, names, threshold))
-        return dict(zip(names, self._read(path), strict=True))
+            self._ask(key, target, target.unlabelled, names)
+        return dict(zip(names, self._read(key), strict=True))
 
-    def _path(self, asked: list[object], target: Target, texts: Sequence[str]) -> Path:
-        base = [
-            self.pool.backbone.fingerprint,
-            sha256(self.pool.base_folder / "base.json"),
-        ]  # the latter has the novelty
-        decides = [base, asked, [t.prompt for t in target.types], list(texts)]
-        return self.folder / f"{hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:32]}.json"
+    def _key(self, asked: list[object], target: Target, texts: Sequence[str]) -> list[object]:
+        threshold = self.pool.backbone.threshold
+        return [self.base, asked, threshold, [t.prompt for t in target.types], list(texts)]
 
-    def _keep(self, path: Path, answers: Mapping[str, Answers]) -> None:
+    def _ask(self, key: list[object], target: Target, texts: Sequence[str], models: Sequence[str]) -> None:
+        answers = predict_long(self.pool.backbone, texts, target.types, models, self.pool.backbone.threshold)
         values = [
-            [[[e.start, e.end, e.label, round(e.score, 4)] for e in entities] for entities in found]
-            for found in answers.values()
+            [[[e.start, e.end, e.label, round(e.score, 4)] for e in entities] for entities in answers[model]]
+            for model in models
         ]
-        write_json(path, {"answers": values})
+        self.cache.put("answers", key, values)
 
-    def _read(self, path: Path) -> list[Answers]:
-        values = json.loads(path.read_text(encoding="utf-8"))["answers"]
-        return [[[Entity(*e) for e in entities] for entities in found] for found in values]
+    def _read(self, key: list[object]) -> list[Answers]:
+        kept = self.cache.get("answers", key) or []
+        return [[[Entity(*e) for e in entities] for entities in found] for found in kept]
 
 
 class Recorded:
@@ -154,7 +152,7 @@ class Table:
 
     target: Target
     cards: Mapping[str, ExpertCard]
-    cache: Cache
+    answers: Answerer
     weighted: Callable[[Mapping[str, float]], float]
     joined: dict[Subset, float] = field(default_factory=dict)
 
@@ -162,7 +160,7 @@ class Table:
     def found(self) -> dict[Subset, Answers]:
         """What the merge of each subset of experts finds."""
         every = subsets(self.target.experts)
-        return {s: self.cache.merged(dict.fromkeys(s, 1.0), [self.target])[0] for s in every}
+        return {s: self.answers.merged(dict.fromkeys(s, 1.0), [self.target])[0] for s in every}
 
     @cached_property
     def f1(self) -> dict[Subset, float]:
@@ -182,7 +180,9 @@ class Table:
 
     @cached_property
     def recorded(self) -> Recorded:
-        return Recorded(self.target.unlabelled, self.cache.experts(self.target), self.cache.pool.backbone.threshold)
+        return Recorded(
+            self.target.unlabelled, self.answers.experts(self.target), self.answers.pool.backbone.threshold
+        )
 
     @cached_property
     def type_similarity(self) -> dict[str, np.ndarray]:
@@ -207,7 +207,7 @@ class Table:
 
 
 def f1(target: Target, answers: Answers) -> float:
-    return 100 * sum(span_counts([e.entities for e in target.gold], answers), Counts()).f1
+    return 100 * total(span_counts([e.entities for e in target.gold], answers)).f1
 
 
 def subsets(names: Sequence[str]) -> list[Subset]:
@@ -390,28 +390,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pool", type=Path)
     parser.add_argument("--data", type=Path, required=True, help="folder that holds train/")
-    parser.add_argument("--cache", type=Path, default=Path("runs/selection"))
+    parser.add_argument("--cache", type=Path, default=Path("runs/selection.sqlite"))
     parser.add_argument("--domains", nargs="*", help="domains to leave out in turn; all by default")
     parser.add_argument("--texts", type=int, default=60, help="dev texts of each data set to score on")
-    parser.add_argument("--settings", type=Path, default=Path(__file__).parent / "pool_data.yaml")
+    parser.add_argument("--settings", type=Path, default=POOL_DATA)
     arguments = parser.parse_args()
     logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
 
-    domains = yaml.safe_load(arguments.settings.read_text(encoding="utf-8"))["domains"]
-    domains = {domain: domains[domain] for domain in arguments.domains or domains}
     pool = ExpertPool.load(arguments.pool)
-    cache, cards = Cache(pool, arguments.cache), pool.experts
-    targets = read_targets(domains, arguments.data, cards, arguments.texts)
+    answers, cards = Answerer(pool, Cache(arguments.cache)), pool.experts
+    known = domains(arguments.settings, arguments.domains)
+    targets = read_targets(known, Datasets(arguments.data), cards, arguments.texts)
     for _, group in itertools.groupby(targets, key=lambda t: t.domain):
         same = list(group)
         for subset in subsets(same[0].experts):  # each is merged once for all of a domain's data sets
-            cache.merged(dict.fromkeys(subset, 1.0), same)
+            answers.merged(dict.fromkeys(subset, 1.0), same)
 
     def tabled(target: Target) -> Table:
         def score(weights: Mapping[str, float]) -> float:
-            return f1(target, [flat(e) for e in cache.merged(weights, [target])[0]])
+            return f1(target, [flat(e) for e in answers.merged(weights, [target])[0]])
 
-        return Table(target, cards, cache, score)
+        return Table(target, cards, answers, score)
 
     for line in report([tabled(target) for target in targets]):
         print(line, flush=True)

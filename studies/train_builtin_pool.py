@@ -1,10 +1,10 @@
 """Train the built-in pool: base, experts, unified baseline. Resumable; settings in builtin_pool.yaml.
 
-    python studies/wordnet_types.py ../shared/data/foundation/multiconer2/train.jsonl --out runs/foundation/wordnet
-    python studies/train_builtin_pool.py --data ../shared/data compare      # choose the base by leave-one-domain-out
-    python studies/train_builtin_pool.py --data ../shared/data train        # train all parts into runs/builtin
-    python studies/train_builtin_pool.py --data ../shared/data variants     # choose the experts' recipe, the same way
-    python studies/train_builtin_pool.py --data ../shared/data assemble     # write them to src/samner/pools/builtin
+    python -m studies.wordnet_types ../shared/data/foundation/multiconer2/train.jsonl --out runs/foundation/wordnet
+    python -m studies.train_builtin_pool --data ../shared/data compare      # choose the base by leave-one-domain-out
+    python -m studies.train_builtin_pool --data ../shared/data train        # train all parts into runs/builtin
+    python -m studies.train_builtin_pool --data ../shared/data variants     # choose the experts' recipe, the same way
+    python -m studies.train_builtin_pool --data ../shared/data assemble     # write them to src/samner/pools/builtin
 
 Every part is skipped where it is finished and resumed where it was stopped.
 """
@@ -28,12 +28,11 @@ from samner.backbones import TrainingData, TrainingSet
 from samner.backbones.encoder.backbone import EncoderBackbone
 from samner.backbones.encoder.recipe import Recipe
 from samner.backbones.encoder.training import train_base
-from samner.data import read_examples
 from samner.files import atomic_folder, read_json, write_json
 from samner.pool import ExpertCard, ExpertPool
-from samner.training import train_expert, training_set
+from samner.training import train_expert
+from studies.training_data import HERE, Datasets, read_settings
 
-HERE = Path(__file__).parent
 PACKAGED = HERE.parent / "src" / "samner" / "pools" / "builtin"
 SCORED_AT = 0.5
 """Threshold of the dev scores in training: that of a new base. The one it ships with is set afterwards."""
@@ -44,7 +43,7 @@ class Trainer:
     """The data and settings that all parts share."""
 
     def __init__(self, data: Path, runs: Path, settings: Mapping[str, Any]) -> None:
-        self.data = data
+        self.data = Datasets(data, runs)
         self.runs = runs
         self.settings = settings
         self.pool = runs / settings["name"]
@@ -58,10 +57,7 @@ class Trainer:
     def set(self, name: str, split: str) -> TrainingSet:
         """A data set's split, with the types of its train split; types the scoring leaves out teach nothing."""
         if (name, split) not in self._sets:
-            types = None if split == "train" else self.set(name, "train").types
-            folder = next((root / name for root in (self.data, self.runs) if (root / name).is_dir()), self.data / name)
-            examples = read_examples(folder / f"{split}.jsonl")
-            self._sets[name, split] = training_set(name, examples, types)
+            self._sets[name, split] = self.data.set(name, split)
         return self._sets[name, split]
 
     def training_data(self, names: Iterable[str]) -> TrainingData:
@@ -119,24 +115,6 @@ class Trainer:
             {"name": name, "licence": stated[name]["licence"], "texts": len(self.set(name, "train").examples)}
             for name in names
         ]
-
-
-def read_settings(path: Path) -> dict[str, Any]:
-    """A file of settings; one that says ``like: other.yaml`` holds only what differs from that."""
-    settings: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-    like = settings.pop("like", None)
-    return over(read_settings(path.parent / like), settings) if like else settings
-
-
-def over(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings with those of their values replaced that changes name, at any depth."""
-    replaced = {
-        key: over(settings[key], value)
-        if isinstance(value, Mapping) and isinstance(settings.get(key), Mapping)
-        else value
-        for key, value in changes.items()
-    }
-    return {**settings, **replaced}
 
 
 def compare(trainer: Trainer) -> None:

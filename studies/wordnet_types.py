@@ -1,7 +1,7 @@
 """Annotate text with WordNet's noun hierarchy: thousands of types for teaching a base what a type's name means.
 
     apt-get install wordnet-base
-    python studies/wordnet_types.py ../shared/data/foundation/multiconer2/train.jsonl --out runs/foundation/wordnet
+    python -m studies.wordnet_types ../shared/data/foundation/multiconer2/train.jsonl --out runs/foundation/wordnet
 
 Texts are WordNet's own definitions and usage examples, and the given ones. A mention is a noun, or a phrase of up to
 four words, that WordNet lists as the name of something particular (an instance, or a kind without kinds below it) and

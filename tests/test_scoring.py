@@ -7,7 +7,6 @@ import json
 import re
 import string
 import time
-from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -23,18 +22,17 @@ from samner.errors import SamnerError
 from samner.scoring import (
     Counts,
     bootstrap_interval,
+    micro_f1,
     normalise,
+    paired_test,
     score,
     scored_labels,
     span_counts,
     string_counts,
+    total,
 )
 
 LABELS = ("person", "place", "gene")
-
-
-def total(counts: Sequence[Counts]) -> Counts:
-    return sum(counts, Counts())
 
 
 def test_doctests() -> None:
@@ -375,3 +373,17 @@ def test_something_must_be_left_to_score() -> None:
         score([], [], LABELS)
     with pytest.raises(SamnerError, match="no label is left to score: else, misc, miscellaneous"):
         score([Example("x")], [[]], ["misc"])
+
+
+def test_micro_f1_leaves_out_what_nobody_was_asked_for():
+    gold = [[Entity(0, 3, "person"), Entity(4, 5, "date")], [Entity(0, 2, "person")]]
+    assert micro_f1(gold, [[Entity(0, 3, "person")], []], {"person"}) == pytest.approx(2 / 3)
+    assert micro_f1([[]], [[]], {"person"}) == 0.0
+
+
+def test_a_paired_test_is_two_sided():
+    samples = np.array([1.0] * 97 + [-1.0] * 2)
+    assert paired_test(0.9, samples)["p"] == pytest.approx(2 * 3 / 100)
+    assert paired_test(-0.9, -samples)["p"] == pytest.approx(2 * 3 / 100)
+    assert paired_test(0.0, np.zeros(9))["p"] == 1.0
+    assert paired_test(0.9, np.arange(99.0))["ci95"] == [pytest.approx(2.45), pytest.approx(95.55)]

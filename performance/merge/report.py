@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
-from samner.evaluation.section import check_section, write_section
+from samner.benchmark.report.markdown import check_part, write_part
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -52,13 +52,13 @@ def _processor() -> str:
 
 
 def check(path: Path, part: str) -> None:
-    """Make sure that a part has its place, before anything is measured; see ``samner.evaluation.section``."""
-    check_section(path, _maker(part))
+    """Make sure that a part has its place, before anything is measured; see ``check_part``."""
+    check_part(path, _maker(part))
 
 
 def write(path: Path, part: str, text: str) -> None:
     """Put a part between its markers; what people wrote around it stays."""
-    write_section(path, _maker(part), text)
+    write_part(path, _maker(part), text)
     print(f"{path}: wrote {part}", file=sys.stderr)
 
 

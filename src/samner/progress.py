@@ -1,94 +1,76 @@
-"""How far an evaluation is: a bar on a terminal, and a line for whatever is finished."""
+"""How far a long work is, on standard error: bars on a terminal, elsewhere a line now and then or nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from types import TracebackType
-from typing import Self
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Self
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
 
 
-class _Bar:
-    """Writes to standard error. Without a terminal there is no bar.
+class Progress:
+    """A bar for each stage of a work, whose stages may become known only on the way; call it to say how far one is.
 
     Args:
-        console: Where to; standard error by default.
+        lines: Where there is no terminal, whether each tenth of a stage gets a line.
+        quiet: Nothing at all, for instance because standard output goes to the same terminal.
+
+    Example:
+        >>> with Progress() as show:
+        ...     show("merging", 3, 10)
+        ...     advance = show.counter("texts", total=10)
+        ...     advance(4)
     """
 
-    def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(stderr=True)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), *self._times())
-        self._bar = Progress(*columns, console=self._console, transient=True, disable=not self._console.is_terminal)
-        self._task = self._bar.add_task("", total=None, visible=False)
-
-    def _times(self) -> Sequence[ProgressColumn]:
-        return (TimeElapsedColumn(),)
+    def __init__(self, *, lines: bool = False, quiet: bool = False) -> None:
+        self._terminal = not quiet and sys.stderr.isatty()
+        self._lines = lines and not quiet and not self._terminal
+        self._bars: Bars | None = None
+        self._stages: dict[str, TaskID] = {}
+        self._tenths: dict[str, int] = {}
 
     def __enter__(self) -> Self:
-        self._bar.start()
+        if self._terminal:  # rich takes a while to import
+            from rich.console import Console
+            from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+            from rich.progress import Progress as Bars
+
+            columns = (
+                TextColumn("{task.description}", markup=False),
+                BarColumn(),
+                TaskProgressColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[note]}", markup=False),
+            )
+            self._bars = Bars(*columns, console=Console(stderr=True), redirect_stdout=False)
+            self._bars.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.stop()
+    def __exit__(self, *error: object) -> None:
+        if self._bars:
+            self._bars.stop()
 
-    def say(self, line: str) -> None:
-        """A line that stays."""
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+    def __call__(self, stage: str, done: float, total: float | None, note: str = "") -> None:
+        """Say that so much of a stage is done, of how much if that is known, and perhaps what of it just was."""
+        if self._bars:
+            if stage not in self._stages:
+                self._stages[stage] = self._bars.add_task(stage, total=total, note=note)
+            self._bars.update(self._stages[stage], completed=done, total=total, note=note)
+        elif self._lines and total and (tenth := int(10 * done / total)) > self._tenths.get(stage, 0):
+            self._tenths[stage] = tenth
+            print(f"{stage}: {done:,.0f} of {total:,.0f}{f' ({note})' if note else ''}", file=sys.stderr)
 
+    def counter(self, stage: str, total: int | None) -> Callable[..., None]:
+        """For who knows only what was just done: to be called with how much that was, and perhaps a note."""
+        done = 0
 
-class EvaluationProgress(_Bar):
-    """A bar for every arm on every target; without a terminal a line per finished arm and target."""
+        def advance(count: int = 1, note: str = "") -> None:
+            nonlocal done
+            done += count
+            self(stage, done, total, note)
 
-    def __init__(self, console: Console | None = None) -> None:
-        super().__init__(console)
-        self._target, self._arm, self._texts, self._done = "", "", 0, 0
-
-    def start(self, target: str, texts: int) -> None:
-        """A target begins."""
-        self._target, self._arm, self._texts, self._done = target, "", texts, 0
-
-    def read(self, arm: str, texts: int) -> None:
-        """An arm finished reading some texts of the target."""
-        if arm != self._arm:
-            self._arm, self._done = arm, 0
-        self._done += texts
-        label = f"{self._target}: {arm}"
-        self._bar.update(self._task, description=label, total=self._texts, completed=self._done, visible=True)
-        if self._done >= self._texts and not self._console.is_terminal:
-            self.say(f"{label}: {self._texts} texts read")
-
-
-class StageProgress(_Bar):
-    """A bar for every stage of a long work; without a terminal a line for every tenth of it."""
-
-    def __init__(self, console: Console | None = None) -> None:
-        super().__init__(console)
-        self._stage, self._total, self._done = "", 0, 0
-
-    def _times(self) -> Sequence[ProgressColumn]:
-        return (TimeElapsedColumn(), TimeRemainingColumn())
-
-    def stage(self, name: str, total: int) -> None:
-        """A stage of so many steps begins."""
-        self._stage, self._total, self._done = name, total, 0
-        self._bar.reset(self._task, total=total, description=name, visible=total > 0)
-
-    def step(self, what: str, steps: int = 1) -> None:
-        """Some steps are done."""
-        tenths = 10 * self._done // max(self._total, 1)
-        self._done += steps
-        self._bar.update(self._task, description=f"{self._stage}: {what}", completed=self._done)
-        if 10 * self._done // max(self._total, 1) > tenths and not self._console.is_terminal:
-            self.say(f"{self._stage}: {self._done} of {self._total} ({what})")
+        advance(0)
+        return advance

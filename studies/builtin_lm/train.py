@@ -1,8 +1,8 @@
 """Train builtin-lm, a language model of 35 million parameters and experts on real training domains. Resumable.
 
-    python studies/wordnet_types.py ../shared/data/foundation/multiconer2/train.jsonl --out runs/foundation/wordnet
+    python -m studies.wordnet_types ../shared/data/foundation/multiconer2/train.jsonl --out runs/foundation/wordnet
     python -m studies.builtin_lm.train --data ../shared/data                # into runs/builtin_lm
-    samner evaluate --pool runs/builtin_lm docs/targets.yaml --data ../shared/data
+    samner benchmark docs/benchmark.yaml --pool runs/builtin_lm --data ../shared/data --out runs/lm-report
 
 Made for one large GPU, where the time box of the base and the steps of the experts in settings.yaml come to less than
 half an hour. Every part is skipped where it is finished and resumed where it was stopped.
@@ -25,7 +25,8 @@ from samner.pool import ExpertPool
 from studies.builtin_lm.lessons import Lessons, make_tokenizer
 from studies.small_lm.base import PROMPT, train_base
 from studies.small_lm.batches import Batches
-from studies.train_builtin_pool import Trainer, read_settings
+from studies.train_builtin_pool import Trainer
+from studies.training_data import read_settings
 
 HERE = Path(__file__).parent
 

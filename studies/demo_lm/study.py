@@ -17,18 +17,18 @@ from pathlib import Path
 from typing import Any
 
 from performance.merge.report import machine, table
-from samner.adaptation import task_model
+from samner.adaptation import adapt, task_model
 from samner.backbones import BASE
+from samner.benchmark.answers import TargetTexts, read_target
+from samner.benchmark.config import TargetSettings
+from samner.benchmark.report.markdown import write_part
 from samner.chunking import predict_long
 from samner.data import read_examples
 from samner.entities import Example, entity_types
-from samner.evaluation.config import Config, Target
-from samner.evaluation.measure import Bench, Measured
-from samner.evaluation.section import write_section
-from samner.evaluation.target import TargetTexts, read_target
 from samner.files import read_json, write_json
 from samner.pool import ExpertPool
 from samner.scoring import score
+from samner.selection import Selection
 from samner.spans import flat
 from samner.task_model import STRATEGIES
 from studies.demo_lm.generate import Field, read_fields
@@ -65,20 +65,11 @@ class Study:
 
     def run(self) -> dict[str, Any]:
         """All measurements, as JSON values."""
-        targets = read_fields("targets")
-        read = [Target(t, self.data / t / "test.jsonl", self.data / t / "unlabeled.jsonl") for t in targets]
-        config = Config(
-            path=HERE / "fields.yaml",
-            pool=str(self.pool.folder),
-            targets=tuple(read),
-            seed=self.seed,
-            baselines=(BASELINE,),
-        )
-        bench = Bench(self.pool, config)
         result: dict[str, Any] = {"own": self._own_domains(), "targets": {}}
-        for target in read:
-            log.info("seed %d: %s", self.seed, target.name)
-            result["targets"][target.name] = self._target(bench, read_target(target), targets[target.name])
+        for name, field in read_fields("targets").items():
+            log.info("seed %d: %s", self.seed, name)
+            files = {key: str(self.data / name / f"{key}.jsonl") for key in ("test", "unlabeled")}
+            result["targets"][name] = self._target(read_target(name, TargetSettings(**files)), field)
         return result
 
     def _own_domains(self) -> dict[str, Any]:
@@ -92,26 +83,38 @@ class Study:
             result[name] = {who: self._ask(model, test, field.types) for who, model in models.items()}
         return result
 
-    def _target(self, bench: Bench, target: TargetTexts, field: Field) -> dict[str, Any]:
-        measured: dict[bool, Measured] = {}
+    def _target(self, target: TargetTexts, field: Field) -> dict[str, Any]:
+        measured: dict[bool, tuple[dict[str, float], Mapping[str, Selection]]] = {}
         for constrained in (True, False):
             with_constraint(self.pool, constrained)
-            measured[constrained] = bench.measure(target, lambda arm, texts: None)
+            measured[constrained] = self._arms(target)
         right = sorted(field.experts)
+        f1, free = measured[True][0], measured[False][0]
         return {
-            "arms": {
-                arm: {
-                    "f1": report.strict.counts.f1,
-                    "free": measured[False].reports[arm].strict.counts.f1,
-                }
-                for arm, report in measured[True].reports.items()
-            },
+            "arms": {arm: {"f1": f1[arm], "free": free[arm]} for arm in f1},
             "chosen": {
                 name: {"experts": list(selection.chosen), "right": sorted(selection.chosen) == right}
-                for name, selection in measured[True].selections.items()
+                for name, selection in measured[True][1].items()
             },
             "methods": {title: self._merged(title, right, target) for title in METHODS},
         }
+
+    def _arms(self, target: TargetTexts) -> tuple[dict[str, float], Mapping[str, Selection]]:
+        """Strict F1 of the base, the experts, the baseline and what ``adapt`` makes, and what it selected."""
+        backbone, texts = self.pool.backbone, [example.text for example in target.test]
+        singles = {"base": BASE, **{name: name for name in self.pool.experts}, BASELINE: f"baseline:{BASELINE}"}
+        found = {
+            arm: [flat(e) for e in predict_long(backbone, texts, target.types, [name], backbone.threshold)[name]]
+            for arm, name in singles.items()
+        }
+        both = adapt(self.pool, target.unlabelled, target.types, seed=self.seed)
+        economy = adapt(self.pool, target.unlabelled, target.types, seed=self.seed, mode="economy")
+        found |= {mode: both.predict(texts, mode=mode) for mode in (*STRATEGIES, "union")}
+        found["economy"] = economy.predict(texts)
+        for merge in (*both.merges.values(), *economy.merges.values()):
+            backbone.remove(merge.model)
+        scores = {arm: score(target.test, answers, target.types).strict.counts.f1 for arm, answers in found.items()}
+        return scores, both.selections
 
     def _merged(self, title: str, experts: Sequence[str], target: TargetTexts) -> dict[str, float]:
         """The right experts merged by a method, so that nothing but merging is measured."""
@@ -230,7 +233,7 @@ def main() -> None:
         results[seed] = read_json(kept)
     text = markdown(results)
     if arguments.out:
-        write_section(arguments.out, MAKER, text)
+        write_part(arguments.out, MAKER, text)
     else:
         print(text)
 

@@ -49,7 +49,6 @@ GROUPS: dict[str, Any] = {
     "k": {"texts": 2, "vary": {"experts": [1, 2]}, "label": "k", "arms": {"union": {}}},
     "method": {"texts": 2, "vary": {"method": ["linear", "dare_ties"]}, "arms": {"union": {"title": "Merged"}}},
     "lam": {"vary": {"lam": [0.5, 1.0]}, "arms": {"unified": {"mode": "baseline", "name": "unified"}}},
-    "encoder": {"texts": 2, "vary": {"encoder": ["minilm", "base", "lsa"]}, "arms": {"similarity": {}}},
 }
 
 
@@ -62,7 +61,7 @@ def line(text: str, found: dict[str, str]) -> str:
 
 @pytest.fixture(scope="session")
 def made(tiny_pool: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pool, targets and training files; to be read only."""
+    """Pool and targets; to be read only."""
     from samner.pool import ExpertCard
 
     root = tmp_path_factory.mktemp("benchmark")
@@ -78,8 +77,6 @@ def made(tiny_pool: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, examples in LABELLED.items():
         (root / f"{name}.jsonl").write_text("".join(line(*example) for example in examples))
         (root / f"{name}.txt").write_text("".join(f"{text}\n" for text, _ in examples))
-    (root / "medicine.txt").write_text("Aspirin relieves headache.\nIbuprofen relieves fever.\n")
-    (root / "sports.txt").write_text("Ada Moreno scored for Rovers.\nInes Roth scored twice.\n")
     return root
 
 
@@ -96,8 +93,10 @@ def configure(made: Path) -> Callable[..., Path]:
             "baselines": ["unified"],
             "oracle": {"texts": 2},
             "averages": {"half": ["pharma"]},
-            "targets": {name: {"test": f"{name}.jsonl", "unlabeled": f"{name}.txt"} for name in LABELLED},
-            "domains": {name: [f"{name}.txt"] for name in ("medicine", "sports")},
+            "targets": {
+                "pharma": {"test": "pharma.jsonl", "unlabeled": "pharma.txt", "seen_types": ["drug"]},
+                "games": {"test": "games.jsonl", "unlabeled": "games.txt"},
+            },
             "comparisons": [["union", "unified"], ["random", "all"]],
             "published": {"GLiNER": {"source": "a paper", "scores": {"pharma": 60.6}}},
             "groups": GROUPS,
@@ -111,6 +110,6 @@ def configure(made: Path) -> Callable[..., Path]:
 
 @pytest.fixture(autouse=True)
 def no_plots(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    """Drawing takes seconds; the shared run of test_runner.py and the tests in report/ do it."""
+    """Drawing takes seconds; the shared run of test_run.py and the tests in report/ do it."""
     if "report" not in request.path.parent.name:
         monkeypatch.setattr(report, "write_report", lambda results, folder: None)

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -21,15 +19,17 @@ def config(tmp_path: Path) -> Path:
 
 
 def test_results_and_report(samner, config: Path, tiny_pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    report = ModuleType("report")
-    report.write_report = lambda results, folder: (folder / "report.md").write_text(results["command"])
-    monkeypatch.setitem(sys.modules, "samner.benchmark.report", report)
-    arguments = ["--pool", tiny_pool, "--arms", "base", "--work", tmp_path / "kept"]
+    def write(results, folder):
+        (folder / "report.md").write_text(results["command"])
+
+    monkeypatch.setattr("samner.benchmark.report.write_report", write)  # drawing takes seconds
+    arguments = ["--pool", tiny_pool, "--arms", "base", "--work", tmp_path / "kept", "--into", tmp_path / "tables.md"]
     result = samner("benchmark", config, "--out", tmp_path / "out", *arguments)
     assert (result.exit_code, result.stdout) == (0, "")
     assert result.stderr.splitlines()[-1] == f"wrote {tmp_path / 'out' / 'results.json'}, report.html and report.md"
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"results.json", "report.md"}
-    assert (tmp_path / "kept" / "answers").is_dir()
+    assert (tmp_path / "kept" / "benchmark.sqlite").is_file()
+    assert "### Strict span F1" in (tmp_path / "tables.md").read_text()
 
 
 def test_wrong_arguments(samner, config: Path, tmp_path: Path):

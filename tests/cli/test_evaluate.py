@@ -63,13 +63,14 @@ def test_wrong_arguments(samner, gold: Path, predicted: Path, tmp_path: Path):
     other = write(tmp_path / "other.jsonl", ("Ada lives in Rome.", []), ("Hm.", []))
     none = write(tmp_path / "none.jsonl", ("Hm.", []))
     for arguments, message in (
-        ([], "give both --gold FILE and --predicted FILE"),
-        (["--gold", gold], "give both --gold FILE and --predicted FILE"),
+        ([], "--gold"),
+        (["--gold", gold], "--predicted"),
         (["--gold", gold, "--predicted", tmp_path / "no.jsonl"], "no such file"),
         (["--gold", gold, "--predicted", short], "has 2 texts but"),
         (["--gold", gold, "--predicted", other], "text 1 of"),
         (["--gold", gold, "--predicted", predicted, "--labels", "persn"], "'persn' occurs in neither file; there are"),
-        (["--gold", none, "--predicted", none], "neither file has an entity"),
+        (["--gold", none, "--predicted", none], "none.jsonl: no text has an entity, so there is nothing to score"),
+        (["--gold", none, "--predicted", none, "--labels", "person"], "none.jsonl: no text has an entity"),
     ):
         result = samner("evaluate", *arguments)
         assert (result.exit_code, result.stdout) == (2, "")

@@ -15,7 +15,8 @@ from samner.entities import Entity, Example
 from samner.files import read_json
 from samner.pool import ExpertPool
 from studies.builtin_lm.train import HERE, train
-from studies.train_builtin_pool import Trainer, over, read_settings
+from studies.train_builtin_pool import Trainer
+from studies.training_data import over, read_settings
 
 SETS = {
     "foundation": {"foundation/words": {"licence": "none", "source": "here"}},

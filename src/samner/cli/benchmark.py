@@ -13,10 +13,12 @@ from samner.cli import options
 from samner.cli.output import say
 from samner.cli.runtime import start
 
+_Names = list[str] | None
+
 
 def benchmark(
     config: Annotated[
-        Path, typer.Argument(metavar="CONFIG", help="A YAML of pool, targets and groups of arms.", show_default=False)
+        Path, typer.Argument(metavar="CONFIG", help="A YAML of pools, targets and groups of arms.", show_default=False)
     ],
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where to: results.json, report.html, report.md.")
@@ -32,40 +34,44 @@ def benchmark(
             help="What is kept, so that a stopped run goes on; by default .samner-benchmark beside the output.",
         ),
     ] = None,
-    only: Annotated[
-        list[str] | None, typer.Option("--only", metavar="TARGET", help="Only this target; repeated.")
+    into: Annotated[
+        Path | None,
+        typer.Option(
+            "--into",
+            metavar="FILE",
+            help="Markdown that gets the main tables, between the lines '<!-- samner benchmark: begin -->' and "
+            "'... end -->'.",
+        ),
     ] = None,
+    only: Annotated[_Names, typer.Option("--only", metavar="TARGET", help="Only this target; repeated.")] = None,
     groups: Annotated[
-        list[str] | None, typer.Option("--groups", metavar="GROUP", help="Only arms of this group; repeated.")
+        _Names, typer.Option("--groups", metavar="GROUP", help="Only arms of this group; repeated.")
     ] = None,
-    arms: Annotated[list[str] | None, typer.Option("--arms", metavar="ARM", help="Only this arm; repeated.")] = None,
-    pool: options.OtherPool = None,
+    arms: Annotated[_Names, typer.Option("--arms", metavar="ARM", help="Only this arm; repeated.")] = None,
+    pool: Annotated[
+        _Names,
+        typer.Option(
+            "--pool",
+            metavar="POOL",
+            help="Instead of CONFIG's: 'builtin', a folder, or a hub id (owner/name); repeated, to compare pools.",
+        ),
+    ] = None,
     device: options.Device = "auto",
 ) -> None:
-    """Measure a pool: every way to select and merge, on every target, with a report.
+    """Measure pools: every way to select and merge, on every target, with a report.
 
     CONFIG names targets and groups of arms: the base, each expert, baselines, selections, merges, ensembles, oracles,
     and whatever argument of samner.adapt is to be varied. docs/benchmark.yaml is an example.
 
-    What was selected, embedded and read is kept by its content: a run that was stopped goes on where it was, and one
-    with another arm or target reads only what is new.
+    What was selected and read is kept by its content: a run that was stopped goes on where it was, and one with
+    another arm or target reads only what is new.
 
     Example: samner benchmark docs/benchmark.yaml --data ../shared/data --out runs/benchmark
     """
     device = start(device)
-    from samner.benchmark.runner import run
+    from samner.benchmark.config import read_benchmark
+    from samner.benchmark.run import run
 
-    command = shlex.join(["samner", *sys.argv[1:]])
-    run(
-        config,
-        out,
-        data=data,
-        work=work,
-        only=only or (),
-        groups=groups or (),
-        arms=arms or (),
-        pool=pool,
-        device=device,
-        command=command,
-    )
-    say(f"wrote {out / 'results.json'}, report.html and report.md")
+    asked = read_benchmark(config, data=data, pools=pool or (), only=only or (), groups=groups or (), arms=arms or ())
+    run(asked, out, work=work, into=into, device=device, command=shlex.join(["samner", *sys.argv[1:]]))
+    say(f"wrote {out / 'results.json'}, report.html and report.md" if len(asked.pools) == 1 else f"wrote {out}")

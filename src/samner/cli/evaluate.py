@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +11,7 @@ import typer
 
 from samner.cli import options
 from samner.cli.options import labels_given
-from samner.cli.output import console, counted, say, table, write_json, write_stdout
-from samner.cli.runtime import start
+from samner.cli.output import console, counted, say, table, write_json
 from samner.data import read_examples
 from samner.entities import EntityType, Example, entity_types
 from samner.errors import DataError, SamnerError
@@ -24,112 +21,48 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    config: Annotated[
-        Path | None,
-        typer.Argument(metavar="[CONFIG]", help="A YAML of pool, targets and arms to measure.", show_default=False),
-    ] = None,
-    data: Annotated[
-        Path | None, typer.Option("--data", metavar="FOLDER", help="Where the targets' files are; with CONFIG.")
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", metavar="FILE", help="Markdown to write the tables into; with CONFIG."),
-    ] = None,
-    json_out: Annotated[
-        Path | None, typer.Option("--json-out", metavar="FILE", help="JSON of all raw results; with CONFIG.")
-    ] = None,
-    work: Annotated[
-        Path,
-        typer.Option("--work", metavar="FOLDER", help="Finished targets, so that a stopped run goes on; with CONFIG."),
-    ] = Path("runs/evaluate"),
-    only: Annotated[
-        list[str] | None, typer.Option("--only", metavar="TARGET", help="Only this target; repeated; with CONFIG.")
-    ] = None,
-    pool: options.OtherPool = None,
-    device: options.Device = "auto",
     gold: Annotated[
-        Path | None, typer.Option("--gold", metavar="FILE", help="Texts with their true entities.")
-    ] = None,
+        Path, typer.Option("--gold", metavar="FILE", help="Texts with their true entities.", show_default=False)
+    ],
     predicted: Annotated[
-        Path | None,
-        typer.Option("--predicted", metavar="FILE", help="The same texts with the entities found, in the same order."),
-    ] = None,
+        Path,
+        typer.Option(
+            "--predicted",
+            metavar="FILE",
+            help="The same texts with the entities found, in the same order.",
+            show_default=False,
+        ),
+    ],
     labels: options.Labels = None,
     labels_file: options.LabelsFile = None,
     format: options.Format = None,
     json: options.Json = False,
 ) -> None:
-    """Score predicted entities against gold, or a pool on many targets.
-
-    With --gold and --predicted, two files are compared. With CONFIG, a pool is adapted to every target it names and
-    all arms (base, each expert, selections, union, economy) are measured; docs/targets.yaml is an example.
+    """Score predicted entities against gold.
 
     Two scores side by side: strict (exact offsets and type) and string (UniversalNER's, by which most zero-shot
     results are published), each with a 95 % confidence interval. All labels that occur are scored, unless some are
-    given.
+    given. To measure a pool on whole targets, see samner benchmark.
 
     Example: samner evaluate --gold gold.jsonl --predicted out.jsonl
     """
-    if config is not None:
-        if gold is not None or predicted is not None:
-            raise SamnerError("give either CONFIG, or --gold FILE and --predicted FILE, not both")
-        _measure(config, data, out, json_out, work, only or (), pool, device, json)
-        return
-    if gold is None or predicted is None:
-        raise SamnerError("give both --gold FILE and --predicted FILE, or a CONFIG of targets")
-    _score_files(gold, predicted, labels_given(labels, labels_file), format, json)
-
-
-def _measure(
-    config: Path,
-    data: Path | None,
-    out: Path | None,
-    json_out: Path | None,
-    work: Path,
-    only: Sequence[str],
-    pool: str | None,
-    device: str,
-    json: bool,
-) -> None:
-    device = start(device)
-    from samner.evaluation.harness import run
-    from samner.evaluation.tables import markdown
-
-    command = shlex.join(["samner", *sys.argv[1:]])
-    results = run(
-        config,
-        data=data,
-        out=out,
-        json_out=json_out,
-        work=work,
-        only=only,
-        pool=pool,
-        device=device,
-        command=command,
-    )
-    if json:
-        write_json(results.to_dict())
-    elif out is None:
-        write_stdout(markdown(results))
-
-
-def _score_files(
-    gold: Path, predicted: Path, labels: Sequence[EntityType] | None, format: str | None, json: bool
-) -> None:
+    asked = labels_given(labels, labels_file)
     from samner.scoring import score
 
     true, found = read_examples(gold, format), read_examples(predicted, format)
     _check_same_texts(gold, true, predicted, found)
     in_gold, in_predicted = _labels(true), _labels(found)
-    if labels is None:
-        labels = _all_labels(in_gold, in_predicted)
+    if not in_gold:
+        raise DataError(f"{gold}: no text has an entity, so there is nothing to score against; is it the gold file?")
+    if asked is None:
+        asked = _all_labels(in_gold, in_predicted)
     else:
-        names = {label.name for label in labels}
-        if unknown := [label.name for label in labels if label.name not in in_gold | in_predicted]:
+        names = {label.name for label in asked}
+        if unknown := [label.name for label in asked if label.name not in in_gold | in_predicted]:
             there = ", ".join(sorted(in_gold | in_predicted))
             raise SamnerError(f"the label {unknown[0]!r} occurs in neither file; there are {there}")
         true, found = _only(names, true), _only(names, found)
-    report = score(true, [example.entities for example in found], labels)
+    report = score(true, [example.entities for example in found], asked)
     if json:
         write_json(report.to_dict())
     else:
@@ -152,8 +85,6 @@ def _all_labels(in_gold: Collection[str], in_predicted: Collection[str]) -> tupl
     for names, where in ((set(in_predicted) - set(in_gold), "predicted"), (set(in_gold) - set(in_predicted), "gold")):
         if names:
             say(f"only in {where}: {', '.join(sorted(names))}")
-    if not in_gold and not in_predicted:
-        raise SamnerError("neither file has an entity; give the labels that were asked for: --labels A,B")
     return entity_types(sorted({*in_gold, *in_predicted}))
 
 

@@ -11,8 +11,9 @@ import typer
 from samner.cli import options
 from samner.cli.merge import show_report
 from samner.cli.options import check_output_folder
-from samner.cli.output import console, say, stages, status, write_json
+from samner.cli.output import console, say, status, write_json
 from samner.cli.runtime import start
+from samner.progress import Progress
 
 
 def export(
@@ -58,7 +59,7 @@ def export(
     adapter = AdapterTarget(rank, max_error, dtype or "float32") if given else None
     with status("loading the model"):
         loaded = TaskModel.load(model)
-    with stages() as show:
+    with Progress() as show:
         manifest = export_task_model(loaded, out, to, adapter=adapter, base=base, progress=show)
     if json:
         write_json({"out": str(out), **manifest})

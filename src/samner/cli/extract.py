@@ -20,7 +20,7 @@ import typer
 from samner.cli import options
 from samner.cli.adapt import Adaptation, show_selections, warn
 from samner.cli.options import check_output_file, given_parameters, labels_given, labels_needed, texts_of
-from samner.cli.output import console, counted, progress, say, status, write_stdout
+from samner.cli.output import console, counted, say, status, write_stdout
 from samner.cli.runtime import start
 from samner.data import iter_texts
 from samner.data.lines import STANDARD_STREAM
@@ -28,6 +28,7 @@ from samner.data.validation import to_fields
 from samner.entities import Entity, EntityType
 from samner.errors import SamnerError
 from samner.files import atomic_file, exclusive
+from samner.progress import Progress
 
 if TYPE_CHECKING:
     from samner.task_model import TaskModel
@@ -159,7 +160,8 @@ class _Run:
 
     def to_stdout(self, parts: Iterable[list[str]], total: int | None) -> None:
         done = 0
-        with progress("texts", total, quiet=sys.stdout.isatty()) as advance:
+        with Progress(quiet=sys.stdout.isatty()) as show:
+            advance = show.counter("texts", total)
             for batch in parts:
                 write_stdout(self._lines(batch))
                 done += len(batch)
@@ -170,7 +172,8 @@ class _Run:
         part = _PartFile(out, self._identity(), resume)
         done = kept = 0
         try:
-            with progress("texts", total) as advance:
+            with Progress() as show:
+                advance = show.counter("texts", total)
                 for batch in parts:
                     if part.holds(batch):
                         kept += len(batch)

@@ -11,9 +11,10 @@ import typer
 
 from samner.cli import options
 from samner.cli.options import check_output_folder, given_parameters
-from samner.cli.output import console, counted, say, stages, status, table, write_json
+from samner.cli.output import console, counted, say, status, table, write_json
 from samner.cli.runtime import start
 from samner.errors import SamnerError
+from samner.progress import Progress
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -105,7 +106,7 @@ def merge(
     with status("reading adapters"):
         sources, base = _sources(adapters, opened, base)
     target = _target(to, sources, rank, max_error, dtype, base)
-    with stages() as show:
+    with Progress() as show:
         manifest = export_merge(
             sources, out, target, method, numbers, device=device, threads=threads, progress=show, **parameters
         )

@@ -30,10 +30,6 @@ Texts = Annotated[
 Pool = Annotated[
     str, typer.Option("--pool", metavar="POOL", help="'builtin', a folder, or the hub id of a pool (owner/name).")
 ]
-OtherPool = Annotated[
-    str | None,
-    typer.Option("--pool", metavar="POOL", help="Instead of CONFIG's: 'builtin', a folder, or a hub id (owner/name)."),
-]
 Labels = Annotated[
     str | None,
     typer.Option(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -85,43 +85,3 @@ def status(message: str) -> Iterator[None]:
         return
     with console(error=True).status(message):
         yield
-
-
-@contextmanager
-def progress(what: str, total: int | None, *, quiet: bool = False) -> Iterator[Callable[[int], None]]:
-    """A bar on a terminal; yields what to call with the number just finished.
-
-    Args:
-        what: Is being counted, for instance ``"texts"``.
-        total: How many there are, if that is known.
-        quiet: No bar all the same, because standard output writes to that terminal.
-    """
-    if quiet or not sys.stderr.isatty():
-        yield lambda count: None
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console(error=True), redirect_stdout=False) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda count: bar.advance(task, count)
-
-
-@contextmanager
-def stages() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar for each stage, on a terminal; yields what to call with a stage, what is done of it and its whole."""
-    if not sys.stderr.isatty():
-        yield lambda stage, done, total: None
-        return
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console(error=True), redirect_stdout=False) as bars:
-        begun = {}
-
-        def show(stage: str, done: int, total: int) -> None:
-            if stage not in begun:
-                begun[stage] = bars.add_task(stage, total=total)
-            bars.update(begun[stage], completed=done, total=total)
-
-        yield show

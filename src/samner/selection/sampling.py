@@ -10,6 +10,7 @@ from samner.backbones import Backbone
 from samner.chunking import predict_long
 from samner.entities import Entity, EntityType
 from samner.errors import PoolError, SamnerError
+from samner.scoring import Counts
 from samner.selection.result import Count, PseudoLabel, Selection, check_count, first, too_few
 from samner.spans import flat
 
@@ -70,7 +71,7 @@ def select_by_sampling(
     majority = len(names) // 2 + 1
     needed, note = _votes_needed(found, majority)
     gold = {key for key, voters in found.items() if needed is not None and len(voters) >= needed}
-    f1 = {name: _f1(predicted[name], gold) for name in names}
+    f1 = {name: Counts.of(gold, _keys(predicted[name])).f1 for name in names}
     ranking = tuple(sorted(names, key=lambda name: (-f1[name], -cosine[name], name)))
     labels = tuple(PseudoLabel(*key, found[key]) for key in sorted(gold))
     return Selection(
@@ -109,11 +110,13 @@ def _fewer(samples: int, there: int) -> str:
 def _votes(predicted: Mapping[str, Sequence[Sequence[Entity]]]) -> Votes:
     votes: dict[tuple[int, int, int, str], tuple[str, ...]] = {}
     for name, answers in predicted.items():
-        for text, entities in enumerate(answers):
-            for entity in entities:
-                key = (text, *entity.key)
-                votes[key] = (*votes.get(key, ()), name)
+        for key in _keys(answers):
+            votes[key] = (*votes.get(key, ()), name)
     return votes
+
+
+def _keys(answers: Sequence[Sequence[Entity]]) -> set[tuple[int, int, int, str]]:
+    return {(text, *entity.key) for text, entities in enumerate(answers) for entity in entities}
 
 
 def _votes_needed(votes: Votes, majority: int) -> tuple[int | None, str]:
@@ -123,8 +126,3 @@ def _votes_needed(votes: Votes, majority: int) -> tuple[int | None, str]:
     if most >= 2:
         return 2, f"no entity got a majority of {majority} votes; two votes were taken as enough"
     return None, "no two experts agreed on any entity; the experts are ranked by similarity"
-
-
-def _f1(answers: Sequence[Sequence[Entity]], gold: set[tuple[int, int, int, str]]) -> float:
-    mine = {(text, *entity.key) for text, entities in enumerate(answers) for entity in entities}
-    return 2 * len(mine & gold) / (len(mine) + len(gold)) if mine or gold else 0.0

@@ -5,16 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
@@ -25,6 +21,8 @@ from samner.backbones.encoder.fit import Outcome, Schedule, fit
 from samner.backbones.encoder.network import word_vectors
 from samner.backbones.encoder.recipe import Recipe
 from samner.entities import Example
+from samner.progress import Progress
+from samner.scoring import micro_f1
 from samner.spans import flat
 from samner.windows import windows
 
@@ -149,7 +147,7 @@ def _train(
         parameter.requires_grad_(True)
     encoder.train()
     try:
-        with _progress() as report:
+        with Progress() as show:
             return fit(
                 parameters,
                 loss_at,
@@ -159,7 +157,7 @@ def _train(
                 resume=resume,
                 identity=_identity(data, recipe, parameters),
                 rates=rates,
-                on_step=report,
+                on_step=_Watch(show),
             )
     finally:
         encoder.eval()
@@ -170,14 +168,9 @@ def _train(
 def dev_score(backbone: EncoderBackbone, encoder: nn.Module, data: TrainingSet, texts: int) -> float:
     """Strict span micro-F1 on the first ``texts`` examples of a dev split."""
     pieces = _pieces(backbone, data.examples[:texts])
+    found = backbone.run(encoder, [e.text for e in pieces], data.types, backbone.threshold)
     names = {t.name for t in data.types}
-    predicted = backbone.run(encoder, [e.text for e in pieces], data.types, backbone.threshold)
-    hits = found = gold = 0
-    for example, candidates in zip(pieces, predicted, strict=True):
-        mine = {e.key for e in flat(candidates)}
-        theirs = {e.key for e in example.entities if e.label in names}
-        hits, found, gold = hits + len(mine & theirs), found + len(mine), gold + len(theirs)
-    return 2 * hits / max(found + gold, 1)
+    return micro_f1([e.entities for e in pieces], [flat(candidates) for candidates in found], names)
 
 
 def _pieces(backbone: EncoderBackbone, examples: Sequence[Example]) -> list[Example]:
@@ -215,31 +208,15 @@ def _identity(data: TrainingData, recipe: Recipe, parameters: Mapping[str, Tenso
     return hashlib.sha256(json.dumps([settings, sizes, shapes]).encode()).hexdigest()
 
 
-class _progress:
-    """A bar on standard error where that is a terminal; otherwise a log line now and then."""
+class _Watch:
+    """Shows each step and its smoothed loss, and logs some."""
 
-    def __init__(self) -> None:
-        self.console = Console(file=sys.stderr)
-        self.bar = Progress(
-            TextColumn("training"),
-            BarColumn(),
-            TextColumn("step {task.fields[step]}, loss {task.fields[loss]:.4f}"),
-            TimeRemainingColumn(),
-            console=self.console,
-            disable=not self.console.is_terminal,
-        )
-
-    def __enter__(self) -> Callable[[int, float, float], None]:
-        self.bar.start()
-        self.task = self.bar.add_task("", total=1.0, step=0, loss=0.0)
+    def __init__(self, show: Progress) -> None:
+        self.show = show
         self.smooth: float | None = None
-        return self.step
 
-    def step(self, step: int, progress: float, loss: float) -> None:
+    def __call__(self, step: int, share: float, loss: float) -> None:
         self.smooth = loss if self.smooth is None else 0.98 * self.smooth + 0.02 * loss
-        self.bar.update(self.task, completed=progress, step=step, loss=self.smooth)
+        self.show("training", share, 1.0, f"step {step}, loss {self.smooth:.4f}")
         if step % 200 == 0:
-            log.info("step %d (%.0f %%): loss %.4f", step, 100 * progress, self.smooth)
-
-    def __exit__(self, *exception: Any) -> None:
-        self.bar.stop()
+            log.info("step %d (%.0f %%): loss %.4f", step, 100 * share, self.smooth)

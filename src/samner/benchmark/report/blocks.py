@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from dataclasses import dataclass
+from typing import Literal
 
 Tone = Literal["plain", "best", "faint"]
 """How a cell is set: as it is, as the one to look at, as one that matters less."""
@@ -19,26 +16,13 @@ class Cell:
 
     Args:
         text: What it says.
-        tone: How it is set.
         note: A second, smaller line: an interval, a p-value.
+        tone: How it is set.
     """
 
     text: str
-    tone: Tone = "plain"
     note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """Rows that belong together.
-
-    Args:
-        title: Above them; none if the table has one kind of rows.
-        rows: Each as long as the header.
-    """
-
-    title: str
-    rows: Sequence[Sequence[Cell]]
+    tone: Tone = "plain"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +33,15 @@ class Table:
         title: What it shows.
         caption: How to read it, and on what it was measured.
         header: Names of the columns.
-        parts: Rows in order.
+        parts: A title (empty if there is one part) and its rows, each as long as the header.
         words: Columns of words, which are set flush left; the first always is.
-        folded: Whether the page shows it only when asked.
+        folded: Whether a page shows it only when asked.
     """
 
     title: str
     caption: str
     header: Sequence[str]
-    parts: Sequence[Rows]
+    parts: Sequence[tuple[str, Sequence[Sequence[Cell]]]]
     words: frozenset[int] = frozenset({0})
     folded: bool = False
 
@@ -71,46 +55,22 @@ class Plot:
         title: What it shows.
         caption: What one should see, and on what it was measured.
         alt: For those who cannot see it.
-        figure: Drawn, not yet written.
+        svg: As a file of its own.
     """
 
     name: str
     title: str
     caption: str
     alt: str
-    figure: Figure
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """A fact computed from the results.
-
-    Args:
-        text: One sentence.
-        met: For a goal whether it was reached; none for what is only a fact.
-        detail: What to know with it.
-    """
-
-    text: str
-    met: bool | None = None
-    detail: str = ""
+    svg: str
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A part of the report.
-
-    Args:
-        title: Its heading.
-        intro: One paragraph.
-        findings: Facts, before everything else.
-        blocks: Tables and plots in order.
-    """
+    """A part of the report: its heading, and tables and plots in order."""
 
     title: str
-    intro: str = ""
-    findings: Sequence[Finding] = ()
-    blocks: Sequence[Table | Plot] = field(default_factory=tuple)
+    blocks: Sequence[Table | Plot]
 
     @property
     def anchor(self) -> str:

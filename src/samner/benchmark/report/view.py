@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import hypot
 from statistics import fmean
 from typing import Any
 
+from samner.benchmark.arms import ORACLES
+from samner.benchmark.results import FORMAT
 from samner.errors import SamnerError
-
-FORMAT = 1
-"""Of the results that this reads."""
-
-SAM = "union"
-"""The arm that is SaM as the paper has it."""
-
-ORACLES = ("oracle", "oracle-single")
-"""Modes that look at the test labels: ceilings, not methods."""
 
 _NEEDED = ("command", "finished", "pool", "settings", "groups", "targets", "arms")
 
@@ -64,35 +57,40 @@ class Arm:
         """How many runs there are of every target."""
         return min(len(runs) for runs in self.runs.values())
 
-    def values(self, target: str, score: str = "strict", what: str = "f1") -> list[float]:
-        """Precision, recall or F1 of each run, times 100."""
-        return [100 * float(run[score][what]) for run in self.runs[target]]
+    def values(self, target: str, score: str = "strict", unseen: bool = False) -> list[float]:
+        """F1 of each run, times 100; of unseen types where some types are seen, if asked."""
+        runs = self.runs[target]
+        return [100 * float((run.get("unseen", run) if unseen else run)[score]["f1"]) for run in runs]
 
-    def mean(self, target: str, score: str = "strict", what: str = "f1") -> float:
-        """Their mean over the runs, times 100."""
-        return fmean(self.values(target, score, what))
+    def mean(self, target: str, score: str = "strict") -> float:
+        """F1, the mean over the runs, times 100."""
+        return fmean(self.values(target, score))
 
-    def interval(self, target: str, score: str = "strict") -> tuple[float, float]:
-        """95 % interval of F1 by bootstrap over texts, times 100; of several runs the mean of its ends."""
-        ends = [run[score]["f1_ci95"] for run in self.runs[target]]
-        return 100 * fmean(low for low, _ in ends), 100 * fmean(high for _, high in ends)
-
-    def averages(self, targets: Sequence[str], score: str = "strict", what: str = "f1") -> list[float]:
+    def averages(self, targets: Sequence[str], score: str = "strict", unseen: bool = False) -> list[float]:
         """For each run its mean over targets, each target counting the same, times 100."""
-        by_target = [self.values(target, score, what)[: self.seeds] for target in targets]
+        by_target = [self.values(target, score, unseen)[: self.seeds] for target in targets]
         return [fmean(values) for values in zip(*by_target, strict=True)]
 
-    def average(self, targets: Sequence[str], score: str = "strict", what: str = "f1") -> float:
+    def average(self, targets: Sequence[str], score: str = "strict", unseen: bool = False) -> float:
         """Their mean over the runs, times 100."""
-        return fmean(self.averages(targets, score, what))
+        return fmean(self.averages(targets, score, unseen))
 
-    def average_interval(self, targets: Sequence[str], score: str = "strict") -> tuple[float, float]:
-        """95 % interval of the average: the targets' texts are drawn apart, so the squares of half-widths add up."""
+    def interval(self, targets: Sequence[str], score: str = "strict") -> tuple[float, float]:
+        """95 % interval of an average by bootstrap over texts, times 100; of several runs the mean of its ends.
+
+        The targets' texts are drawn apart, so the squares of half-widths add up.
+        """
         middle = self.average(targets, score)
-        ends = [(self.mean(target, score), *self.interval(target, score)) for target in targets]
-        below = hypot(*(mean - low for mean, low, _ in ends)) / len(ends)
-        above = hypot(*(high - mean for mean, _, high in ends)) / len(ends)
-        return middle - below, middle + above
+        below, above = [], []
+        for target in targets:
+            ends = [run[score]["f1_ci95"] for run in self.runs[target]]
+            below.append(self.mean(target, score) - 100 * fmean(low for low, _ in ends))
+            above.append(100 * fmean(high for _, high in ends) - self.mean(target, score))
+        return middle - hypot(*below) / len(targets), middle + hypot(*above) / len(targets)
+
+    def sum(self, what: str) -> float:
+        """``models``, ``seconds``, ``texts`` or ``merging`` over all targets; of several runs the mean."""
+        return sum(fmean(run[what] for run in runs) for runs in self.runs.values())
 
 
 @dataclass(frozen=True)
@@ -112,10 +110,7 @@ class View:
         if self.results.get("format") != FORMAT:
             raise SamnerError(f"results of format {self.results.get('format')!r} cannot be read, only format {FORMAT}")
         for key in _NEEDED:
-            if key not in self.results:
-                raise SamnerError(f"the results lack {key!r}; they are not those of samner benchmark")
-        for key in ("arms", "targets", "groups"):
-            if not self.results[key]:
+            if not self.results.get(key):
                 raise SamnerError(f"the results have no {key}, so there is nothing to report")
         for arm in self.arms.values():
             if missing := [name for name in self.targets if not arm.runs.get(name)]:
@@ -132,6 +127,12 @@ class View:
         return {title: list(names) for title, names in self.results["groups"].items()}
 
     @cached_property
+    def columns(self) -> dict[str, list[str]]:
+        """Of tables by target: title to the targets that are averaged over, the averages first."""
+        averages = {f"mean {title} ({len(names)})": names for title, names in self.groups.items()}
+        return averages | {pretty(name): [name] for name in self.targets}
+
+    @cached_property
     def headline(self) -> str:
         """Title of the average that conclusions are drawn from: the first."""
         return next(iter(self.groups))
@@ -146,38 +147,15 @@ class View:
         """Every arm by its name."""
         return {
             arm["name"]: Arm(
-                arm["name"],
-                arm["group"],
-                arm.get("title") or arm["name"],
-                arm.get("x"),
-                arm["settings"],
-                arm["targets"],
+                arm["name"], arm["group"], arm.get("title") or arm["name"], arm["x"], arm["settings"], arm["targets"]
             )
             for arm in self.results["arms"]
         }
 
     @cached_property
-    def experts(self) -> list[str]:
-        """Names of the pool's experts, those with an arm of their own first."""
-        named = [arm.name for arm in self.arms.values() if arm.mode == "expert"]
-        known = [name for target in self.targets for name in self.target(target).get("similarity", {})]
-        return list(dict.fromkeys([*named, *known]))
-
-    @cached_property
-    def complementarity(self) -> dict[str, Mapping[str, Mapping[str, int]]]:
-        """Target to how many ``gold`` and ``false`` entities both strategies found, one alone, or neither."""
-        found = self.results.get("complementarity") or {}
-        return {name: found[name] for name in self.targets if name in found}
-
-    @cached_property
     def k(self) -> int:
         """How many experts a strategy picks unless an arm says otherwise."""
         return int(self.results["settings"]["experts"])
-
-    @property
-    def sam(self) -> Arm | None:
-        """The arm that is SaM."""
-        return self.arms.get(SAM)
 
     def target(self, name: str) -> Mapping[str, Any]:
         """What is known of a target."""
@@ -189,6 +167,14 @@ class View:
         scores, similarity = self.target(target).get(strategy, {}), self.target(target).get("similarity", {})
         return sorted(scores, key=lambda name: (-scores[name], -similarity.get(name, 0.0), name))
 
+    def taken(self, target: str, strategy: str) -> list[str]:
+        """The experts that a strategy chose, best first: those in an arm's task models, else the k highest."""
+        ranking = self.ranking(target, strategy)
+        for arm in self.named("union", strategy):
+            if found := arm.runs[target][0]["experts"].get(strategy):
+                return sorted(found, key=lambda name: ranking.index(name) if name in ranking else len(ranking))
+        return ranking[: self.k]
+
     def group(self, name: str) -> list[Arm]:
         """The arms of a group."""
         return [arm for arm in self.arms.values() if arm.group == name]
@@ -197,50 +183,39 @@ class View:
         """Those of these arms that there are."""
         return [self.arms[name] for name in names if name in self.arms]
 
-    def methods(self) -> list[Arm]:
-        """The main arms that do not look at test labels."""
-        return [arm for arm in self.group("main") if not arm.ceiling]
+    @cached_property
+    def main(self) -> list[Arm]:
+        """The arms of the first group."""
+        return self.group(next(iter(self.arms.values())).group)
 
-    def oracles(self) -> dict[int, Arm]:
-        """Best merges of each size, told by test labels."""
-        found = [arm for arm in self.arms.values() if arm.mode == "oracle"]
-        return {int(arm.settings.get("experts", self.k)): arm for arm in found}
+    @cached_property
+    def ablations(self) -> list[str]:
+        """The other groups."""
+        return [name for name in dict.fromkeys(a.group for a in self.arms.values()) if name != self.main[0].group]
 
-    def best_single(self) -> Arm | None:
-        """The best expert of each target, told by test labels."""
-        return next((arm for arm in self.arms.values() if arm.mode == "oracle-single"), None)
+    @cached_property
+    def singles(self) -> dict[str, Arm]:
+        """The arms that are one expert, by the expert."""
+        return {arm.settings.get("name", arm.name): arm for arm in self.main if arm.mode == "expert"}
 
     def comparable(self, *arms: Arm) -> bool:
         """Whether they were measured on the same gold entities, that is on the same texts."""
-        return len({tuple(_gold(arm, name) for name in self.targets) for arm in arms}) == 1
-
-    def wins(self, first: Arm, second: Arm, targets: Iterable[str], margin: float = 0.0) -> list[str]:
-        """The targets on which the first is ahead of the second by more than so many points of strict F1."""
-        return [name for name in targets if first.mean(name) - second.mean(name) > margin]
-
-
-def best(arms: Sequence[Arm], value: Callable[[Arm], float]) -> Arm:
-    """The arm with the highest value, of equal ones the first."""
-    return max(arms, key=value)
+        gold = {tuple(r[0]["strict"]["tp"] + r[0]["strict"]["fn"] for r in arm.runs.values()) for arm in arms}
+        return len(gold) == 1
 
 
 def pretty(name: str) -> str:
-    """A name for people: ``crossner_ai`` as ``crossner ai``."""
+    """A name for people: without underscores."""
     return name.replace("_", " ")
 
 
-def signed(value: float, digits: int = 1) -> str:
-    """With its sign; the minus as wide as the plus."""
-    text = f"{value:+.{digits}f}"
+def signed(value: float) -> str:
+    """With its sign and one digit; the minus as wide as the plus."""
+    text = f"{value:+.1f}"
     return text[1:] if float(text) == 0 else text.replace("-", "\N{MINUS SIGN}")
 
 
-def place(difference: float) -> str:
-    """Where one score is beside another: so many points above or below it."""
-    points = f"{abs(difference):.1f}"
-    return "level with" if float(points) == 0 else f"{points} points {'above' if difference > 0 else 'below'}"
-
-
-def _gold(arm: Arm, target: str) -> int:
-    score = arm.runs[target][0]["strict"]
-    return int(score["tp"]) + int(score["fn"])
+def texts_read(arm: Arm) -> str:
+    """On how many texts an arm was measured."""
+    limit = arm.settings.get("texts")
+    return f"the first {limit} test texts of each target" if limit else "all test texts"

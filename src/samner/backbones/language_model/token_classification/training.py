@@ -22,6 +22,7 @@ from samner.backbones.language_model.token_classification.heads import Heads, lo
 from samner.backbones.language_model.token_classification.inputs import Question, Reader, collate
 from samner.entities import Entity, EntityType
 from samner.precision import fastest_dtype
+from samner.scoring import micro_f1
 from samner.settings import Settings
 from samner.spans import flat
 from samner.windows import Word
@@ -231,12 +232,7 @@ def dev_score(model: Any, heads: Heads, reader: Reader, data: TrainingSet, texts
     examples = [e for e in data.examples if len(reader.words(e.text)) <= max_words][:texts]
     names = {t.name for t in data.types}
     found = predict(model, heads, reader, [e.text for e in examples], data.types, THRESHOLD)
-    hits = predicted = gold = 0
-    for example, candidates in zip(examples, found, strict=True):
-        mine = {e.key for e in flat(candidates)}
-        theirs = {e.key for e in example.entities if e.label in names}
-        hits, predicted, gold = hits + len(mine & theirs), predicted + len(mine), gold + len(theirs)
-    return 2 * hits / max(predicted + gold, 1)
+    return micro_f1([e.entities for e in examples], [flat(candidates) for candidates in found], names)
 
 
 @torch.inference_mode()

@@ -8,20 +8,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from samner.adaptation import adapt
 from samner.backbones.encoder.backbone import EncoderBackbone
-from samner.benchmark.models import Model, Models
-from samner.benchmark.runner import run
-from samner.benchmark.scores import KINDS
+from samner.benchmark.answers import TargetTexts, read_target
+from samner.benchmark.config import TargetSettings, read_benchmark
+from samner.benchmark.results import KINDS
+from samner.benchmark.run import KEPT
+from samner.benchmark.run import run as measure
 from samner.errors import SamnerError
-from samner.evaluation.config import Target
-from samner.evaluation.target import TargetTexts, read_target
 from samner.pool import ExpertPool
 from samner.scoring import score
 
 Configure = Callable[..., Path]
+
+
+def run(config: Path, out: Path, *, work: Path | None = None, **asked: Any) -> dict[str, Any]:
+    """The results of the one pool."""
+    (results,) = measure(read_benchmark(config, **asked), out, work=work).values()
+    return results
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +60,8 @@ def runs(results: dict[str, Any], arm: str, target: str = "pharma") -> list[dict
 
 
 def texts_of(made: Path, name: str = "pharma") -> TargetTexts:
-    return read_target(Target(name, made / f"{name}.jsonl", made / f"{name}.txt"))
+    files = TargetSettings(test=str(made / f"{name}.jsonl"), unlabeled=str(made / f"{name}.txt"))
+    return read_target(name, files)
 
 
 def test_every_arm_is_there(results: dict[str, Any]) -> None:
@@ -64,7 +70,6 @@ def test_every_arm_is_there(results: dict[str, Any]) -> None:
         *("intersection", "economy", "economy-unweighted", "economy-common", "economy-average"),
         *("ensemble-union", "ensemble-majority", "best", "oracle-k1", "oracle-k2", "union k=1", "union k=2"),
         *("union method=linear", "union method=dare_ties", "unified lam=0.5", "unified lam=1.0"),
-        *("similarity encoder=minilm", "similarity encoder=base", "similarity encoder=lsa"),
     ]
     for arm in results["arms"]:
         for target, found in arm["targets"].items():
@@ -109,17 +114,25 @@ def test_arms_answer_as_themselves(results: dict[str, Any]) -> None:
     assert all(len(experts) == 1 for experts in drawn)
 
 
-def test_a_baseline_is_scaled(results: dict[str, Any], made: Path) -> None:
+def test_a_baseline_is_scaled(results: dict[str, Any]) -> None:
     for target in results["targets"]:
-        whole, same = (runs(results, arm, target)[0] for arm in ("unified", "unified lam=1.0"))
+        whole, same, half = (
+            runs(results, arm, target)[0] for arm in ("unified", "unified lam=1.0", "unified lam=0.5")
+        )
         assert same["strict"] == whole["strict"]
-    pool = ExpertPool.load(made / "pool")
-    models = Models(pool, ["unified"])
-    vectors = []
-    for lam in (0.5, 1.0):
-        with models.ready(Model("baseline", 0.5, (("unified", 1.0),), "linear", (("lam", lam),))) as name:
-            vectors.append(pool.backbone.task_vectors(name))
-    assert all(torch.allclose(2 * half, vectors[1][module]) for module, half in vectors[0].items())
+        assert half["experts"] == whole["experts"]
+
+
+def test_unseen_types_are_scored_apart(results: dict[str, Any], made: Path) -> None:
+    texts, pool = texts_of(made), ExpertPool(made / "pool")
+    predicted = adapt(pool, texts.unlabelled, texts.types, experts=1, samples=2).predict([e.text for e in texts.test])
+    of_type = score(texts.test, predicted, texts.types).per_type["disease"]
+    unseen = runs(results, "union")[0]["unseen"]
+    assert {key: unseen["strict"][key] for key in ("tp", "fp", "fn")} == {
+        key: getattr(of_type, key) for key in ("tp", "fp", "fn")
+    }
+    assert results["targets"]["pharma"]["unseen"] == ["disease"]
+    assert "unseen" not in runs(results, "union", "games")[0]  # nothing is known to be seen there
 
 
 def test_the_oracle_is_the_best_of_its_subsets(results: dict[str, Any]) -> None:
@@ -139,6 +152,7 @@ def test_what_is_said_of_a_target(results: dict[str, Any]) -> None:
     assert results["groups"] == {"half": ["pharma"], "all": ["pharma", "games"]}
     assert results["settings"]["seeds"] == [0, 1, 2]
     assert 0 < results["settings"]["threshold"] < 1
+    assert target["selection_seconds"] > 0
     assert results["published"] == [{"name": "GLiNER", "scores": {"pharma": 60.6}, "source": "a paper"}]
 
 
@@ -175,8 +189,8 @@ def test_results_are_written_and_reported(folder: Path, results: dict[str, Any])
     assert written == json.loads(json.dumps(results))
     assert "relieves" not in (folder / "out" / "results.json").read_text()
     assert {"report.html", "report.md", "plots"} <= {path.name for path in (folder / "out").iterdir()}
-    assert results["command"].startswith("samner benchmark ")
-    assert (folder / ".samner-benchmark").is_dir()
+    assert results["command"] == "samner benchmark"
+    assert (folder / ".samner-benchmark" / KEPT).is_file()
 
 
 def test_the_same_again_reads_nothing(folder: Path, results: dict[str, Any], asked: list[Any]) -> None:
@@ -207,18 +221,16 @@ def test_a_prefix_is_extended(configure: Configure, tmp_path: Path, asked: list[
 def test_what_is_read_survives_a_stop(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: list[Any]
 ) -> None:
-    from samner.benchmark.reader import Reader
-
     config = configure(tmp_path, groups={"main": {"arms": {"base": {}}}}, comparisons=[])
-    original = Reader._read
+    original = EncoderBackbone.predict
 
-    def stop(self: Reader, model: Any, name: str, target: str, *rest: Any) -> None:
-        if target == "games":
+    def stop(self: Any, texts: Any, types: Any, models: Any, threshold: float) -> Any:
+        if any("scored" in text for text in texts) and models == ["base"]:
             raise KeyboardInterrupt
-        original(self, model, name, target, *rest)
+        return original(self, texts, types, models, threshold)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Reader, "_read", stop)
+        patch.setattr(EncoderBackbone, "predict", stop)
         with pytest.raises(KeyboardInterrupt):
             run(config, tmp_path / "out")
     assert not (tmp_path / "out" / "results.json").exists()
@@ -248,15 +260,15 @@ def test_another_expert_is_read_anew(configure: Configure, made: Path, tmp_path:
     assert "base" not in {model for _, model in asked}
 
 
-def test_damaged_files_are_read_anew(configure: Configure, tmp_path: Path, asked: list[Any]) -> None:
-    config = configure(tmp_path, groups={"main": {"arms": {"base": {}}}}, comparisons=[])
-    first = run(config, tmp_path / "out", only=["games"])
-    for path in (tmp_path / ".samner-benchmark").rglob("*.gz"):
-        path.write_bytes(path.read_bytes()[:-9])
-    asked.clear()
-    again = run(config, tmp_path / "out", only=["games"])
-    assert (2, "base") in asked
-    assert again["arms"][0]["targets"]["games"][0]["strict"] == first["arms"][0]["targets"]["games"][0]["strict"]
+def test_several_pools_side_by_side(configure: Configure, made: Path, tmp_path: Path) -> None:
+    groups = {"main": {"arms": {"base": {}, "union": {}}}}
+    pools = {"one": str(made / "pool"), "two": str(made / "pool")}
+    config = configure(tmp_path, groups=groups, comparisons=[], pool=pools)
+    results = measure(read_benchmark(config), tmp_path / "out", into=tmp_path / "results.md")
+    assert results["one"]["arms"] == results["two"]["arms"]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"one", "two", "report.md"}
+    assert "| arm | one, strict | two, strict |" in (tmp_path / "out" / "report.md").read_text()
+    assert "<!-- samner benchmark: begin -->" in (tmp_path / "results.md").read_text()
 
 
 def test_parts(folder: Path, results: dict[str, Any], tmp_path: Path, asked: list[Any]) -> None:
@@ -277,7 +289,7 @@ def test_parts(folder: Path, results: dict[str, Any], tmp_path: Path, asked: lis
     assert asked == []
     for options, message in (
         ({"only": ["x"]}, "has no target 'x'; it has: pharma, games"),
-        ({"groups": ["x"]}, "has no group 'x'; it has: main, k, method, lam, encoder"),
+        ({"groups": ["x"]}, "has no group 'x'; it has: main, k, method, lam"),
         ({"arms": ["x"]}, "has no arm 'x'; it has: base, experts"),
     ):
         with pytest.raises(SamnerError, match=message):
@@ -285,6 +297,7 @@ def test_parts(folder: Path, results: dict[str, Any], tmp_path: Path, asked: lis
 
 
 def test_bad_parts_are_named(configure: Configure, tmp_path: Path) -> None:
+    without: dict[str, Any] = {"comparisons": [], "averages": {}, "published": {}}
     for changes, message in (
         ({"pool": "nowhere"}, r"benchmark\.yaml: pool: no pool at 'nowhere'"),
         ({"groups": {"a": {"arms": {"oracle": {"experts": 3}}}}}, "the arm 'oracle' asks for 3 of 2 experts"),
@@ -293,12 +306,15 @@ def test_bad_parts_are_named(configure: Configure, tmp_path: Path) -> None:
             "an expert is named 'sports' as another arm is",
         ),
         (
-            {"groups": {"a": {"arms": {"similarity": {"encoder": "lsa"}}}}, "domains": {"sports": ["sports.txt"]}},
-            "domains: names no training files of the expert 'medicine'",
+            {"targets": {"pharma": {"test": "pharma.jsonl", "unlabeled": "pharma.txt", "seen_types": ["x"]}}},
+            r"targets\.pharma\.seen_types: 'x' does not occur in .*pharma\.jsonl",
         ),
     ):
         with pytest.raises(SamnerError, match=message):
-            run(configure(tmp_path, **{"comparisons": [], **changes}), tmp_path / "out")
+            run(
+                configure(tmp_path, **{**without, **changes}),
+                tmp_path / "out",
+            )
     (tmp_path / "file").write_text("")
     with pytest.raises(SamnerError, match="file: cannot be made"):
         run(configure(tmp_path), tmp_path / "file")
