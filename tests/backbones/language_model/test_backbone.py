@@ -245,6 +245,17 @@ def test_a_card_that_is_wrong(make_base, entry, message):
         load_backbone(make_base(**entry))
 
 
+def test_a_model_that_lacks_weights_is_refused(make_base, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    base = make_base()
+    weights = load_file(base / "model" / "model.safetensors")
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, base / "model" / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ModelError, match="has no weights of model.layers.1.mlp.up_proj.weight, and lacks 1 in all"):
+        load_backbone(base)
+
+
 def test_code_that_comes_with_a_model_is_not_run(make_base, make_lm, tmp_path, monkeypatch):
     folder = make_lm()
     config = json.loads((folder / "config.json").read_text())

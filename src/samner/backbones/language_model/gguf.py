@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from samner.backbones.language_model.loading import complete
 from samner.errors import ModelError
 from samner.files import atomic_folder, sha256, user_folder, write_json
 
@@ -52,8 +53,12 @@ def base_from_gguf(path: Path, cache: Path | None = None) -> Path:
     if folder.is_dir():  # whole, as it was renamed into place
         return folder
     _check(path)
-    with atomic_folder(folder) as temporary:
-        _dequantise(path, temporary)
+    try:
+        with atomic_folder(folder) as temporary:
+            _dequantise(path, temporary)
+    except OSError:
+        if not folder.is_dir():  # else another process was faster
+            raise
     return folder
 
 
@@ -85,11 +90,12 @@ def _dequantise(path: Path, folder: Path) -> None:
 
     place: dict[str, Any] = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
     try:
-        model = AutoModelForCausalLM.from_pretrained(**place, dtype=torch.float32)
+        loaded = AutoModelForCausalLM.from_pretrained(**place, dtype=torch.float32, output_loading_info=True)
         tokenizer = AutoTokenizer.from_pretrained(**place)
     except Exception as error:  # as above
         line = next(iter(str(error).splitlines()), type(error).__name__)
         raise ModelError(f"{path}: cannot be read as a language model ({line})") from error
+    model = complete(*loaded, str(path))
     # transformers takes the model for a quantised one, which it would not save
     tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     if model.config.tie_word_embeddings:
