@@ -231,7 +231,7 @@ def test_an_expert_that_does_not_fit_is_refused(backbone, make_lm, tmp_path):
         ({"dtype": "int8"}, r"base\.json: dtype: input should be 'auto', .* not 'int8'"),
         ({"threshold": 2.0}, r"base\.json: threshold: input should be less than 1, not 2\.0"),
         ({"max_tokens": 0}, r"base\.json: max_tokens: input should be greater than 0, not 0"),
-        ({"format": 2}, r"base\.json: format: input should be 1, not 2"),
+        ({"format": 2}, r"base\.json: format: this samner reads format 1, not 2"),
         ({"model": "no/such-model"}, "names the model .no/such-model., which is not part of it"),
         ({"model": "/some/folder"}, r"base\.json: model: must be beside this file or on a hub; no absolute path"),
         ({"model": "C:\\some"}, "no absolute path"),

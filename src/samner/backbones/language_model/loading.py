@@ -84,8 +84,10 @@ def load_model(reference: str, card: BaseCard, device: torch.device, tokenizer: 
         arguments["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=compute
         )
-    loaded = with_model_errors(reference, AutoModelForCausalLM.from_pretrained, output_loading_info=True, **arguments)
-    model = complete(*loaded, reference).eval()
+    model, told = with_model_errors(
+        reference, AutoModelForCausalLM.from_pretrained, output_loading_info=True, **arguments
+    )
+    model = complete(model, told, reference).eval()
     model.requires_grad_(False)
     ends = model.generation_config.eos_token_id
     ends = ends if isinstance(ends, list) else [] if ends is None else [ends]

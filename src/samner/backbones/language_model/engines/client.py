@@ -18,7 +18,7 @@ from pydantic import Field, field_validator
 
 from samner.backbones.language_model.engines.questions import Generated
 from samner.errors import ModelError, SamnerError
-from samner.files import read_json
+from samner.files import read_json, user_path
 from samner.settings import Settings, validated
 
 if TYPE_CHECKING:
@@ -94,7 +94,9 @@ class Server(Settings):
         path = Path(reference)
         server = validated(cls, read_json(path), reference)
         return (
-            server if server.answers is None else server.model_copy(update={"answers": path.parent / server.answers})
+            server
+            if server.answers is None
+            else server.model_copy(update={"answers": path.parent / user_path(server.answers)})
         )
 
 
