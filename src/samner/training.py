@@ -20,7 +20,7 @@ from samner.data.formats.registry import FORMATS
 from samner.embedding import MINILM, embed_domain, spread
 from samner.entities import Entity, EntityType, Example
 from samner.errors import DataError, SamnerError
-from samner.files import atomic_folder
+from samner.files import atomic_folder, user_path
 from samner.pool import DataSource, ExpertCard, ExpertPool
 from samner.pool.card import check_name
 from samner.scoring import scored_labels
@@ -85,14 +85,16 @@ class ExpertRecipe(Settings):
             SamnerError: If it cannot be read, holds an unknown key or a value that will not do.
         """
         recipe = read_yaml_settings(path, cls)
-        beside = {key: path.parent / getattr(recipe, key) for key in ("pool", "prompt")}
-        return recipe.model_copy(
-            update={
-                **{key: str(place) for key, place in beside.items() if place.exists()},
-                **{key: tuple(path.parent / name for name in getattr(recipe, key)) for key in ("data", "dev")},
-                "out": recipe.out and path.parent / recipe.out,
-            }
-        )
+
+        def place(name: str | Path) -> Path:
+            return path.parent / user_path(name)
+
+        changed: dict[str, Any] = {"data": tuple(map(place, recipe.data)), "dev": tuple(map(place, recipe.dev))}
+        changed["out"] = recipe.out and place(recipe.out)
+        for key in ("pool", "prompt"):  # what is not there may be a name
+            if place(getattr(recipe, key)).exists():
+                changed[key] = str(place(getattr(recipe, key)))
+        return recipe.model_copy(update=changed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,6 +92,8 @@ class TestRecipe:
         assert read.data == (tmp_path / "a", tmp_path / "b")
         assert read.dev == (tmp_path / "c",)
         assert read.pool == str(tmp_path / "pool")
+        read = ExpertRecipe.read(recipe(tmp_path / "r.yaml", "data: ~/a.jsonl\nout: ~/made\n"))
+        assert (read.data, read.out) == ((Path.home() / "a.jsonl",), Path.home() / "made")
         with pytest.raises(SamnerError, match="cannot be read"):
             ExpertRecipe.read(tmp_path / "no.yaml")
 
@@ -150,7 +152,7 @@ def test_an_expert_of_a_language_model_into_its_pool(samner, lm_pool: Path, tmp_
     assert "an adapter of 1,856 parameters (the paper's estimate, 18*H*r*L, is 2,304)" in result.stderr
     assert "dev loss " in result.stdout
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jsonl", "cities"]
-    assert sorted(path.suffix for path in (tmp_path / "cities").iterdir()) == [".json", ".json", ".safetensors"]
+    assert sorted(path.suffix for path in (tmp_path / "cities").iterdir()) == [".json", ".json", ".md", ".safetensors"]
     pool = ExpertPool.load(lm_pool)
     pool.add(tmp_path / "cities")
     pool.remove("cities")

@@ -105,9 +105,8 @@ def train(
     changed = {key: value for key, value in changed.items() if value or value == ""}
     if dev or data:
         changed["dev"] = tuple(dev or ())  # a recipe's dev files go with its data
-    own = {key: None if str(value).lower() == "none" else value for key, value in given.options.items()}
     said = _options(option or ()) | ({} if max_minutes is None else {"max_minutes": max_minutes})
-    given = given.model_copy(update={**changed, "options": own})
+    given = given.model_copy(update=changed)
     if dry:
         _dry_run(given, said, recipe, format, json=json)
         return
@@ -131,7 +130,7 @@ def train(
         read = training.read_labelled(given.data, given.dev, format)
         licences = training.licences_by_set(given.licence, [each.name for each in read])
         opened = open_pool(given.pool, start(device, log=True))
-        settings = _checked(opened.backbone.recipe(), own, said, recipe)
+        settings = _checked(opened.backbone.recipe(), given.options, said, recipe)
         tell = say if first else _quiet
         labelled = training.training_data(read, settings.seed, opened.backbone.known_types(), tell)
         tell(

@@ -231,7 +231,7 @@ def test_an_expert_that_does_not_fit_is_refused(backbone, make_lm, tmp_path):
         ({"dtype": "int8"}, r"base\.json: dtype: input should be 'auto', .* not 'int8'"),
         ({"threshold": 2.0}, r"base\.json: threshold: input should be less than 1, not 2\.0"),
         ({"max_tokens": 0}, r"base\.json: max_tokens: input should be greater than 0, not 0"),
-        ({"format": 2}, r"base\.json: format: input should be 1, not 2"),
+        ({"format": 2}, r"base\.json: format: this samner reads format 1, not 2"),
         ({"model": "no/such-model"}, "names the model .no/such-model., which is not part of it"),
         ({"model": "/some/folder"}, r"base\.json: model: must be beside this file or on a hub; no absolute path"),
         ({"model": "C:\\some"}, "no absolute path"),
@@ -243,6 +243,17 @@ def test_an_expert_that_does_not_fit_is_refused(backbone, make_lm, tmp_path):
 def test_a_card_that_is_wrong(make_base, entry, message):
     with pytest.raises(SamnerError, match=message):
         load_backbone(make_base(**entry))
+
+
+def test_a_model_that_lacks_weights_is_refused(make_base, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    base = make_base()
+    weights = load_file(base / "model" / "model.safetensors")
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, base / "model" / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ModelError, match="has no weights of model.layers.1.mlp.up_proj.weight, and lacks 1 in all"):
+        load_backbone(base)
 
 
 def test_code_that_comes_with_a_model_is_not_run(make_base, make_lm, tmp_path, monkeypatch):

@@ -22,7 +22,9 @@ from samner.errors import ModelError
 from samner.references import KnownModel
 
 
-def write_gguf(path: Path, *, architecture: str = "llama", seed: int = 0, tokenizer: bool = True) -> dict[str, Any]:
+def write_gguf(
+    path: Path, *, architecture: str = "llama", seed: int = 0, tokenizer: bool = True, without: str = ""
+) -> dict[str, Any]:
     """A random model of one layer of 32, its embeddings quantised to 8 bits; returns its tensors."""
     from gguf import GGMLQuantizationType, GGUFWriter
     from gguf.quants import dequantize, quantize
@@ -59,6 +61,8 @@ def write_gguf(path: Path, *, architecture: str = "llama", seed: int = 0, tokeni
         tensors[f"{name}.weight"] = np.ones(32, np.float32)
     packed = quantize(tensors["token_embd.weight"], GGMLQuantizationType.Q8_0)
     for name, values in tensors.items():
+        if without and without in name:
+            continue
         if name == "token_embd.weight":
             writer.add_tensor(name, packed, raw_dtype=GGMLQuantizationType.Q8_0)
         else:
@@ -189,11 +193,14 @@ def test_what_is_no_such_file_is_told_in_a_line(file: Path, cache: Path, tmp_pat
     write_gguf(tmp_path / "words.gguf", tokenizer=False)
     with pytest.raises(ModelError, match="holds no tokenizer"):
         base_from_gguf(tmp_path / "words.gguf")
+    write_gguf(tmp_path / "part.gguf", without="ffn_up")  # as one of several files has it
+    with pytest.raises(ModelError, match=r"part.gguf: has no weights of model.layers.0.mlp.up_proj.weight"):
+        base_from_gguf(tmp_path / "part.gguf")
     with pytest.raises(ModelError, match=r"none.gguf: cannot be read \(No such file or directory\)"):
         base_from_gguf(tmp_path / "none.gguf")
     with pytest.raises(ModelError, match=r"cannot be read \(Is a directory\)"):
         base_from_gguf(tmp_path)
-    assert not cache.exists()
+    assert not list(cache.rglob("*.safetensors"))
 
 
 def test_a_package_that_is_missing_is_named(file: Path, cache: Path, monkeypatch):

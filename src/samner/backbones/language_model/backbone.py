@@ -18,6 +18,7 @@ from samner.backbones.language_model.engines.local import LocalEngine
 from samner.backbones.language_model.engines.questions import Engine
 from samner.backbones.language_model.generation.ask import ask
 from samner.backbones.language_model.generation.prompt import DEFAULT_PROMPT, Prompt, load_prompt, prompt_names
+from samner.backbones.language_model.gguf import base_from_gguf, is_gguf
 from samner.backbones.language_model.loading import (
     checkpoint_digest,
     linear_layers,
@@ -156,7 +157,8 @@ class CausalBackbone(Backbone):
 
         recipe = Recipe.of(options)
         if isinstance(base, PlannedBase):
-            return dry_run(base.model, load_prompt(base.prompt), data, recipe, architecture=base.architecture)
+            model = str(base_from_gguf(Path(base.model))) if is_gguf(base.model) else base.model
+            return dry_run(model, load_prompt(base.prompt), data, recipe, architecture=base.architecture)
         card = BaseCard.read(base)
         return dry_run(card.model_reference(base), load_prompt(card.prompt_reference(base)), data, recipe)
 

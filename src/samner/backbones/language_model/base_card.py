@@ -13,14 +13,12 @@ from samner.backbones.language_model.generation.prompt import DEFAULT_PROMPT, lo
 from samner.backbones.language_model.gguf import base_from_gguf, is_gguf
 from samner.backbones.language_model.loading import with_model_errors
 from samner.errors import ModelError
-from samner.files import inside, read_json, write_json
+from samner.files import copy_model, inside, read_json, user_path, write_json
 from samner.references import KNOWN, allow, check_reference, located
-from samner.settings import Settings, validated
+from samner.settings import Format, Settings, validated
 
 CARD = "base.json"
 _MODEL, _PROMPT = "model", "prompt.yaml"
-# what loading a model needs; weights in other formats than safetensors are never read
-_COPIED = (".safetensors", ".json", ".jinja", ".model", ".py", ".tiktoken", ".txt", ".md")
 
 
 class BaseCard(Settings):
@@ -44,7 +42,7 @@ class BaseCard(Settings):
 
     model_config = ConfigDict(extra="ignore")
 
-    format: Literal[1] = 1
+    format: Format = 1
     family: Literal["causal"] = "causal"
     model: str = Field(min_length=1)
     prompt: str = Field(default=DEFAULT_PROMPT, min_length=1)
@@ -111,20 +109,16 @@ def create_base(folder: Path, model: str, *, prompt: str = DEFAULT_PROMPT, four_
         SamnerError: If there is no such prompt.
     """
     load_prompt(prompt)
-    if is_gguf(model):
-        model = str(base_from_gguf(Path(model)))
-    context = _context(_found(model))
+    source = base_from_gguf(Path(model)) if is_gguf(model) else user_path(model)
+    local = model not in KNOWN and source.is_dir()
+    context = _context(str(source) if local else _found(model))
     if prompt not in prompt_names():
-        shutil.copyfile(prompt, folder / _PROMPT)
+        shutil.copyfile(user_path(prompt), folder / _PROMPT)
         prompt = _PROMPT
-    source = Path(model)
-    if source.is_dir() and model not in KNOWN:
+    if local:
         if not any(source.glob("*.safetensors")):
             raise ModelError(f"{source}: holds no weights in safetensors; save the model so first")
-        (folder / _MODEL).mkdir()
-        for path in sorted(source.iterdir()):
-            if path.is_file() and (path.suffix in _COPIED or path.name.startswith(("LICENSE", "NOTICE"))):
-                shutil.copyfile(path, folder / _MODEL / path.name)
+        copy_model(source, folder / _MODEL)
         model = _MODEL
     room = 2048 if context is None else context
     card = BaseCard(

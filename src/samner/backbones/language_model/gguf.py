@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from samner.backbones.language_model.loading import complete
 from samner.errors import ModelError
-from samner.files import atomic_folder, sha256, user_folder, write_json
+from samner.files import atomic_folder, sha256, user_folder, user_path, write_json
 
 # the architectures of Llama's kind, linear layers throughout, that transformers reads from a GGUF as well
 ARCHITECTURES = ("llama", "mistral", "qwen2", "qwen3")
@@ -24,7 +25,7 @@ _CONFIG = (
 
 def is_gguf(reference: str) -> bool:
     """Whether a reference to a model means a GGUF file: by its suffix, or because it is a file at all."""
-    return reference.lower().endswith(".gguf") or Path(reference).is_file()
+    return reference.lower().endswith(".gguf") or user_path(reference).is_file()
 
 
 def base_from_gguf(path: Path, cache: Path | None = None) -> Path:
@@ -41,6 +42,7 @@ def base_from_gguf(path: Path, cache: Path | None = None) -> Path:
         ModelError: If the file is missing, damaged or cut short, of an architecture that is not supported, or the
             packages that read it are.
     """
+    path = user_path(path)
     try:
         with path.open("rb") as file:
             magic = file.read(len(_MAGIC))
@@ -52,8 +54,12 @@ def base_from_gguf(path: Path, cache: Path | None = None) -> Path:
     if folder.is_dir():  # whole, as it was renamed into place
         return folder
     _check(path)
-    with atomic_folder(folder) as temporary:
-        _dequantise(path, temporary)
+    try:
+        with atomic_folder(folder) as temporary:
+            _dequantise(path, temporary)
+    except OSError:
+        if not folder.is_dir():  # else another process was faster
+            raise
     return folder
 
 
@@ -85,11 +91,12 @@ def _dequantise(path: Path, folder: Path) -> None:
 
     place: dict[str, Any] = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
     try:
-        model = AutoModelForCausalLM.from_pretrained(**place, dtype=torch.float32)
+        model, told = AutoModelForCausalLM.from_pretrained(**place, dtype=torch.float32, output_loading_info=True)
         tokenizer = AutoTokenizer.from_pretrained(**place)
     except Exception as error:  # as above
         line = next(iter(str(error).splitlines()), type(error).__name__)
         raise ModelError(f"{path}: cannot be read as a language model ({line})") from error
+    model = complete(model, told, str(path))
     # transformers takes the model for a quantised one, which it would not save
     tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     if model.config.tie_word_embeddings:

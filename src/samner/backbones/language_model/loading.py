@@ -84,7 +84,10 @@ def load_model(reference: str, card: BaseCard, device: torch.device, tokenizer: 
         arguments["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=compute
         )
-    model = with_model_errors(reference, AutoModelForCausalLM.from_pretrained, **arguments).eval()
+    model, told = with_model_errors(
+        reference, AutoModelForCausalLM.from_pretrained, output_loading_info=True, **arguments
+    )
+    model = complete(model, told, reference).eval()
     model.requires_grad_(False)
     ends = model.generation_config.eos_token_id
     ends = ends if isinstance(ends, list) else [] if ends is None else [ends]
@@ -92,6 +95,17 @@ def load_model(reference: str, card: BaseCard, device: torch.device, tokenizer: 
     model.generation_config = GenerationConfig(
         eos_token_id=sorted({*ends, tokenizer.eos_token_id}), pad_token_id=tokenizer.pad_token_id, do_sample=False
     )
+    return model
+
+
+def complete(model: Any, loading: Any, reference: str) -> Any:
+    """The model, if transformers found all of its weights; those that it did not find it would make up at random.
+
+    Raises:
+        ModelError: If some are missing.
+    """
+    if missing := sorted(loading["missing_keys"]):
+        raise ModelError(f"{reference}: has no weights of {missing[0]}, and lacks {len(missing)} in all")
     return model
 
 

@@ -18,7 +18,7 @@ from pydantic import Field, field_validator
 
 from samner.backbones.language_model.engines.questions import Generated
 from samner.errors import ModelError, SamnerError
-from samner.files import read_json
+from samner.files import read_json, user_path
 from samner.settings import Settings, validated
 
 if TYPE_CHECKING:
@@ -94,17 +94,14 @@ class Server(Settings):
         path = Path(reference)
         server = validated(cls, read_json(path), reference)
         return (
-            server if server.answers is None else server.model_copy(update={"answers": path.parent / server.answers})
+            server
+            if server.answers is None
+            else server.model_copy(update={"answers": path.parent / user_path(server.answers)})
         )
 
 
 class Request(NamedTuple):
-    """What is posted.
-
-    Args:
-        path: Below the server's URL.
-        body: As JSON values.
-    """
+    """What is posted to a path below the server's URL, as JSON values; without a body, it is a GET."""
 
     path: str
     body: Mapping[str, Any]
@@ -112,9 +109,6 @@ class Request(NamedTuple):
 
 class Client:
     """A server that was found at its URL.
-
-    Args:
-        server: Where it is.
 
     Attributes:
         models: Names of the models that it serves.
@@ -136,11 +130,7 @@ class Client:
             raise ModelError(self._no_api()) from error
 
     def load(self, name: str, folder: str) -> None:
-        """Let the server, which must be vLLM, load an adapter.
-
-        Args:
-            name: Under which it is to serve it.
-            folder: Where it is, as the server sees it.
+        """Let the server, which must be vLLM, load an adapter from a folder as it sees it.
 
         Raises:
             ModelError: If it does not.
@@ -176,11 +166,7 @@ class Client:
         self.models.remove(name)
 
     def ask(self, requests: Iterable[Request], on_reply: Callable[[Request, dict[str, Any]], None]) -> None:
-        """Post requests, so many at a time as the server is to have.
-
-        Args:
-            requests: In whatever order they will be replied to.
-            on_reply: Called with each request and the reply to it, as soon as that is there.
+        """Post requests, so many at a time as the server is to have; replies are handed over as they come.
 
         Raises:
             ModelError: If one is not replied to. What was replied to before has been handed over.

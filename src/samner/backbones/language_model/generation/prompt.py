@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from samner.backbones.language_model.words import sound
 from samner.entities import EntityType
 from samner.errors import SamnerError
+from samner.files import user_path
 from samner.settings import Settings, read_yaml_settings
 
 DEFAULT_PROMPT = "json-by-type"
@@ -109,7 +110,7 @@ def load_prompt(reference: str | Path) -> Prompt:
     Raises:
         SamnerError: If there is no such name or file, or the file does not hold a prompt.
     """
-    path = _SHIPPED / f"{reference}.yaml" if reference in prompt_names() else Path(reference)
+    path = _SHIPPED / f"{reference}.yaml" if reference in prompt_names() else user_path(reference)
     if not path.is_file():
         raise SamnerError(f"no prompt {str(reference)!r}; give a YAML file, or one of {', '.join(prompt_names())}")
     return read_yaml_settings(path, Prompt)
