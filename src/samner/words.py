@@ -2,9 +2,9 @@
 
 A word is a run of letters, digits and their marks; any other visible character is one by itself, as BERT's
 pre-tokeniser has it, so that an entity may begin or end at any punctuation mark. Scripts written without blanks (Han,
-kana, Thai, Khmer, ...) tell no words: there each character is one. "Character" is what a reader sees as one, an extended
-grapheme cluster (UAX 29): an emoji with its skin tone, a flag, a letter with its accents. None is ever cut. Format
-characters (soft hyphen, word joiner, zero-width joiners) within a word do not part it.
+kana, Thai, Khmer, ...) tell no words: there each character is one. A character is what a reader sees as one, an
+extended grapheme cluster (UAX 29): an emoji with its skin tone, a flag, a letter with its accents. None is ever cut.
+Format characters (soft hyphen, word joiner, zero-width joiners) within a word do not part it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from functools import cache
 import regex
 
 _UNPARTED = r"[\p{Han}\p{Hiragana}\p{Katakana}\u30FC\p{Line_Break=Complex_Context}]"
-# A character of a word: its first code point tells, but a digit or letter under an emoji's selector or keycap is a sign.
+# A character of a word: its first code point tells, but under an emoji's selector or a keycap it is a sign.
 _LETTER = rf"(?=\p{{Grapheme_Cluster_Break=Prepend}}*[[\p{{L}}\p{{N}}\p{{M}}]--{_UNPARTED}])(?!.[\uFE0F\u20E3])\X"
 _FORMAT = r"[\p{Word_Break=Format}--\u200B]"  # a zero-width space is there to part words
 # Last: a blank that bears an accent, which is seen.
@@ -36,7 +36,8 @@ def words(text: str, longest: int | None = None) -> list[tuple[int, int]]:
 
 def pieces(text: str, longest: int | None = None) -> list[str]:
     """The words and what stands between them: together the whole text."""
-    result, end = [], 0
+    result: list[str] = []
+    end = 0
     for first, last in words(text, longest):
         result.extend(part for part in (text[end:first], text[first:last]) if part)
         end = last

@@ -15,7 +15,8 @@ from samner.cli import options
 from samner.cli.options import labels_given
 from samner.cli.output import console, counted, say, table, write_json, write_stdout
 from samner.cli.runtime import start
-from samner.data import read_examples
+from samner.data import read_examples, read_gold
+from samner.data.validation import declines
 from samner.entities import EntityType, Example, entity_types
 from samner.errors import DataError, SamnerError
 
@@ -118,8 +119,12 @@ def _score_files(
 ) -> None:
     from samner.scoring import score
 
-    true, found = read_examples(gold, format), read_examples(predicted, format)
+    true, found = read_gold(gold, format), read_examples(predicted, format)
     _check_same_texts(gold, true, predicted, found)
+    if out := sum(bool(declines(example.meta)) for example in true):
+        say(f"left out {counted(out, 'text')} of which {gold} says that its labels do not count")
+        pairs = [(one, other) for one, other in zip(true, found, strict=True) if not declines(one.meta)]
+        true, found = [one for one, _ in pairs], [other for _, other in pairs]
     in_gold, in_predicted = _labels(true), _labels(found)
     if labels is None:
         labels = _all_labels(in_gold, in_predicted)
@@ -152,8 +157,6 @@ def _all_labels(in_gold: Collection[str], in_predicted: Collection[str]) -> tupl
     for names, where in ((set(in_predicted) - set(in_gold), "predicted"), (set(in_gold) - set(in_predicted), "gold")):
         if names:
             say(f"only in {where}: {', '.join(sorted(names))}")
-    if not in_gold and not in_predicted:
-        raise SamnerError("neither file has an entity; give the labels that were asked for: --labels A,B")
     return entity_types(sorted({*in_gold, *in_predicted}))
 
 
