@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from samner.errors import SamnerError
 
@@ -96,10 +96,22 @@ class Entity:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A text and its entities. The entities may be gold or predicted, and may overlap."""
+    """A text and its entities. The entities may be gold or predicted, and may overlap.
+
+    Args:
+        text: Any.
+        entities: In any order.
+        meta: What else is known of the text, by name, as it was read: ``"id"``, its source, hashes. JSON values.
+    """
 
     text: str
     entities: tuple[Entity, ...] = field(default=())
+    meta: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    @property
+    def id(self) -> Any:
+        """What the text is known by; None if nothing is said."""
+        return self.meta.get("id")
 
     def labels(self) -> set[str]:
         """Names of the entity types that occur."""

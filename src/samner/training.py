@@ -14,9 +14,10 @@ from pydantic import BeforeValidator, Field
 from samner.backbones import TrainingData, TrainingSet
 from samner.backbones.base import Backbone, DryRun, PlannedBase
 from samner.backbones.families import family, family_of, family_over_models
-from samner.data import read_examples
-from samner.data.formats.datasets import is_dataset
-from samner.data.formats.registry import FORMATS
+from samner.data import read_gold
+from samner.data.formats.registry import FORMATS, is_data_folder
+from samner.data.lines import COMPRESSED, content_suffix
+from samner.data.validation import declines
 from samner.embedding import MINILM, embed_domain, spread
 from samner.entities import Entity, EntityType, Example
 from samner.errors import DataError, SamnerError
@@ -26,7 +27,7 @@ from samner.pool.card import check_name
 from samner.scoring import scored_labels
 from samner.settings import Settings, read_yaml_settings
 
-_SUFFIXES = {suffix for format in FORMATS.values() for suffix in format.suffixes} - {".txt"}
+_SUFFIXES = {suffix for format in FORMATS.values() for suffix in format.suffixes} - {".txt", ".md"}
 _DEV_SHARE = 0.1
 _DEV_TEXTS = 20
 """Fewer held-out texts tell too little, and so many must be left to learn from."""
@@ -112,7 +113,7 @@ def read_labelled(paths: Sequence[Path], dev: Sequence[Path] = (), format: str |
     Args:
         paths: Files and folders with training data.
         dev: One dev file for each of them, in their order; or none.
-        format: Of all files; by default their suffixes tell.
+        format: Of all files; by default their content tells.
 
     Raises:
         SamnerError: If one is missing or cannot be read, or the dev files do not fit them.
@@ -129,29 +130,39 @@ def read_labelled(paths: Sequence[Path], dev: Sequence[Path] = (), format: str |
     sets = []
     for number, (name, (_, train, held_out)) in enumerate(zip(told, found, strict=True)):
         held_out = dev[number] if dev else held_out
-        texts = read_examples(train, format)
-        sets.append(LabelledSet(name, texts, None if held_out is None else read_examples(held_out, format)))
+        sets.append(
+            LabelledSet(name, _counting(train, format), None if held_out is None else _counting(held_out, format))
+        )
     return sets
+
+
+def _counting(path: Path, format: str | None) -> list[Example]:
+    """The labelled texts of a file, without those of which it says that their labels do not count."""
+    return [example for example in read_gold(path, format) if not declines(example.meta)]
 
 
 def _find(path: Path) -> tuple[str, Path, Path | None]:
     """Name, training file and dev file of a data set."""
     if not path.exists():
         raise DataError(f"{path}: no such file or folder")
-    if path.is_dir() and not is_dataset(path):
+    if path.is_dir() and not is_data_folder(path):
         train = _split(path, "train")
         if train is None:
             raise DataError(f"{path}: holds no train.jsonl (or {', '.join(sorted(_SUFFIXES - {'.jsonl'}))})")
         return path.resolve().name, train, _split(path, "dev", "valid", "validation")
-    stem = path.name if path.is_dir() else path.stem
+    stem = path.name if path.is_dir() else _stem(path)
     return path.resolve().parent.name if stem == "train" else stem, path, None
+
+
+def _stem(path: Path) -> str:
+    return (path.with_suffix("") if path.suffix.lower() in COMPRESSED else path).stem
 
 
 def _split(folder: Path, *names: str) -> Path | None:
     found = [
         path
         for path in sorted(folder.iterdir())
-        if path.stem in names and (path.suffix.lower() in _SUFFIXES if path.is_file() else is_dataset(path))
+        if _stem(path) in names and (content_suffix(path) in _SUFFIXES if path.is_file() else is_data_folder(path))
     ]
     if len(found) > 1:
         raise DataError(f"{folder}: holds both {found[0].name} and {found[1].name}; name one of them instead")

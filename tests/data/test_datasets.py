@@ -47,26 +47,23 @@ def test_standard_input_is_named_in_errors(monkeypatch: pytest.MonkeyPatch) -> N
         read_examples("-")
 
 
-def test_a_format_given_wins_over_the_suffix(tmp_path: Path) -> None:
+def test_a_format_given_wins_over_the_content(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     write_examples([ROME], path, "jsonl")
-    assert read_examples(path, "jsonl") == [ROME]
-    assert read_texts(path) == [path.read_text(encoding="utf-8").removesuffix("\n")]
+    assert read_examples(path) == read_examples(path, "jsonl") == [ROME]
+    assert read_texts(path, "text") == [path.read_text(encoding="utf-8").removesuffix("\n")]
 
 
-@pytest.mark.parametrize("name", ["a.xml", "a", "a.jsonl.gz"])
-def test_an_unknown_suffix_is_told_which_are_known(tmp_path: Path, name: str) -> None:
-    path = tmp_path / name
-    path.write_text("a")
-    for attempt in (lambda: read_examples(path), lambda: read_texts(path), lambda: write_examples([ROME], path)):
-        with pytest.raises(DataError, match=r"known are \.jsonl, \.json, \.conll, \.bio, .*\.txt, or give the format"):
-            attempt()
+@pytest.mark.parametrize("name", ["a.xml", "a", "a.zip.gz"])
+def test_to_write_an_unknown_suffix_is_told_which_are_known(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DataError, match=r"known are .*\.conll, \.bio, .*\.jsonl, .*\.txt.*, or give the format: "):
+        write_examples([ROME], tmp_path / name)
 
 
 def test_an_unknown_format_is_told_which_are_known(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text("a")
-    with pytest.raises(DataError, match="unknown format 'xml'; known are jsonl, conll, iob1, text, datasets"):
+    with pytest.raises(DataError, match="unknown format 'xml'; known are datasets, brat, .*jsonl, .*text"):
         read_examples(path, "xml")
 
 
@@ -90,24 +87,23 @@ def test_refuses_an_empty_file(tmp_path: Path, suffix: str, content: bytes) -> N
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".conll", ".txt"])
-@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
-def test_refuses_another_encoding(tmp_path: Path, suffix: str, encoding: str) -> None:
+def test_refuses_another_encoding(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a{suffix}"
     good = {".jsonl": '{"text": "a"}\n', ".conll": "a O\n", ".txt": "a\n"}[suffix]
     bad = good.replace("a", "é")
-    if encoding == "latin-1":
-        path.write_bytes(good.encode() + bad.encode("latin-1"))
-        place, byte = 2, "0xe9"
-    else:
-        path.write_bytes((good + bad).encode("utf-16"))
-        place, byte = 1, "0xff"
+    path.write_bytes(good.encode() + bad.encode("latin-1"))
     with pytest.raises(DataError) as caught:
         read_examples(path)
-    assert str(caught.value).startswith(f"{path}:{place}: not UTF-8 (byte {byte} at position ")
+    assert str(caught.value).startswith(f"{path}:2: not UTF-8 (byte 0xe9 at position ")
+    path.write_bytes((good + bad).encode("utf-16"))  # Windows says so at its beginning
+    assert "".join(read_texts(path)).replace(" ", "") == "aé"
+    path.write_bytes((good + bad).encode("utf-16-le"))
+    with pytest.raises(DataError, match="looks like UTF-16 without a byte order mark; convert it to UTF-8 first"):
+        read_examples(path)
 
 
 def test_refuses_a_folder(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"is a folder without dataset_info\.json; name a file, or a folder"):
+    with pytest.raises(DataError, match=r"is a folder without dataset_info\.json; name a file, or a folder of BRAT"):
         read_examples(tmp_path)
     with pytest.raises(DataError, match=r"cannot be read \(Is a directory\)"):
         read_examples(tmp_path, "jsonl")
@@ -146,16 +142,15 @@ def test_plain_text_comes_back_as_it_was(tmp_path_factory: pytest.TempPathFactor
 def test_plain_text_with_carriage_returns_and_blank_lines(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes("\ufeffone\r\n\r\n  two \u2028 still two\n\nthree".encode())
-    assert read_texts(path) == ["one", "  two \u2028 still two", "three"]
+    assert read_texts(path) == ["one", "", "  two \u2028 still two", "", "three"]
 
 
 @pytest.mark.parametrize(
     ("example", "reason"),
     [
         (ROME, "plain text cannot hold entities"),
-        (Example("a\nb"), "blank or has a line break"),
-        (Example("a\r"), "blank or has a line break"),
-        (Example(" "), "blank or has a line break"),
+        (Example("a\nb"), "has a line break"),
+        (Example("a\r"), "has a line break"),
     ],
 )
 def test_plain_text_refuses_what_would_not_come_back(tmp_path: Path, example: Example, reason: str) -> None:
@@ -164,7 +159,8 @@ def test_plain_text_refuses_what_would_not_come_back(tmp_path: Path, example: Ex
 
 
 def test_importing_is_light() -> None:
-    code = "import sys, samner.data; print(sorted({'datasets', 'pyarrow', 'torch', 'numpy'} & set(sys.modules)))"
+    heavy = {"datasets", "pyarrow", "spacy", "torch", "numpy", "zstandard"}
+    code = f"import sys, samner.data; print(sorted({heavy} & set(sys.modules)))"
     source = str(Path(samner.__file__).parents[1])
     done = subprocess.run(
         [sys.executable, "-c", code], env={"PYTHONPATH": source}, capture_output=True, text=True, check=True

@@ -29,6 +29,7 @@ VERBS = {
     "export": "Export a model that 'samner adapt' saved, for other programs.",
     "evaluate": "Score predicted entities against gold, or a pool on many targets.",
     "benchmark": "Measure a pool: every way to select and merge, on every target, with a report.",
+    "data": "Check files of texts, and convert them from any format to any other.",
     "schema": "Print the JSON Schema of a kind of file, which editors use to complete and check it.",
 }
 """In the order of the help. A verb is a module of its name in this folder, imported when the verb is used: with a

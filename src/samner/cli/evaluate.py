@@ -12,7 +12,8 @@ import typer
 from samner.cli import options
 from samner.cli.options import labels_given
 from samner.cli.output import console, counted, say, table, write_json
-from samner.data import read_examples
+from samner.data import read_examples, read_gold
+from samner.data.validation import declines
 from samner.entities import EntityType, Example, entity_types
 from samner.errors import DataError, SamnerError
 
@@ -49,8 +50,12 @@ def evaluate(
     asked = labels_given(labels, labels_file)
     from samner.scoring import score
 
-    true, found = read_examples(gold, format), read_examples(predicted, format)
+    true, found = read_gold(gold, format), read_examples(predicted, format)
     _check_same_texts(gold, true, predicted, found)
+    if out := sum(bool(declines(example.meta)) for example in true):
+        say(f"left out {counted(out, 'text')} of which {gold} says that its labels do not count")
+        pairs = [(one, other) for one, other in zip(true, found, strict=True) if not declines(one.meta)]
+        true, found = [one for one, _ in pairs], [other for _, other in pairs]
     in_gold, in_predicted = _labels(true), _labels(found)
     if not in_gold:
         raise DataError(f"{gold}: no text has an entity, so there is nothing to score against; is it the gold file?")

@@ -19,13 +19,13 @@ import typer
 
 from samner.cli import options
 from samner.cli.adapt import Adaptation, show_selections, warn
-from samner.cli.options import check_output_file, given_parameters, labels_given, labels_needed, texts_of
+from samner.cli.options import check_output_file, given_parameters, labels_given, labels_needed, read_all
 from samner.cli.output import console, counted, say, status, write_stdout
 from samner.cli.runtime import start
-from samner.data import iter_texts
+from samner.data import iter_examples
 from samner.data.lines import STANDARD_STREAM
 from samner.data.validation import to_fields
-from samner.entities import Entity, EntityType
+from samner.entities import Entity, EntityType, Example
 from samner.errors import SamnerError
 from samner.files import atomic_file, exclusive
 from samner.progress import Progress
@@ -91,12 +91,12 @@ def extract(
     with nullcontext() if out == STANDARD_STREAM else exclusive(out):
         if model is None:
             types = labels_needed(labels, labels_file)
-            read = texts_of(texts, format)
+            read = read_all(texts, format)
             parameters = given_parameters(density, lam, param or ())
             adaptation = Adaptation(
                 pool, mode, experts, samples, seed, exclude or (), method, parameters, threshold, device
             )
-            task_model = adaptation(read, types)
+            task_model = adaptation([example.text for example in read], types)
             show_selections(task_model.selections, console(error=True))
             parts, total = batches(read), len(read)
         else:
@@ -122,9 +122,9 @@ def _given(context: typer.Context) -> set[str]:
     return {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
 
 
-def _stream(texts: Path, format: str | None) -> Iterator[list[str]]:
+def _stream(texts: Path, format: str | None) -> Iterator[list[Example]]:
     """Batches of texts, read when they are needed; of a file the first at once, so that it is known to be readable."""
-    read = iter_texts(texts, format)
+    read = iter_examples(texts, format, labelled=False)
     if texts == STANDARD_STREAM or texts.is_fifo():
         return batches_as_they_come(read)
     parts = batches(read)
@@ -158,7 +158,7 @@ class _Run:
         self.found = 0
         self.started = time.monotonic()
 
-    def to_stdout(self, parts: Iterable[list[str]], total: int | None) -> None:
+    def to_stdout(self, parts: Iterable[list[Example]], total: int | None) -> None:
         done = 0
         with Progress(quiet=sys.stdout.isatty()) as show:
             advance = show.counter("texts", total)
@@ -168,7 +168,7 @@ class _Run:
                 advance(len(batch))
         self._report(done)
 
-    def to_file(self, parts: Iterable[list[str]], total: int | None, out: Path, resume: bool) -> None:
+    def to_file(self, parts: Iterable[list[Example]], total: int | None, out: Path, resume: bool) -> None:
         part = _PartFile(out, self._identity(), resume)
         done = kept = 0
         try:
@@ -191,10 +191,11 @@ class _Run:
         self._report(done - kept)
         say(f"wrote {out}")
 
-    def _lines(self, texts: Sequence[str]) -> str:
+    def _lines(self, examples: Sequence[Example]) -> str:
+        texts = [example.text for example in examples]
         answers = self.model.predict(texts, self.types, threshold=self.threshold, flat=self.flat, mode=self.mode)
         self.found += sum(map(len, answers))
-        return "".join(_line(text, entities) for text, entities in zip(texts, answers, strict=True))
+        return "".join(map(_line, examples, answers))
 
     def _report(self, texts: int) -> None:
         say(f"found {self.found} entities in {counted(texts, 'text')} in {time.monotonic() - self.started:.1f} s")
@@ -239,7 +240,7 @@ class _PartFile:
             say(f"starting over; --resume would have gone on with {self.path}")
         self.path.write_bytes(header)
 
-    def holds(self, batch: Sequence[str]) -> bool:
+    def holds(self, batch: Sequence[Example]) -> bool:
         """Whether the batch that is next is finished in it. If not, it ends before that batch, and none is after it.
 
         Raises:
@@ -248,14 +249,14 @@ class _PartFile:
         if self._reading is None:
             return False
         start = self._reading.tell()
-        for text in batch:
+        for example in batch:
             line = self._reading.readline()
             if not line.endswith(b"\n"):  # the end, maybe in the middle of a line
                 self._reading.truncate(start)
                 self._reading.close()
                 self._reading = None
                 return False
-            if not _is_of(line, text):
+            if not _is_of(line, example.text):
                 raise self._other
         return True
 
@@ -280,9 +281,9 @@ class _PartFile:
         self.path.unlink()
 
 
-def batches(texts: Iterable[str]) -> Iterator[list[str]]:
+def batches(texts: Iterable[Example]) -> Iterator[list[Example]]:
     """Consecutive texts, together short enough that a batch is soon done."""
-    batch: list[str] = []
+    batch: list[Example] = []
     for text in texts:
         if batch and not _has_room(batch, text):
             yield batch
@@ -292,9 +293,9 @@ def batches(texts: Iterable[str]) -> Iterator[list[str]]:
         yield batch
 
 
-def batches_as_they_come(texts: Iterable[str]) -> Iterator[list[str]]:
+def batches_as_they_come(texts: Iterable[Example]) -> Iterator[list[Example]]:
     """Like ``batches``, but what is there is a batch when its first text has waited long enough for more."""
-    come: Queue[str | BaseException | None] = Queue(maxsize=_BATCH_TEXTS)
+    come: Queue[Example | BaseException | None] = Queue(maxsize=_BATCH_TEXTS)
 
     def read(stdin: object) -> None:
         # holds on to standard input: a process that is to end while this waits must not close it
@@ -306,7 +307,7 @@ def batches_as_they_come(texts: Iterable[str]) -> Iterator[list[str]]:
             come.put(error)
 
     Thread(target=read, args=(sys.stdin,), daemon=True).start()
-    batch: list[str] = []
+    batch: list[Example] = []
     due = 0.0
     while True:
         try:
@@ -315,7 +316,7 @@ def batches_as_they_come(texts: Iterable[str]) -> Iterator[list[str]]:
             yield batch
             batch = []
             continue
-        if batch and not (isinstance(text, str) and _has_room(batch, text)):
+        if batch and not (isinstance(text, Example) and _has_room(batch, text)):
             yield batch
             batch = []
         if text is None:
@@ -327,13 +328,14 @@ def batches_as_they_come(texts: Iterable[str]) -> Iterator[list[str]]:
         batch.append(text)
 
 
-def _has_room(batch: Sequence[str], text: str) -> bool:
-    return len(batch) < _BATCH_TEXTS and sum(map(len, batch)) + len(text) <= _BATCH_CHARACTERS
+def _has_room(batch: Sequence[Example], example: Example) -> bool:
+    characters = sum(len(other.text) for other in batch) + len(example.text)
+    return len(batch) < _BATCH_TEXTS and characters <= _BATCH_CHARACTERS
 
 
-def _line(text: str, entities: Sequence[Entity]) -> str:
-    fields = [to_fields(entity, text) for entity in entities]
-    return json.dumps({"text": text, "entities": fields}, ensure_ascii=False) + "\n"
+def _line(example: Example, entities: Sequence[Entity]) -> str:
+    fields = [to_fields(entity, example.text) for entity in entities]
+    return json.dumps({"text": example.text, "entities": fields, **example.meta}, ensure_ascii=False) + "\n"
 
 
 def _is_of(line: bytes, text: str) -> bool:

@@ -10,9 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from samner.cli.output import counted, say
-from samner.data import read_texts
+from samner.data import read_examples
 from samner.data.lines import STANDARD_STREAM
-from samner.entities import EntityType, LabelsLike, entity_types
+from samner.entities import EntityType, Example, LabelsLike, entity_types
 from samner.errors import DataError, SamnerError
 
 _ADAPTED_TEXTS = 500
@@ -24,7 +24,7 @@ _ADAPTERS = "Adapters"
 Texts = Annotated[
     Path,
     typer.Argument(
-        metavar="TEXTS", help="Texts: .jsonl, .txt (one a line), CoNLL, a saved dataset, or - for standard input."
+        metavar="TEXTS", help="Texts: JSON Lines, plain text (one a line), CSV, CoNLL, ..., or - for standard input."
     ),
 ]
 Pool = Annotated[
@@ -53,8 +53,8 @@ Format = Annotated[
     typer.Option(
         "--format",
         metavar="FORMAT",
-        help="Of the input: jsonl, conll, iob1, text or datasets. By default the suffix tells; standard input is "
-        "jsonl.",
+        help="Of the input: jsonl, conll, csv, text, ... (docs/formats.md), or csv:COLUMN for a text in another "
+        "column. By default the content tells.",
     ),
 ]
 Device = Annotated[
@@ -278,15 +278,20 @@ def _check_parent(path: Path) -> None:
         raise SamnerError(f"there is no folder {path.parent} to write {path.name} to; make it first")
 
 
-def texts_of(path: Path, format: str | None) -> list[str]:
-    """Read texts, and say how many there are.
+def read_all(path: Path, format: str | None) -> list[Example]:
+    """Read texts with what else is known of them, and say how many there are; labels are not looked at.
 
     Raises:
         DataError: If they cannot be read.
     """
-    texts = read_texts(path, format)
-    say(f"read {counted(len(texts), 'text')} from {'standard input' if path == STANDARD_STREAM else path}")
-    return texts
+    examples = read_examples(path, format, labelled=False)
+    say(f"read {counted(len(examples), 'text')} from {'standard input' if path == STANDARD_STREAM else path}")
+    return examples
+
+
+def texts_of(path: Path, format: str | None) -> list[str]:
+    """As :func:`read_all`, the texts alone."""
+    return [example.text for example in read_all(path, format)]
 
 
 def to_adapt_from(texts: Sequence[str]) -> Sequence[str]:

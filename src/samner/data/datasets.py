@@ -2,28 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 
-from samner.data.formats.registry import choose_format
-from samner.data.lines import STANDARD_STREAM, source_name
+from samner.data.formats.registry import FORMATS, detect, named_format, writing_format
+from samner.data.lines import Source, source_name
+from samner.data.validation import declines
 from samner.entities import Example
 from samner.errors import DataError
 
 
-def read_examples(path: str | Path, format: str | None = None) -> list[Example]:
-    """Read texts with their entities, all checked; a text without labels has no entities.
+def read_examples(path: str | Path, format: str | None = None, *, labelled: bool = True) -> list[Example]:
+    """Read texts with their entities and their meta, all checked; a text without labels has no entities.
 
     Args:
-        path: A file, a folder that ``Dataset.save_to_disk`` wrote, or ``-`` for standard input.
-        format: ``jsonl``, ``conll`` (BIO, BIOES or BILOU), ``iob1``, ``text`` or ``datasets``.
-            By default the suffix tells; standard input is ``jsonl``.
+        path: A file, compressed or not, a folder (of BRAT, or that ``Dataset.save_to_disk`` wrote), or ``-`` for
+            standard input.
+        format: A name of docs/formats.md, ``name:column`` where the text is in another column or key than usual. By
+            default the content tells, and the suffix where content leaves it open.
+        labelled: If false, labels are not looked at, and what a record holds of them is in its meta.
 
     Raises:
         DataError: If the format is unknown, the file is missing or empty, or anything in it is not as
             the format wants it; the message is ``path:line: reason, and what would be right``.
     """
-    return list(iter_examples(path, format))
+    return list(iter_examples(path, format, labelled=labelled))
+
+
+def read_gold(path: str | Path, format: str | None = None) -> list[Example]:
+    """Read texts to score or train against: as :func:`read_examples`, but there must be an entity.
+
+    Raises:
+        DataError: Also if no text has one: the labels are then elsewhere, and a score of 0 would say nothing.
+    """
+    examples = read_examples(path, format)
+    if not any(example.entities for example in examples):
+        declined = sum(bool(declines(example.meta)) for example in examples)
+        why = f" ({declined} say of themselves that they do not count)" if declined else ""
+        raise DataError(
+            f"{source_name(Path(path))}: no text of {len(examples)} has an entity{why}, so it is no gold; "
+            "'samner data check' says what is read"
+        )
+    return examples
 
 
 def read_texts(path: str | Path, format: str | None = None) -> list[str]:
@@ -39,13 +60,38 @@ def read_texts(path: str | Path, format: str | None = None) -> list[str]:
     return list(iter_texts(path, format))
 
 
-def iter_examples(path: str | Path, format: str | None = None) -> Iterator[Example]:
+def iter_examples(
+    path: str | Path,
+    format: str | None = None,
+    *,
+    labelled: bool = True,
+    problems: list[str] | None = None,
+    on_format: Callable[[str], None] | None = None,
+) -> Iterator[Example]:
     """Like :func:`read_examples`, one at a time; an error comes when its line is reached.
+
+    Args:
+        path: As for :func:`read_examples`.
+        format: As for :func:`read_examples`.
+        labelled: As for :func:`read_examples`.
+        problems: Takes what is wrong with single texts, which are then left out, instead of an error.
+        on_format: Called with the format's name.
 
     Raises:
         DataError: As :func:`read_examples` does.
     """
-    return _iterate(Path(path), format, labelled=True)
+    known = None if format is None else named_format(format)
+    with closing(Source(Path(path))) as source:
+        source.problems = problems
+        name, column = known or (detect(source), None)
+        if on_format:
+            on_format(name)
+        empty = not problems
+        for example in FORMATS[name].read(source, labelled, column):
+            empty = False
+            yield example
+        if empty and not problems:
+            raise DataError(f"{source.name}: holds no text; at least one is needed")
 
 
 def iter_texts(path: str | Path, format: str | None = None) -> Iterator[str]:
@@ -54,40 +100,26 @@ def iter_texts(path: str | Path, format: str | None = None) -> Iterator[str]:
     Raises:
         DataError: As :func:`read_texts` does.
     """
-    return (example.text for example in _iterate(Path(path), format, labelled=False))
+    return (example.text for example in iter_examples(path, format, labelled=False))
 
 
 def write_examples(examples: Iterable[Example], path: str | Path, format: str | None = None) -> None:
-    """Write texts with their entities; a file appears whole or not at all.
+    """Write texts with their entities and their meta; a file appears whole or not at all, compressed if named so.
 
-    JSON Lines and Hugging Face datasets hold all there is, with scores rounded to four digits. CoNLL holds
-    tokens and labels only, so the text comes back as tokens joined by blanks. Plain text holds no entities.
+    JSON Lines and Hugging Face datasets hold all there is, with scores rounded to four digits. What else a format
+    keeps is in docs/formats.md: CoNLL holds tokens, so the text comes back as tokens joined by blanks.
 
     Args:
         examples: What to write; may be a generator.
-        path: A file, a folder for ``datasets``, or ``-`` for standard output.
-        format: ``jsonl``, ``conll``, ``text`` or ``datasets``. By default the suffix tells; standard output
-            is ``jsonl``.
+        path: A file, a folder for ``datasets`` and ``brat``, or ``-`` for standard output.
+        format: A name of docs/formats.md. By default the suffix tells; standard output is ``jsonl``.
 
     Raises:
         DataError: If the format is unknown, an example is not valid or cannot be said in that format, or the
             file cannot be written.
-        SamnerError: If the format is ``datasets`` and the folder exists already.
+        SamnerError: If the format is a folder and it exists already.
     """
     path = Path(path)
-    chosen = choose_format(path, format)
-    if chosen.write is None:
-        raise DataError(f"{path}: {format} can be read but not written; write conll or jsonl")
-    chosen.write(examples, path)
-
-
-def _iterate(path: Path, format: str | None, *, labelled: bool) -> Iterator[Example]:
-    name = source_name(path)
-    if path != STANDARD_STREAM and not path.exists():
-        raise DataError(f"{name}: no such file or folder")
-    empty = True
-    for example in choose_format(path, format).read(path, labelled):
-        empty = False
-        yield example
-    if empty:
-        raise DataError(f"{name}: holds no text; at least one is needed")
+    writer = FORMATS[writing_format(path, format)].write
+    assert writer is not None
+    writer(examples, path)

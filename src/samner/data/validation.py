@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from reprlib import repr as short
 from typing import Any
@@ -12,6 +12,10 @@ from samner.entities import Entity, Example
 from samner.errors import DataError
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
+# How other tools call the parts of a span.
+_START = ("start", "start_offset", "start_char", "begin")
+_END = ("end", "end_offset", "end_char")
+_LABEL = ("label", "labels", "tag", "type", "entity_type", "entity_group")
 
 
 @contextmanager
@@ -24,12 +28,15 @@ def located(place: str) -> Iterator[None]:
 
 
 def check_example(example: Example) -> None:
-    """Check that the text is text, and that every entity lies in it, has a label and occurs once.
+    """Check that the text is text, that every entity lies in it, has a label and occurs once, and that meta is named.
 
     Raises:
         DataError: If not.
     """
     _check_text(example.text)
+    for key in example.meta:
+        if key in ("text", "entities"):
+            raise DataError(f"meta cannot have the key {key!r}, which is the example's own")
     seen: set[tuple[int, int, str]] = set()
     for index, entity in enumerate(example.entities):
         with located(f"entities[{index}]"):
@@ -37,6 +44,18 @@ def check_example(example: Example) -> None:
             if entity.key in seen:
                 raise DataError(f"repeats the entity {entity.start}:{entity.end} {short(entity.label)}; keep one")
             seen.add(entity.key)
+
+
+def declines(meta: Mapping[str, Any]) -> str:
+    """Why the labels of a text are not to be counted, as its record itself says; empty if they are.
+
+    Prodigy says ``"answer": "reject"`` or ``"ignore"``, doccano ``"is_approved": false``, Label Studio cancels.
+    """
+    if (answer := meta.get("answer")) in ("reject", "ignore"):
+        return f"answer is {answer}"
+    if meta.get("is_approved") is False:
+        return "is_approved is false"
+    return "was_cancelled is true" if meta.get("was_cancelled") is True else ""
 
 
 def to_fields(entity: Entity, text: str) -> dict[str, Any]:
@@ -52,41 +71,89 @@ def to_fields(entity: Entity, text: str) -> dict[str, Any]:
     return fields | {"aligned": entity.aligned} if entity.aligned else fields
 
 
-def example_from_fields(text: object, entities: object) -> Example:
-    """The example of a text and a list of objects as :func:`to_fields` makes, or of a text alone.
+def to_record(example: Example) -> dict[str, Any]:
+    """The example as an object of samner's JSON Lines; gold without score and names of models."""
+    entities = [to_fields(entity, example.text) for entity in example.entities]
+    for entity, fields in zip(example.entities, entities, strict=True):
+        if not entity.found_by and entity.score == 1:
+            del fields["score"], fields["found_by"]
+    return {"text": example.text, "entities": entities, **example.meta}
 
-    Only start, end and label are needed. What is optional may be None, because columns of Arrow fill gaps so.
+
+def example_from_fields(
+    text: object, entities: object, meta: Mapping[str, Any] | None = None, key: str = "entities"
+) -> Example:
+    """The example of a text and a list of spans in samner's or any other tool's words, or of a text alone.
+
+    A span is an object of start, end and label (or ``start_offset``, ``begin``, ``tag``, ``labels``, ...) or a list
+    ``[start, end, label]``. What is optional may be None, because columns of Arrow fill gaps so.
+
+    Args:
+        text: The text.
+        entities: Its spans; None if it is not labelled.
+        meta: What else is known of it.
+        key: What error messages call the spans.
 
     Raises:
         DataError: If anything about it is not valid.
     """
     text = _check_text(text)
     if entities is None:
-        return Example(text)
+        return Example(text, meta=meta or {})
     if not isinstance(entities, list):
-        raise DataError(f"entities must be a list, not {short(entities)}; leave it out where a text is not labelled")
-    found = []
-    for index, fields in enumerate(entities):
-        with located(f"entities[{index}]"):
-            found.append(_from_fields(fields))
-    example = Example(text, tuple(found))
-    check_example(example)
-    for index, (fields, entity) in enumerate(zip(entities, found, strict=True)):
-        given, covered = fields.get("text"), text[entity.start : entity.end]
+        raise DataError(f"{key} must be a list, not {short(entities)}; leave it out where a text is not labelled")
+    found, covers = [], []
+    for index, span in enumerate(entities):
+        with located(f"{key}[{index}]"):
+            for fields in _spans(span):
+                found.append(_from_fields(fields))
+                covers.append((index, fields.get("text")))
+    example = Example(text, tuple(found), meta or {})
+    with _called(key):
+        check_example(example)
+    for (index, given), entity in zip(covers, found, strict=True):
+        covered = text[entity.start : entity.end]
         if given is not None and given != covered:
             raise DataError(
-                f"entities[{index}]: its text is {short(given)} but characters {entity.start}:{entity.end} are "
+                f"{key}[{index}]: its text is {short(given)} but characters {entity.start}:{entity.end} are "
                 f"{short(covered)}; offsets count characters (not bytes) from 0, end exclusive"
             )
     return example
 
 
-def _from_fields(fields: object) -> Entity:
-    if not isinstance(fields, Mapping):
-        raise DataError(f'must be an object like {{"start": 0, "end": 5, "label": "person"}}, not {short(fields)}')
-    for key in ("start", "end", "label"):
-        if key not in fields:
-            raise DataError(f'"{key}" is missing; start, end and label are needed')
+@contextmanager
+def _called(key: str) -> Iterator[None]:
+    try:
+        yield
+    except DataError as error:
+        raise DataError(re.sub(r"^entities\[", lambda _: f"{key}[", str(error))) from error.__cause__
+
+
+def _spans(span: object) -> Iterator[dict[str, Any]]:
+    """The span in samner's words, once for each of its labels."""
+    if isinstance(span, Sequence) and not isinstance(span, str):
+        if len(span) != 3:
+            raise DataError(f"must be [start, end, label], not {short(span)}")
+        start, end, label = span
+        yield {"start": start, "end": end, "label": label}
+        return
+    if not isinstance(span, Mapping):
+        raise DataError(f'must be an object like {{"start": 0, "end": 5, "label": "person"}}, not {short(span)}')
+    fields = dict(span)
+    for name, others in {"start": _START, "end": _END, "label": _LABEL}.items():
+        if name not in fields:
+            other = next((other for other in others if other in fields), None)
+            if other is None:
+                raise DataError(f'"{name}" is missing; start, end and label are needed')
+            fields[name] = fields[other]
+    if "text" not in span and isinstance(span.get("value"), str):
+        fields["text"] = span["value"]
+    several = fields["label"] if "label" not in span and isinstance(fields["label"], list) else [fields["label"]]
+    for label in several:
+        yield fields | {"label": label}
+
+
+def _from_fields(fields: Mapping[str, Any]) -> Entity:
     score = 1.0 if fields.get("score") is None else fields["score"]
     found_by = [] if fields.get("found_by") is None else fields["found_by"]
     if not isinstance(found_by, list) or not all(isinstance(name, str) for name in found_by):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,10 @@ def test_entities_of_others_need_start_end_and_label_only() -> None:
 
 
 def test_text_alone_is_unlabelled() -> None:
-    assert from_dataset(datasets.Dataset.from_dict({"text": ["a", "b"], "id": [1, 2]})) == [Example("a"), Example("b")]
+    assert from_dataset(datasets.Dataset.from_dict({"text": ["a", "b"], "id": [1, 2]})) == [
+        Example("a", meta={"id": 1}),
+        Example("b", meta={"id": 2}),
+    ]
     assert from_dataset(datasets.Dataset.from_dict({"text": ["a"], "entities": [None]})) == [Example("a")]
 
 
@@ -81,7 +85,7 @@ def test_tags_that_mark_ends() -> None:
 
 def test_columns_and_formats_that_do_not_matter() -> None:
     dataset = tagged(TAGS, id=[1, 2]).with_format("numpy")
-    assert from_dataset(dataset) == TAGGED
+    assert from_dataset(dataset) == [replace(example, meta={"id": i}) for i, example in enumerate(TAGGED, start=1)]
     assert dataset.format["type"] == "numpy"
 
 
@@ -112,8 +116,8 @@ def test_texts_are_read_without_a_look_at_labels(tmp_path: Path) -> None:
             "dataset[0]: tokens must be a list of strings that are not empty, not ['a', '']",
         ),
         (
-            lambda: datasets.Dataset.from_dict({"words": [["a"]], "tags": [["O"]]}),
-            "dataset: has the columns words, tags; text and entities, tokens and ner_tags, or text alone are needed",
+            lambda: datasets.Dataset.from_dict({"body": ["a"], "id": [1]}),
+            'dataset[0]: "text" is missing; each object needs it; it holds body, id',
         ),
         (lambda: datasets.DatasetDict(train=one()), "dataset: is a DatasetDict; one datasets.Dataset is needed"),
         (lambda: [{"text": "a"}], "dataset: is a list; one datasets.Dataset is needed"),

@@ -8,17 +8,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import regex
 import torch
 
 from samner.windows import Word
-
-# Letters, digits and their combining marks together; every other visible character by itself, as BERT's
-# pre-tokeniser has it, so that an entity may begin or end at any punctuation mark. Han and kana have no blanks
-# between words: there each character is a word.
-_WORD = regex.compile(
-    r"[\p{Han}\p{Hiragana}\p{Katakana}]|[\p{L}\p{N}\p{M}--[\p{Han}\p{Hiragana}\p{Katakana}]]+|\S", regex.V1
-)
+from samner.words import words as words_of
 
 MAX_WORD_TOKENS = 16
 """Sub-tokens of a word beyond this many are not read: a long string of base64 must not crowd out its sentence."""
@@ -51,7 +44,7 @@ class WordTokenizer:
 
     def __call__(self, texts: Sequence[str]) -> list[Tokens]:
         """Words without any sub-token (control characters, variation selectors) are left out."""
-        found = [[(match.start(), match.end(), match.group()) for match in _WORD.finditer(text)] for text in texts]
+        found = [[(start, end, text[start:end]) for start, end in words_of(text)] for text in texts]
         new = list({word for words in found for _, _, word in words if word not in self._cache})
         if new:
             # half of a surrogate pair is in no tokenizer's reach; "?" takes its place there, the offsets stay

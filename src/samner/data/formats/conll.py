@@ -1,113 +1,222 @@
-"""CoNLL: a token a row, its columns parted by tabs or blanks, the tag in the last; a blank row ends a text.
+"""CoNLL: a token a row, its columns parted by tabs, blanks or commas, one of them the tag; a blank row ends a text.
 
-The text is the tokens joined by one blank. ``-DOCSTART-`` rows are skipped.
+The text is the tokens joined by one blank, or what a comment row ``# text = ...`` says if it holds them. Other comment
+rows before a text are its meta: ``# key = value``, or ``# id 17 domain=en``. ``-DOCSTART-`` rows, ranges and empty
+nodes of CoNLL-U and a header are no tokens.
 """
 
 from __future__ import annotations
 
+import json
 import re
-import unicodedata
-from collections.abc import Iterable, Iterator
-from functools import cache, partial
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from samner.data import tags
-from samner.data.lines import read_lines, source_name, write_text
+from samner.data.formats import columns
+from samner.data.formats.columns import Columns, Row
+from samner.data.lines import Source, write_text
 from samner.entities import Example
 from samner.errors import DataError
 
-
-class _Row(NamedTuple):
-    line: int
-    token: str
-    tag: str
-
-
-def read(path: Path, labelled: bool) -> Iterator[Example]:
-    """Read texts tagged in BIO, or in BIOES or BILOU if a tag of the file marks an end."""
-    return _read(path, labelled, iob1=False)
+_AS_BIO: dict[str, Callable[[Sequence[str]], list[str]]] = {
+    "conll": list,
+    "iob1": tags.iob1_to_bio,
+    "io": tags.io_to_bio,
+}
+SUFFIXES = (".conll", ".bio", ".iob", ".iob2", ".bioes", ".conllu")
+_LITERAL = re.compile(r'["{\[].*|true|false|null|-?(?:0|[1-9]\d*)')
 
 
-def read_iob1(path: Path, labelled: bool) -> Iterator[Example]:
-    """Read texts tagged in IOB1, where B- only parts neighbours of one type."""
-    return _read(path, labelled, iob1=True)
+class _Text(NamedTuple):
+    rows: list[Row]
+    meta: dict[str, Any]
+
+
+def read(source: Source, labelled: bool, column: str | None, scheme: str = "conll") -> Iterator[Example]:
+    """Read tagged texts.
+
+    Args:
+        source: The file.
+        labelled: Whether tags are looked at.
+        column: Not for this format.
+        scheme: ``"conll"`` for BIO, or BIOES or BILOU if a tag of the file marks an end; ``"iob1"``, where B- only
+            parts neighbours of one type; ``"io"``, labels without prefixes.
+    """
+    if column is not None:
+        raise DataError(f"{source.name}: columns of CoNLL are told by what they hold, not by a name ({column!r})")
+    texts, which = _texts(source)  # all of them, since one tag anywhere tells the scheme, and the columns
+    if not texts:
+        return
+    column_of = which or columns.find([text.rows for text in texts], source.name, labelled)
+    said = [[row.cells[column_of.tag] for row in text.rows] for text in texts] if labelled else [[] for _ in texts]
+    ends = scheme != "io" and tags.marks_ends(tag for row_tags in said for tag in row_tags)
+    if scheme == "iob1" and ends:
+        raise DataError(f"{source.name}: has tags that mark ends (E-, L-, S-, U-), so it is not IOB1 but conll")
+    if labelled and scheme == "conll":
+        _check_tags(source, texts, column_of.tag)
+    for text, row_tags in zip(texts, said, strict=True):
+        where = partial(_place, source, text.rows)
+        example = None
+        with source.noting():
+            tokens = _tokens(source, text.rows, column_of.token)
+            meta = dict(text.meta)
+            given = meta.pop("text", None)
+            example = tags.decode(tokens, _AS_BIO[scheme](row_tags), where, ends=ends, text=given, meta=meta)
+        if example is not None:
+            yield example
+
+
+def _tokens(source: Source, rows: Sequence[Row], column: int) -> list[str]:
+    for row in rows:
+        if not row.cells[column]:
+            which = "its first column" if column == 0 else f"column {column + 1}"
+            raise DataError(f"{source.name}:{row.line}: has no token in {which}; a blank row ends a text")
+    return [row.cells[column] for row in rows]
 
 
 def write(examples: Iterable[Example], path: Path) -> None:
-    """Write tokens and BIO tags, parted by a tab since labels may hold blanks."""
+    """Write tokens and BIO tags, parted by a tab since labels may hold blanks, and meta as comment rows."""
     write_text(examples, path, _format)
 
 
-def _read(path: Path, labelled: bool, *, iob1: bool) -> Iterator[Example]:
-    texts = list(_texts(path))  # all of them, since one tag anywhere tells the scheme
-    ends = labelled and tags.marks_ends(row.tag for text in texts for row in text)
-    if iob1 and ends:
-        raise DataError(f"{source_name(path)}: has tags that mark ends (E-, L-, S-, U-), so it is not IOB1 but conll")
-    for text in texts:
-        row_tags = [row.tag for row in text] if labelled else []
-        if iob1:
-            row_tags = tags.iob1_to_bio(row_tags)
-        yield tags.decode([row.token for row in text], row_tags, partial(_place, path, text), ends=ends)
+def looks(source: Source) -> bool:
+    """Whether there are a few rows, all of the same columns, of which one is tags."""
+    if source.suffix in SUFFIXES:
+        return True
+    lines = source.text_head().split("\n")
+    rows = [line for line in islice(lines, 1000) if line.strip() and not line.startswith(("#", "-DOCSTART-"))]
+    split = columns.splitter(rows)
+    cells = [split(row.removesuffix("\r")) for row in rows]
+    if (
+        len(cells) < (2 if "\t" in source.text_head() else 3)
+        or len({len(row) for row in cells}) != 1
+        or len(cells[0]) < 2
+    ):
+        return False
+    said = [column for column in zip(*cells, strict=True) if all(map(columns.is_tag, column))]
+    return any("O" in column and len(set(column)) > 1 for column in said)
 
 
-def _place(path: Path, text: list[_Row], index: int) -> str:
-    return f"{source_name(path)}:{text[index].line}"
+def _place(source: Source, rows: list[Row], index: int) -> str:
+    return f"{source.name}:{rows[index].line}"
 
 
-def _texts(path: Path) -> Iterator[list[_Row]]:
-    text: list[_Row] = []
-    tabs, width, first = False, 0, 0
-    for number, line in read_lines(path):
+def _texts(source: Source) -> tuple[list[_Text], Columns | None]:
+    """The texts, and the columns if a header names them."""
+    split = columns.splitter(source.text_head().split("\n"))
+    texts: list[_Text] = []
+    rows: list[Row] = []
+    comments: list[str] = []
+    model: Row | None = None  # a row that is a token, for its width
+    named: Columns | None = None
+
+    def end() -> None:
+        nonlocal rows, comments
+        if kept := columns.without_ranges(rows):
+            texts.append(_Text(kept, _meta(comments)))
+        rows, comments = [], []
+
+    for number, line in source.lines():
         if not line.strip(" \t") or re.match(r"-DOCSTART-(\s|$)", line):
-            if text:
-                yield text
-            text = []
+            end()
             continue
-        if not width:
-            tabs = "\t" in line  # the first row tells: where tabs part columns, a blank is part of one
-        columns = line.split("\t") if tabs else re.split("[ \t]+", line.strip(" \t"))
-        if not width:
-            width, first = len(columns), number
-        place = f"{source_name(path)}:{number}"
-        if len(columns) < 2:
+        cells = split(line)
+        if not rows and columns.is_comment(cells, model and model.cells):
+            if line.startswith("#FORMAT=WebAnno"):
+                raise DataError(f"{source.name}: is WebAnno TSV of INCEpTION; export it as CoNLL instead")
+            if line.startswith("#begin document"):
+                raise DataError(f"{source.name}: is CoNLL-2012 of OntoNotes; make its column of names tags of BIO")
+            comments.append(line)
+            continue
+        if model is None and (header := _header(cells)):
+            named = header
+            continue
+        place = f"{source.name}:{number}"
+        if len(cells) < 2:
             raise DataError(f"{place}: has a single column; a row is a token, a tab or blank, and last its tag")
-        if len(columns) != width:
+        model = model or Row(number, cells)
+        if len(cells) != len(model.cells):
             raise DataError(
-                f"{place}: has {len(columns)} columns, but line {first} has {width}; all must have as many"
+                f"{place}: has {len(cells)} columns, but line {model.line} has {len(model.cells)}; all must have as "
+                "many"
             )
-        if not columns[0]:
-            raise DataError(f"{place}: has no token in its first column; a blank row ends a text")
-        text.append(_Row(number, columns[0], columns[-1]))
-    if text:
-        yield text
+        rows.append(Row(number, cells))
+    end()
+    return texts, named
+
+
+def _header(cells: Sequence[str]) -> Columns | None:
+    lower = [cell.strip().lower() for cell in cells]
+    token = next((lower.index(name) for name in columns.TOKEN_NAMES if name in lower), None)
+    tag = next((lower.index(name) for name in columns.TAG_NAMES if name in lower), None)
+    return None if token is None or tag is None else Columns(token, tag)
+
+
+def _meta(comments: Sequence[str]) -> dict[str, Any]:
+    """What comment rows say: ``# key = value``, or ``# id 17 domain=en``; anything else under "comments"."""
+    meta: dict[str, Any] = {}
+    for comment in comments:
+        content = comment.lstrip("#").strip()
+        if pair := re.fullmatch(r"([\w.-]+) ?= ?(.*)", content):
+            meta[pair[1]] = _value(pair[2])
+        elif pair := re.fullmatch(r"id (\S+)((?: \w+=\S*)*)", content):
+            meta["id"] = pair[1]
+            meta.update(re.findall(r"(\w+)=(\S*)", pair[2]))
+        elif content:
+            meta.setdefault("comments", []).append(content)
+    meta.pop("entities", None)
+    return meta
+
+
+def _value(content: str) -> Any:
+    if _LITERAL.fullmatch(content):
+        try:
+            return json.loads(content)
+        except (ValueError, RecursionError):
+            pass
+    return content
+
+
+def _check_tags(source: Source, texts: Sequence[_Text], column: int) -> None:
+    """Refuse a file without tags for that, rather than for the first word that is none."""
+    rows = [row for text in texts for row in text.rows]
+    said = {row.cells[column] for row in rows}
+    wrong = next((row for row in rows if not columns.is_tag(row.cells[column])), None)
+    if wrong is None or any(tag != "O" and columns.is_tag(tag) for tag in said):
+        return
+    if "O" in said:
+        why = f"column {column + 1} has labels alone; such a file is read with the format io (--format io)"
+    else:
+        why = f"no column looks like tags ({columns.describe(rows[0])})"
+    raise DataError(
+        f"{source.name}:{wrong.line}: unknown tag {wrong.cells[column]!r}; a tag is O, or B-, I-, E-, S-, L- or U- "
+        f"before a label; {why}"
+    )
 
 
 def _format(example: Example) -> str:
-    spans = [match.span() for match in _token().finditer(example.text)]
-    if not spans:
-        raise DataError("a text without a word cannot be said in CoNLL; write jsonl")
-    starts = {start: index for index, (start, _) in enumerate(spans)}
-    ends = {end: index for index, (_, end) in enumerate(spans)}
-    row_tags = ["O"] * len(spans)
     for entity in example.entities:
-        named = f"the entity {entity.start}:{entity.end} {entity.label!r}"
-        first, last = starts.get(entity.start), ends.get(entity.end)
         if re.search(r"[\t\r\n]", entity.label):
-            raise DataError(f"{named} has a tab or line break in its label, which CoNLL cannot say; write jsonl")
-        if first is None or last is None:
-            raise DataError(f"{named} does not begin and end with a token, which BIO cannot say; write jsonl")
-        if any(tag != "O" for tag in row_tags[first : last + 1]):
-            raise DataError(f"{named} overlaps another, which BIO cannot say; write jsonl")
-        row_tags[first : last + 1] = [f"B-{entity.label}"] + [f"I-{entity.label}"] * (last - first)
-    rows = (f"{example.text[start:end]}\t{tag}\n" for (start, end), tag in zip(spans, row_tags, strict=True))
-    return "".join(rows) + "\n"
+            raise DataError(
+                f"{tags.named(entity)} has a tab or line break in its label, which CoNLL cannot say; write jsonl"
+            )
+    tokens, said = tags.encode_bio(example, "CoNLL")
+    rows = [f"{token}\t{tag}\n" for token, tag in zip(tokens, said, strict=True)]
+    return "".join([*_comments(example), *rows, "\n"])
 
 
-@cache
-def _token() -> re.Pattern[str]:
-    """A word, or one sign of punctuation; combining marks stay with the letter they belong to."""
-    # \w leaves out combining marks and joiners, without which words of Hindi or Persian fall to pieces
-    marks = "".join(c for c in map(chr, range(0x300, 0x20000)) if unicodedata.category(c).startswith("M"))
-    marks += "\u200c\u200d"
-    return re.compile(rf"[\w{marks}]+|[^\w\s][{marks}]*")
+def _comments(example: Example) -> Iterator[str]:
+    for key, value in example.meta.items():
+        if key == "comments" and isinstance(value, list):
+            yield from (f"# {comment}\n" for comment in value)
+            continue
+        content = json.dumps(value, ensure_ascii=False)
+        if isinstance(value, str) and _value(value) == value and value == value.strip() and "\n" not in value:
+            content = value
+        if not re.fullmatch(r"[\w.-]+", key):
+            raise DataError(f"the name {key!r} of its meta cannot be said in CoNLL; write jsonl")
+        yield f"# {key} = {content}\n"

@@ -1,19 +1,19 @@
-"""Hugging Face datasets, in memory or saved to a folder, in two layouts.
+"""Hugging Face datasets, in memory or saved to a folder: text and entities, or tokens and ner_tags (also ClassLabel).
 
-- ``text`` and a list ``entities`` of objects with ``start``, ``end`` and ``label``, as in JSON Lines;
-- ``tokens`` and ``ner_tags`` in BIO, BIOES or BILOU, either strings or ClassLabel.
+Columns are those of JSON Lines; other columns are the texts' meta, but for images, sounds and the like.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
-from functools import partial
 from pathlib import Path
-from reprlib import repr as short
 from typing import TYPE_CHECKING, Any
 
-from samner.data import tags
-from samner.data.validation import check_example, example_from_fields, located, to_fields
+from samner.data.formats import columnar, jsonl
+from samner.data.formats.base import Format
+from samner.data.lines import Source
+from samner.data.validation import check_example, located, to_fields
 from samner.entities import Example
 from samner.errors import DataError
 from samner.files import atomic_folder
@@ -30,11 +30,11 @@ def from_dataset(dataset: Dataset) -> list[Example]:
     Raises:
         DataError: If it has other columns or several splits, or a row is not valid; the message names the row.
     """
-    return list(_examples(dataset, "dataset", labelled=True))
+    return list(_examples(dataset, "dataset", True, None))
 
 
 def to_dataset(examples: Iterable[Example]) -> Dataset:
-    """A ``datasets.Dataset`` with the columns text and entities.
+    """A ``datasets.Dataset`` with the columns text and entities, and one for each name in the texts' meta.
 
     An entity has start, end, label, text, score (rounded to four digits), found_by and aligned (which may be null),
     gold or not, so that all such datasets have the same features.
@@ -42,13 +42,15 @@ def to_dataset(examples: Iterable[Example]) -> Dataset:
     Raises:
         DataError: If an example is not valid.
     """
-    datasets = _library()
+    datasets, pyarrow = _library(), columnar.library("")
     columns: dict[str, list[Any]] = {"text": [], "entities": []}
+    metas = []
     for index, example in enumerate(examples):
         with located(f"examples[{index}]"):
             check_example(example)
         columns["text"].append(example.text)
         columns["entities"].append([{"aligned": None, **to_fields(e, example.text)} for e in example.entities])
+        metas.append(example.meta)
     string, integer = datasets.Value("string"), datasets.Value("int64")
     entity = {
         "start": integer,
@@ -60,19 +62,29 @@ def to_dataset(examples: Iterable[Example]) -> Dataset:
         "aligned": string,
     }
     features = datasets.Features({"text": string, "entities": datasets.List(entity)})
-    return datasets.Dataset.from_dict(columns, features=features)
+    dataset = datasets.Dataset.from_dict(columns, features=features)
+    for name in dict.fromkeys(key for meta in metas for key in meta):
+        values = [meta.get(name) for meta in metas]
+        try:
+            pyarrow.array(values)
+        except (pyarrow.ArrowException, TypeError, OverflowError):  # of several types
+            values = [None if value is None else json.dumps(value, ensure_ascii=False) for value in values]
+        dataset = dataset.add_column(name, values)
+    return dataset
 
 
-def read(path: Path, labelled: bool) -> Iterator[Example]:
+def read(source: Source, labelled: bool, column: str | None) -> Iterator[Example]:
     """Read a folder that ``Dataset.save_to_disk`` wrote."""
     datasets = _library()
-    if not is_dataset(path):
-        raise DataError(f"{path}: is not a saved dataset; {what_folder(path)}")
+    if not is_dataset(source.path):
+        raise DataError(f"{source.name}: is not a saved dataset; {what_folder(source.path)}")
     try:
-        dataset = datasets.load_from_disk(str(path))
+        dataset = datasets.load_from_disk(str(source.path))
     except Exception as error:  # what a damaged folder raises is anything, from KeyError to ArrowInvalid
-        raise DataError(f"{path}: cannot be read as a saved dataset ({' '.join(str(error).split())})") from error
-    return _examples(dataset, str(path), labelled=labelled)
+        raise DataError(
+            f"{source.name}: cannot be read as a saved dataset ({' '.join(str(error).split())})"
+        ) from error
+    return _examples(dataset, source.name, labelled, column)
 
 
 def write(examples: Iterable[Example], path: Path) -> None:
@@ -96,7 +108,7 @@ def what_folder(path: Path) -> str:
     """What to name instead of a folder that is not one saved dataset."""
     if (path / "dataset_dict.json").is_file():
         return "it has several splits: name the folder of one of them"
-    return "name a file, or a folder that Dataset.save_to_disk wrote"
+    return "name a file, or a folder of BRAT (.txt and .ann) or that Dataset.save_to_disk wrote"
 
 
 def _library() -> Any:
@@ -107,60 +119,24 @@ def _library() -> Any:
     return datasets
 
 
-def _examples(dataset: Dataset, name: str, *, labelled: bool) -> Iterator[Example]:
+def _examples(dataset: Dataset, name: str, labelled: bool, column: str | None) -> Iterator[Example]:
     datasets = _library()
     if not isinstance(dataset, datasets.Dataset):
         raise DataError(f"{name}: is a {type(dataset).__name__}; one datasets.Dataset is needed, such as a split")
-    found = set(dataset.column_names)
-    if {"text", "entities"} <= found:
-        return _from_entities(_only(dataset, "text", "entities"), name, labelled)
-    if {"tokens", "ner_tags"} <= found:
-        return _from_tags(_only(dataset, "tokens", "ner_tags"), name, labelled)
-    if "text" in found:
-        return _from_entities(_only(dataset, "text"), name, labelled=False)
-    raise DataError(
-        f"{name}: has the columns {', '.join(dataset.column_names)}; text and entities, tokens and ner_tags, "
-        "or text alone are needed"
-    )
-
-
-def _only(dataset: Dataset, *columns: str) -> Dataset:
+    kept = [key for key, feature in dataset.features.items() if _is_plain(feature, datasets)]
+    names = {key: getattr(getattr(dataset.features[key], "feature", None), "names", None) for key in kept}
     # other columns may be images that would be decoded, and the user's format may be tensors
-    return dataset.select_columns(list(columns)).with_format(None)
+    rows = enumerate(dataset.select_columns(kept).with_format(None))
+    records = ((f"{name}[{i}]", columnar.record_of(row, names)) for i, row in rows)
+    return jsonl.examples(records, labelled, column)
 
 
-def _from_entities(dataset: Dataset, name: str, labelled: bool) -> Iterator[Example]:
-    for index, row in enumerate(dataset):
-        with located(f"{name}[{index}]"):
-            example = example_from_fields(row["text"], row["entities"] if labelled else None)
-        yield example
+def _is_plain(feature: Any, datasets: Any) -> bool:
+    if isinstance(feature, dict):
+        return all(_is_plain(inner, datasets) for inner in feature.values())
+    if isinstance(feature, datasets.Value):
+        return "binary" not in feature.dtype
+    return isinstance(feature, datasets.ClassLabel) or _is_plain(getattr(feature, "feature", None), datasets)
 
 
-def _from_tags(dataset: Dataset, name: str, labelled: bool) -> Iterator[Example]:
-    class_names = getattr(getattr(dataset.features["ner_tags"], "feature", None), "names", None)
-    rows = []  # all of them, since one tag anywhere tells the scheme
-    for index, row in enumerate(dataset):
-        with located(f"{name}[{index}]"):
-            tokens = _tokens(row["tokens"])
-            rows.append((tokens, _tags(row["ner_tags"], len(tokens), class_names) if labelled else []))
-    ends = tags.marks_ends(tag for _, row_tags in rows for tag in row_tags)
-    for index, (tokens, row_tags) in enumerate(rows):
-        yield tags.decode(tokens, row_tags, partial("{}[{}]: ner_tags[{}]".format, name, index), ends=ends)
-
-
-def _tokens(tokens: object) -> list[str]:
-    if not isinstance(tokens, list) or not all(isinstance(token, str) and token for token in tokens):
-        raise DataError(f"tokens must be a list of strings that are not empty, not {short(tokens)}")
-    return tokens
-
-
-def _tags(row_tags: object, count: int, class_names: list[str] | None) -> list[str]:
-    if not isinstance(row_tags, list) or len(row_tags) != count:
-        raise DataError(f"ner_tags must be a list of {count} tags, one a token, not {short(row_tags)}")
-    if class_names is not None:
-        # -1 is what a ClassLabel holds where nothing is known
-        row_tags = [class_names[tag] if tag is not None and 0 <= tag < len(class_names) else tag for tag in row_tags]
-    for index, tag in enumerate(row_tags):
-        if not isinstance(tag, str):
-            raise DataError(f"ner_tags[{index}] is {tag!r}; it must be a string, or a number that a ClassLabel names")
-    return row_tags
+FORMAT = Format(read, write, (), lambda source: source.is_folder and is_dataset(source.path))

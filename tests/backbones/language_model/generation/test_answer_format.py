@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from samner.backbones.language_model.generation.answer_format import Constraint, Grammars
 from samner.backbones.language_model.generation.prompt import load_prompt
-from samner.backbones.language_model.words import pieces, sound
+from samner.backbones.language_model.words import LONGEST, sound
 from samner.entities import EntityType
 from samner.errors import ModelError
+from samner.words import pieces
 
 TEXT = 'The "C++" art\nparty: Ada Moreno 😀 plays\\ for {Rovers} [in] 東京都 and שלום.'
 LABELS = ("person", 'a "quoted" <x>', "日")
@@ -91,7 +92,7 @@ labels = st.lists(st.text(min_size=1, max_size=12).map(sound).filter(str.strip),
 def test_the_right_answer_is_always_allowed(grammars, tokenizer, text, names, name, runs):
     prompt = load_prompt(name)
     types = [EntityType(label) for label in names]
-    parts = pieces(text)
+    parts = pieces(text, LONGEST)
     assert "".join(parts) == text
     strings = ["".join(parts[start : start + count]) for start, count in runs]
     mentions = [(string, names[i % len(names)]) for i, string in enumerate(strings) if string.strip(" ") == string]

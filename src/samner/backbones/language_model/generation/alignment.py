@@ -11,11 +11,8 @@ from typing import TypeAlias
 import regex
 
 from samner.backbones.language_model.generation.answer import Mention
+from samner.words import borders, characters, words
 
-# Between two of these is no border of a word. Scripts that are written without blanks have none that we could tell.
-_LETTER = r"[[\p{L}\p{M}\p{N}_]--[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]]"
-_WITHIN_A_WORD = regex.compile(rf"(?<={_LETTER})(?={_LETTER})", regex.V1)
-_CHARACTERS = regex.compile(r"\X")
 _UNSEEN = regex.compile(r"[\s\p{Default_Ignorable_Code_Point}]")
 
 Span: TypeAlias = tuple[int, int]
@@ -80,8 +77,8 @@ class _Text:
     def find(self, string: str) -> tuple[list[Span], str]:
         """The places of a string, and how it was found; no places if it was not."""
         string = string.strip()
-        characters = _CHARACTERS.findall(string)
-        folded = "".join(map(_fold, characters))
+        seen = characters(string)
+        folded = "".join(map(_fold, seen))
         if not folded:
             return [], ""
         borders = self._borders
@@ -90,11 +87,11 @@ class _Text:
             return whole, "exact"
         if whole := _apart(filter(self._is_whole, self._folded_places(folded))):
             return whole, "normalised"
-        within = _apart(exact) if len(characters) > 1 else []
+        within = _apart(exact) if len(seen) > 1 else []
         return within, "exact" if within else ""
 
     def _is_whole(self, span: Span) -> bool:
-        return not any(_WITHIN_A_WORD.match(self._text, place) for place in span)
+        return self._within_words.isdisjoint(span)
 
     def _folded_places(self, folded: str) -> Iterator[Span]:
         text, starts, ends = self._folded
@@ -104,21 +101,23 @@ class _Text:
 
     @cached_property
     def _borders(self) -> Container[int]:
-        """Offsets at which characters begin or end."""
-        if self._text.isascii() and "\r" not in self._text:
-            return range(len(self._text) + 1)
-        return {0, *(found.end() for found in _CHARACTERS.finditer(self._text))}
+        return borders(self._text)
+
+    @cached_property
+    def _within_words(self) -> set[int]:
+        return {place for start, end in words(self._text) for place in range(start + 1, end)}
 
     @cached_property
     def _folded(self) -> tuple[str, dict[int, int], dict[int, int]]:
         """The text folded, and for offsets in it at which characters begin and end, those in the text."""
         starts, ends = {}, {}
-        parts, length = [], 0
-        for found in _CHARACTERS.finditer(self._text):
-            if not found[0][0].isspace() and (part := _fold(found[0])):  # a blank may bear an accent
-                starts[length] = found.start()
+        parts, length, end = [], 0, 0
+        for seen in characters(self._text):
+            start, end = end, end + len(seen)
+            if not seen[0].isspace() and (part := _fold(seen)):  # a blank may bear an accent
+                starts[length] = start
                 length += len(part)
-                ends[length] = found.end()
+                ends[length] = end
                 parts.append(part)
         return "".join(parts), starts, ends
 

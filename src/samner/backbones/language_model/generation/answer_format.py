@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from samner.backbones.language_model.words import pieces
+from samner.backbones.language_model.words import LONGEST
 from samner.entities import EntityType
 from samner.errors import ModelError
+from samner.words import pieces
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,7 +48,7 @@ class Constraint:
             "pairs": ['answer: "[" (pair (", " pair)*)? "]"', 'pair: "[" STRING ", " label "]"', f"label: {labels}"],
             "list": ["answer: strings", strings],
         }[self.format]
-        chunks = json.dumps({"substring_chunks": [_json(piece)[1:-1] for piece in pieces(self.text)]})
+        chunks = json.dumps({"substring_chunks": [_json(piece)[1:-1] for piece in pieces(self.text, LONGEST)]})
         # tokenizers of the SentencePiece kind write a blank before the first word
         start = 'start: " "? answer'
         string = [r'STRING: "\"" WORDS "\""', "WORDS: RUN & /[^ ](.*[^ ])?/", f"RUN: %regex {chunks}"]

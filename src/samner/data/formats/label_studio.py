@@ -1,0 +1,143 @@
+"""Label Studio's exports: JSON (tasks with ``data`` and ``annotations``) and JSON-MIN (labels beside the text)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from samner.data.formats.base import Dialect, Record, rest
+from samner.data.validation import declines, example_from_fields
+from samner.entities import Example
+from samner.errors import DataError
+
+# What a task says of itself; everything else that is known of a text is its data.
+_TASK = {
+    *("id", "annotations", "predictions", "drafts", "meta", "created_at", "updated_at", "project", "inner_id"),
+    *("file_upload", "total_annotations", "cancelled_annotations", "total_predictions", "comment_count"),
+    *("unresolved_comment_count", "last_comment_updated_at", "updated_by", "comment_authors", "completed_by"),
+    *("is_labeled", "overlap", "annotation_id", "annotator", "lead_time"),
+}
+
+
+def _is_task(record: Record) -> bool:
+    return isinstance(record.get("data"), Mapping) and "text" not in record
+
+
+def _text_key(data: Mapping[str, Any]) -> str:
+    texts = [key for key, value in data.items() if isinstance(value, str)]
+    if "text" in data or len(texts) == 1:
+        return "text" if "text" in data else texts[0]
+    raise DataError(
+        f"a task of Label Studio needs its text under data.text; data holds {', '.join(data) or 'nothing'}"
+    )
+
+
+def _read_task(record: Record, labelled: bool) -> Example:
+    data = record["data"]
+    key = _text_key(data)
+    meta = rest(record, "data") | {name: value for name, value in rest(data, key).items() if name not in record}
+    annotations = record.get("annotations", record.get("completions"))
+    if not labelled or not annotations or not isinstance(data[key], str):
+        return example_from_fields(data[key], None, meta)
+    if not isinstance(annotations, list) or not all(isinstance(a, Mapping) for a in annotations):
+        raise DataError("annotations must be a list of objects, as Label Studio writes them")
+    chosen = _one([a for a in annotations if not declines(a)], record)
+    if chosen is None:  # all cancelled: they stay as they are, and are not gold
+        return example_from_fields(data[key], None, meta | {"was_cancelled": True})
+    labels, others = _results(chosen)
+    kept = {**chosen, "result": others}
+    meta = rest(meta, "annotations", "completions") | ({} if kept == {"result": []} else {"annotations": [kept]})
+    spans = [_in_code_points(value, data[key]) for value in labels]
+    return example_from_fields(data[key], spans, meta, "annotations[].result")
+
+
+def _one(annotations: list[Mapping[str, Any]], record: Record) -> Mapping[str, Any] | None:
+    """The annotation that counts: the only one, the one marked as truth, or any if all say the same."""
+    if truth := [a for a in annotations if a.get("ground_truth") is True]:
+        annotations = truth
+    said = {str(sorted(str(sorted(value.items())) for value in _results(a)[0])) for a in annotations}
+    if len(said) > 1:
+        raise DataError(
+            f"task {record.get('id')} has {len(annotations)} annotations that differ; keep one of them in Label "
+            "Studio, or mark one as ground truth"
+        )
+    return annotations[0] if annotations else None
+
+
+def _results(annotation: Mapping[str, Any]) -> tuple[list[Mapping[str, Any]], list[Any]]:
+    """The labels of an annotation, and its other results: choices, relations."""
+    results = annotation.get("result") or []
+    if not isinstance(results, list) or not all(isinstance(result, Mapping) for result in results):
+        raise DataError('an annotation of Label Studio needs "result", a list of objects')
+    if any(result.get("type") == "hypertextlabels" for result in results):
+        raise DataError("annotations: has labels in HTML (hypertextlabels), whose offsets are no text's")
+    labels = [result.get("value") for result in results if result.get("type") == "labels"]
+    values = [value for value in labels if isinstance(value, Mapping)]
+    if len(values) != len(labels):
+        raise DataError('a label of Label Studio needs "value", an object of start, end and labels')
+    return values, [result for result in results if result.get("type") != "labels"]
+
+
+def _in_code_points(value: Mapping[str, Any], text: str) -> dict[str, Any]:
+    """A span whose offsets count code points; those of some exports count UTF-16, two for an emoji."""
+    start, end, covered = value.get("start"), value.get("end"), value.get("text")
+    if isinstance(start, int) and isinstance(end, int) and isinstance(covered, str) and text[start:end] != covered:
+        units = text.encode("utf-16-le", "replace")
+        if units[2 * start : 2 * end].decode("utf-16-le", "replace") == covered:
+            start = len(units[: 2 * start].decode("utf-16-le"))
+            return {**value, "start": start, "end": start + len(covered)}
+    return dict(value)
+
+
+def _write_task(example: Example) -> dict[str, Any]:
+    meta = dict(example.meta)
+    spans = [_result(example, i, entity.label) for i, entity in enumerate(example.entities)]
+    kept = meta.pop("annotations", None)
+    one = kept[0] if isinstance(kept, list) and len(kept) == 1 and isinstance(kept[0], Mapping) else {}
+    annotations = [{**one, "result": [*spans, *(one.get("result") or [])]}]
+    if isinstance(kept, list) and not one and not spans:  # none, or several that are cancelled
+        annotations = kept
+    if meta.pop("was_cancelled", False) and not kept:
+        annotations[0]["was_cancelled"] = True
+    task = {key: meta.pop(key) for key in list(meta) if key in _TASK}
+    return {**task, "data": {"text": example.text, **meta}, "annotations": annotations}
+
+
+def _result(example: Example, index: int, label: str) -> dict[str, Any]:
+    entity = example.entities[index]
+    value = {"start": entity.start, "end": entity.end, "text": example.text[entity.start : entity.end]}
+    result = {"id": f"e{index}", "from_name": "label", "to_name": "text", "type": "labels"}
+    return {**result, "value": {**value, "labels": [label]}}
+
+
+def _min_key(record: Record) -> str | None:
+    """The key of the labels, which is what the labelling interface calls them."""
+    for key, value in record.items():
+        if key != "entities" and isinstance(value, list) and value and all(map(_is_min, value)):
+            return key
+    return "label" if record.get("label") == [] else None
+
+
+def _is_min(value: object) -> bool:
+    return isinstance(value, Mapping) and "labels" in value and "start" in value
+
+
+def _matches_min(record: Record) -> bool:
+    return "text" in record and "entities" not in record and _min_key(record) is not None
+
+
+def _read_min(record: Record, labelled: bool) -> Example:
+    key = _min_key(record)
+    if not labelled or key is None or declines(record) or not isinstance(record["text"], str):
+        return example_from_fields(record["text"], None, rest(record))
+    spans = [_in_code_points(value, record["text"]) for value in record[key]]
+    return example_from_fields(record["text"], spans, rest(record, key), key)
+
+
+def _write_min(example: Example) -> dict[str, Any]:
+    label = [_result(example, i, entity.label)["value"] for i, entity in enumerate(example.entities)]
+    return {"text": example.text, "label": label, **example.meta}
+
+
+TASKS = Dialect(_is_task, _read_task, _write_task, array=True)
+MIN = Dialect(_matches_min, _read_min, _write_min, array=True)
