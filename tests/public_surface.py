@@ -47,7 +47,7 @@ def _module(module: ModuleType, first: dict[int, str]) -> Iterator[str]:
     for public in public_names(module):
         name, value = f"{module.__name__}.{public}", getattr(module, public)
         if not (inspect.isclass(value) or inspect.isroutine(value)):
-            yield f"{name} = {value!r}"
+            yield re.sub(r" at 0x[0-9a-f]+", "", f"{name} = {value!r}")
         elif id(value) in first:
             yield f"{name} is {first[id(value)]}"
         else:

@@ -12,12 +12,28 @@ from samner.entities import Entity, EntityType
 from samner.errors import PoolError, SamnerError
 from samner.scoring import Counts
 from samner.selection.result import Count, PseudoLabel, Selection, check_count, first, too_few
+from samner.selection.similarity import Target
 from samner.spans import flat
 
 _DISAGREEMENT = "no two experts agreed on any entity in the sample texts; expect little of what is found to be right"
 
 Votes = Mapping[tuple[int, int, int, str], tuple[str, ...]]
 """For an entity (index of its text, start, end, label), the experts that predicted it."""
+
+
+def by_sampling(target: Target) -> Selection:
+    """``select_by_sampling`` as a signal; loads the experts."""
+    cosine = target.similarity.cosine  # what is wrong with the texts is said before the base model is loaded
+    target.pool.load_experts(target.experts)
+    return select_by_sampling(
+        target.pool.backbone,
+        cosine,
+        target.texts,
+        target.types,
+        count=target.count,
+        samples=target.samples,
+        seed=target.seed,
+    )
 
 
 def select_by_sampling(

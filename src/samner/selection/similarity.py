@@ -1,17 +1,53 @@
-"""Selection by similarity: the experts whose training texts are most like the target's texts."""
+"""A target, and selection by similarity: the experts whose training texts are most like the target's texts."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from samner.display import brief
 from samner.embedding import embed_domain
+from samner.entities import EntityType
 from samner.errors import PoolError, SamnerError
-from samner.pool import ExpertCard
+from samner.pool import ExpertCard, ExpertPool
 from samner.references import check_reference
 from samner.selection.result import Count, Selection, check_count, first, too_few
+
+
+@dataclass(frozen=True)
+class Target:
+    """A domain nobody labelled, and the pool whose experts are to be ranked for it.
+
+    Args:
+        pool: Holds the experts.
+        experts: The cards of those that may be chosen, by name.
+        texts: Unlabelled texts of the domain.
+        types: The entity types to look for.
+        count: How many experts a signal chooses.
+        samples: How many texts a signal draws, if it does.
+        seed: Of the draw.
+    """
+
+    pool: ExpertPool
+    experts: Mapping[str, ExpertCard]
+    texts: Sequence[str]
+    types: Sequence[EntityType]
+    count: Count = 3
+    samples: int = 10
+    seed: int = 0
+
+    @cached_property
+    def similarity(self) -> Selection:
+        """The experts by similarity, which breaks ties of other signals."""
+        return select_by_similarity(self.experts, self.texts, self.count)
+
+
+def by_similarity(target: Target) -> Selection:
+    """``select_by_similarity`` as a signal."""
+    return target.similarity
 
 
 def select_by_similarity(experts: Mapping[str, ExpertCard], texts: Sequence[str], count: Count = 3) -> Selection:
