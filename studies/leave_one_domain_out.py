@@ -26,7 +26,6 @@ import yaml
 
 from samner.adaptation import adapt
 from samner.backbones import BASE, Backbone
-from samner.chunking import predict_long
 from samner.entities import EntityType, Example
 from samner.pool import ExpertPool
 from samner.scoring import micro_f1
@@ -55,7 +54,7 @@ def f1(model: TaskModel | Backbone, examples: list[Example], types: Types, mode:
     if isinstance(model, TaskModel):
         predicted = model.predict(texts, mode=mode, threshold=threshold)
     else:
-        predicted = [flat(found) for found in predict_long(model, texts, types, [BASE], threshold)[BASE]]
+        predicted = [flat(found) for found in model.predict(texts, types, [BASE], threshold)[BASE]]
     return micro_f1([example.entities for example in examples], predicted, {t.name for t in types})
 
 

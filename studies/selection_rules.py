@@ -21,10 +21,9 @@ from pathlib import Path
 
 import numpy as np
 
-from samner.adaptation import merge_parameters, task_model
+from samner.adaptation import merge_experts, merge_parameters
 from samner.backbones import BASE
 from samner.cache import Cache
-from samner.chunking import predict_long
 from samner.embedding import sentence_encoder
 from samner.entities import Entity, EntityType, Example
 from samner.files import sha256
@@ -92,16 +91,14 @@ class Answerer:
         """The answers of one merge, by the default method, to several targets; without experts those of the base."""
         parameters = merge_parameters(self.pool, "ties", {})
         asked = ["merge", {name: [self.digests[name], weight] for name, weight in weights.items()}, parameters]
-        model: list[str] = []
+        merged = None
         found = []
         for target in targets:
             key = self._key(asked, target, target.texts)
             if self.cache.get("answers", key) is None:
-                model = model or [task_model(self.pool, weights, "ties", parameters).model if weights else BASE]
-                self._ask(key, target, target.texts, model)
+                merged = merged or (merge_experts(self.pool, weights, "ties", parameters) if weights else None)
+                self._ask(key, target, target.texts, [merged.model if merged else BASE])
             found += self._read(key)
-        for name in model:
-            self.pool.backbone.remove(name)
         return found
 
     def experts(self, target: Target) -> dict[str, Answers]:
@@ -118,7 +115,7 @@ class Answerer:
         return [self.base, asked, threshold, [t.prompt for t in target.types], list(texts)]
 
     def _ask(self, key: list[object], target: Target, texts: Sequence[str], models: Sequence[str]) -> None:
-        answers = predict_long(self.pool.backbone, texts, target.types, models, self.pool.backbone.threshold)
+        answers = self.pool.backbone.predict(texts, target.types, models, self.pool.backbone.threshold)
         values = [
             [[[e.start, e.end, e.label, round(e.score, 4)] for e in entities] for entities in answers[model]]
             for model in models

@@ -24,14 +24,13 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer
 
-from samner.adaptation import merge_parameters, task_model
+from samner.adaptation import merge_experts, merge_parameters
 from samner.backbones import load_backbone
 from samner.backbones.encoder.backbone import EncoderBackbone
 from samner.backbones.encoder.network import word_vectors
 from samner.backbones.encoder.tokens import collate
 from samner.benchmark.answers import TargetTexts, read_target
 from samner.benchmark.config import read_benchmark
-from samner.chunking import predict_long
 from samner.embedding import spread, unit_mean
 from samner.pool import ExpertPool
 from samner.scoring import micro_f1
@@ -52,10 +51,9 @@ def base_states(pool: ExpertPool) -> Encoder:
 
     @torch.inference_mode()
     def encode(texts: Sequence[str]) -> np.ndarray:
-        found = [(text, words) for text, words in zip(texts, backbone.words(texts), strict=True) if words]
         # as sentence encoders do: of a long text, what one pass can read
-        cut = [(text, windows(words, backbone.max_tokens, 0)[0]) for text, words in found]
-        tokens = sorted(backbone.tokenizer([text[w.start : w.end] for text, w in cut]), key=lambda one: one.cost)
+        cut = (one.cut(windows(one.words, backbone.max_tokens, 0)[0]) for one in backbone.tokenize(texts) if one.words)
+        tokens = sorted(cut, key=lambda one: one.cost)
         rows = []
         for first in range(0, len(tokens), BATCH):
             batch = collate(tokens[first : first + BATCH], backbone.tokenizer).to(backbone.device)
@@ -77,10 +75,9 @@ def lsa(texts: Mapping[str, Sequence[str]]) -> Encoder:
 
 def f1(pool: ExpertPool, chosen: Sequence[str], target: TargetTexts, texts: int) -> float:
     parameters = merge_parameters(pool, "ties", {"density": 0.2})
-    merged = task_model(pool, dict.fromkeys(sorted(chosen), 1.0), "ties", parameters).model
+    merged = merge_experts(pool, dict.fromkeys(sorted(chosen), 1.0), "ties", parameters)
     read = [example.text for example in target.test[:texts]]
-    found = predict_long(pool.backbone, read, target.types, [merged], pool.backbone.threshold)[merged]
-    pool.backbone.remove(merged)
+    found = pool.backbone.predict(read, target.types, [merged.model], pool.backbone.threshold)[merged.model]
     labels = {entity_type.name for entity_type in target.types}
     return 100 * micro_f1(target.scored[:texts], [flat(entities) for entities in found], labels)
 

@@ -26,8 +26,7 @@ from safetensors.torch import load_file, save_file
 
 from samner.backbones import TrainingData, TrainingSet
 from samner.backbones.encoder.backbone import EncoderBackbone
-from samner.backbones.encoder.recipe import Recipe
-from samner.backbones.encoder.training import train_base
+from samner.backbones.encoder.training import Recipe, train_base
 from samner.files import atomic_folder, read_json, write_json
 from samner.pool import ExpertCard, ExpertPool
 from samner.training import train_expert

@@ -39,8 +39,7 @@ def tiny_pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
     from samner.backbones import TrainingData
     from samner.backbones.encoder.backbone import EncoderBackbone
-    from samner.backbones.encoder.recipe import Recipe
-    from samner.backbones.encoder.training import train_base
+    from samner.backbones.encoder.training import Recipe, train_base
     from samner.entities import Entity, Example
     from samner.pool import ExpertPool
     from samner.training import train_expert, training_set
@@ -86,7 +85,7 @@ def lookup_backbone() -> Callable[..., Any]:
 
     from samner.backbones import Backbone
     from samner.entities import Entity
-    from samner.windows import Word
+    from samner.windows import Tokens, Word
 
     class LookupBackbone(Backbone):
         family = "lookup"
@@ -101,14 +100,15 @@ def lookup_backbone() -> Callable[..., Any]:
             self.max_tokens = max_tokens
             self.calls = []
 
-        def words(self, texts):
-            return [tuple(Word(m.start(), m.end(), 1) for m in re.finditer(r"\S+", text)) for text in texts]
+        def tokenize(self, texts):
+            found = [tuple(Word(m.start(), m.end(), 1) for m in re.finditer(r"\S+", text)) for text in texts]
+            return [Tokens(text, words) for text, words in zip(texts, found, strict=True)]
 
-        def predict(self, texts, types, models, threshold):
-            self.calls.append((list(texts), list(models)))
-            assert all(0 < len(words) <= self.max_tokens for words in self.words(texts))
+        def read(self, texts, types, models, threshold):
+            self.calls.append(([tokens.text for tokens in texts], list(models)))
+            assert all(0 < tokens.cost <= self.max_tokens for tokens in texts)
             wanted = {t.name for t in types}
-            return {model: [self._find(model, text, wanted, threshold) for text in texts] for model in models}
+            return {model: [self._find(model, tokens.text, wanted, threshold) for tokens in texts] for model in models}
 
         def _find(self, model, text, wanted, threshold):
             return [

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from samner import ExpertPool, TaskModel, adapt
-from samner.adaptation import recipes, select, task_model
+from samner.adaptation import merge_experts, recipes, select
 from samner.entities import EntityType, entity_types
 from samner.errors import PoolError, SamnerError
 from samner.merging import LoraAdapter, merge
@@ -298,14 +298,14 @@ class TestParts:
         assert recipes({"sampling": both["sampling"]}, "sampling") == {"sampling": {"b": 1.0, "c": 1.0}}
 
     def test_a_task_model_is_the_weighted_merge(self, different: ExpertPool) -> None:
-        made = task_model(different, {"medicine": 2.0, "sports": 1.0}, "ties", {"density": 0.3})
+        made = merge_experts(different, {"medicine": 2.0, "sports": 1.0}, "ties", {"density": 0.3})
         adapters = [LoraAdapter.load(different.expert_folder(name)) for name in ("medicine", "sports")]
         expected = merge(adapters, "ties", [2, 1], density=0.3)
         vectors = different.backbone.task_vectors(made.model)
         assert vectors.keys() == expected.keys()
         assert all(torch.equal(vectors[module], expected[module]) for module in expected)
-        assert task_model(different, {"sports": 1.0, "medicine": 2.0}, "ties", {"density": 0.3}).model == made.model
-        assert task_model(different, {"medicine": 1.0, "sports": 1.0}, "ties", {"density": 0.3}).model != made.model
+        assert merge_experts(different, {"sports": 1.0, "medicine": 2.0}, "ties", {"density": 0.3}).model == made.model
+        assert merge_experts(different, {"medicine": 1.0, "sports": 1.0}, "ties", {"density": 0.3}).model != made.model
 
     def test_the_seed_reaches_methods_that_are_random(self, different: ExpertPool) -> None:
         models = {

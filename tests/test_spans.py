@@ -2,11 +2,15 @@ from __future__ import annotations
 
 import itertools
 
+import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 
-from samner.entities import Entity
-from samner.spans import flat
+from samner.entities import Entity, entity_types
+from samner.spans import MAX_ENTITY_WORDS, decode, flat
+from samner.windows import Word
 
 entities = st.lists(
     st.builds(
@@ -83,3 +87,66 @@ def test_far_into_a_long_text_and_with_many_candidates() -> None:
 
 def test_nothing_stays_nothing() -> None:
     assert flat([]) == []
+
+
+TYPES = entity_types(["drug", "disease"])
+
+
+def words_of(count: int) -> list[Word]:
+    return [Word(3 * i, 3 * i + 2, 1) for i in range(count)]
+
+
+def brute_force(p: np.ndarray, words: list[Word], threshold: float) -> list[Entity]:
+    found = []
+    for column, entity_type in enumerate(TYPES):
+        for first in range(len(words)):
+            for last in range(first, len(words)):
+                inside = p[first : last + 1, column, 2]
+                if min(p[first, column, 0], p[last, column, 1], inside.min()) >= threshold:
+                    score = np.prod([p[first, column, 0], p[last, column, 1], inside.mean()], dtype=float) ** (1 / 3)
+                    found.append(Entity(words[first].start, words[last].end, entity_type.name, score))
+    return found
+
+
+grids = arrays.arrays(
+    np.float32,
+    st.integers(1, 7).map(lambda width: (width, len(TYPES), 3)),
+    elements=st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]),
+)
+
+
+@given(p=grids, threshold=st.sampled_from([0.2, 0.25, 0.5, 0.6, 0.75]))
+def test_against_brute_force(p: np.ndarray, threshold: float) -> None:
+    words = words_of(len(p))
+    mine = {e.key: e.score for e in decode(p, words, TYPES, threshold)}
+    reference = {e.key: e.score for e in brute_force(p, words, threshold)}
+    assert mine.keys() == reference.keys()
+    assert len(mine) == len(decode(p, words, TYPES, threshold))
+    for key, score in reference.items():
+        assert mine[key] == pytest.approx(score, rel=1e-5)
+        assert threshold - 1e-6 <= mine[key] <= 1
+
+
+def test_a_span_needs_start_end_and_every_word_inside() -> None:
+    p = np.zeros((4, 2, 3), dtype=np.float32)
+    p[1, 0, 0] = p[3, 0, 1] = 0.9
+    p[1:4, 0, 2] = 0.8
+    assert [e.key for e in decode(p, words_of(4), TYPES, 0.5)] == [(3, 11, "drug")]
+    p[2, 0, 2] = 0.4
+    assert decode(p, words_of(4), TYPES, 0.5) == []
+
+
+def test_the_threshold_itself_counts() -> None:
+    p = np.full((1, 2, 3), 0.5, dtype=np.float32)
+    assert len(decode(p, words_of(1), TYPES, 0.5)) == 2
+    assert decode(p, words_of(1), TYPES, 0.51) == []
+
+
+def test_no_span_is_longer_than_the_limit() -> None:
+    p = np.full((MAX_ENTITY_WORDS + 5, 1, 3), 0.9, dtype=np.float32)
+    found = decode(p, words_of(len(p)), TYPES[:1], 0.5)
+    assert max(e.end - e.start for e in found) == 3 * MAX_ENTITY_WORDS - 1
+
+
+def test_a_text_without_words_has_no_spans() -> None:
+    assert decode(np.zeros((0, 2, 3), dtype=np.float32), [], TYPES, 0.5) == []

@@ -19,7 +19,7 @@ from samner.errors import ModelError, SamnerError
 from samner.files import sha256
 from samner.merging.delta_file import TensorDeltas, write_delta
 from samner.selection import PseudoLabel, Selection
-from samner.task_model import MANIFEST, Merge, TaskModel, check_threshold, combine
+from samner.task_model import MANIFEST, Merge, TaskModel, combine
 
 Make = Callable[..., Any]
 TYPES = entity_types(["city", "river"])
@@ -165,8 +165,6 @@ class TestPredict:
     def test_a_threshold_that_is_no_probability_is_refused(self, model: TaskModel, threshold: float) -> None:
         with pytest.raises(SamnerError, match="threshold must lie between 0 and 1"):
             model.predict(["x"], threshold=threshold)
-        with pytest.raises(SamnerError, match="threshold must lie between 0 and 1"):
-            check_threshold(threshold)
 
     def test_what_is_not_a_list_of_strings_is_refused(self, model: TaskModel) -> None:
         with pytest.raises(SamnerError, match="must be a list of strings"):

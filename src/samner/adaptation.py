@@ -10,14 +10,20 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from samner import arguments
+from samner.embedding import spread
 from samner.entities import EntityType, LabelsLike, entity_types
 from samner.errors import PoolError, SamnerError
 from samner.merging import make_method, merge, methods
 from samner.pool import ExpertPool
 from samner.selection import SIGNALS, Count, Selection, Target, check_count, select_by
-from samner.task_model import STRATEGIES, Merge, TaskModel, check_threshold, modes
+from samner.task_model import STRATEGIES, Merge, TaskModel, held, hold, modes
+
+_TEXTS = 500
+"""Texts that experts are selected by, at most: more do not move a selection, but take long to embed."""
 
 
 def adapt(
@@ -38,7 +44,8 @@ def adapt(
 
     Args:
         pool: The experts and their base.
-        texts: Unlabelled texts of the domain; a few hundred are plenty.
+        texts: Unlabelled texts of the domain. A few hundred are plenty: of more than 500, so many are read, evenly
+            spread.
         labels: The entity types to look for: names, or a mapping from name to description.
         mode: ``"union"`` (what either task model finds), ``"intersection"``, ``"similarity"`` or ``"sampling"`` (one
             task model alone), or ``"economy"``: one merge of every expert that either strategy picked, weighted by
@@ -62,25 +69,22 @@ def adapt(
         >>> model.selections["similarity"].ranking[0]
         'biomedical'
     """
-    if isinstance(texts, str):
-        raise SamnerError("texts must be a list of strings, not one string")
-    texts = list(texts)
-    for i, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise SamnerError(f"every text must be a string; number {i} is of type {type(text).__name__}")
+    if not isinstance(pool, ExpertPool):
+        raise SamnerError(f"pool must be an ExpertPool, as ExpertPool.load('builtin') gives, not {pool!r}")
     types = entity_types(labels)
     if mode not in modes():
         raise SamnerError(f"unknown mode {mode!r}; known are {', '.join(modes())}")
+    seed = arguments.whole(seed, "seed", 0)
     if "seed" in methods().get(method, {}):
         parameters = {**parameters, "seed": seed}
     parameters = merge_parameters(pool, method, parameters)
     make_method(method, parameters)  # what is wrong with them is said before the work, not after
     backbone = pool.backbone
-    limit = backbone.threshold if threshold is None else check_threshold(threshold)
+    limit = backbone.threshold if threshold is None else arguments.probability(threshold, "threshold")
 
     selections = select(pool, texts, types, mode=mode, count=experts, samples=samples, seed=seed, exclude=exclude)
     merges = {
-        name: task_model(pool, weights, method, parameters) for name, weights in recipes(selections, mode).items()
+        name: merge_experts(pool, weights, method, parameters) for name, weights in recipes(selections, mode).items()
     }
     settings = {
         "method": method,
@@ -94,7 +98,7 @@ def adapt(
 
 def select(
     pool: ExpertPool,
-    texts: Sequence[str],
+    texts: Iterable[str],
     types: Sequence[EntityType],
     *,
     mode: str = "union",
@@ -110,14 +114,19 @@ def select(
         SamnerError: If no text is left or a number is out of range.
     """
     check_count(count)
-    excluded = set(exclude)
+    samples = arguments.whole(samples, "samples", 1)
+    given = arguments.strings(texts, "texts", "text")
+    places = spread(range(len(given)), _TEXTS)
+    read = [given[place] for place in places]
+    excluded = set(arguments.strings(exclude, "exclude", "name"))
     cards = pool.experts
     if unknown := excluded - set(cards):
         raise PoolError(f"{pool.folder} has no expert {min(unknown)!r} to leave out; it has: {', '.join(cards)}")
     cards = {name: card for name, card in cards.items() if name not in excluded}
-    return select_by(
-        (mode,) if mode in SIGNALS else STRATEGIES, Target(pool, cards, texts, types, count, samples, seed)
+    selections = select_by(
+        (mode,) if mode in SIGNALS else STRATEGIES, Target(pool, cards, read, types, count, samples, seed)
     )
+    return {name: replace(s, sample=tuple(places[i] for i in s.sample)) for name, s in selections.items()}
 
 
 def merge_parameters(pool: ExpertPool, method: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -139,22 +148,23 @@ def merge_parameters(pool: ExpertPool, method: str, given: Mapping[str, Any]) ->
     return {**own, **given}
 
 
-def task_model(pool: ExpertPool, weights: Mapping[str, float], method: str, parameters: Mapping[str, Any]) -> Merge:
-    """Merge experts and register the result with the backbone, unless the same merge is registered already.
+def merge_experts(pool: ExpertPool, weights: Mapping[str, float], method: str, parameters: Mapping[str, Any]) -> Merge:
+    """Merge experts and put the result on the pool's base, unless the same merge is there already.
 
     The name is a digest of what was merged and how, so that task models of several adaptations of one pool live side
-    by side, and the two strategies share one where they picked the same experts.
+    by side, and the two strategies share one where they picked the same experts. It leaves the base with the last
+    reference to what this returns.
     """
     adapters = {expert: pool.adapter(expert) for expert in weights}
     recipe = [[(adapters[e].digest, w) for e, w in sorted(weights.items())], method, sorted(parameters.items())]
     name = f"task-{hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:16]}"
+    backbone = pool.backbone
+    if known := held(backbone, name):
+        return known
     cards = pool.experts  # read from the folder each time
     types = sorted({taught for expert in weights for taught in cards[expert].types})
-    if name not in pool.backbone.models:
-        pool.backbone.add_task_model(
-            name, merge(list(adapters.values()), method, list(weights.values()), **parameters), types
-        )
-    return Merge(weights, name, tuple(types))
+    deltas = merge(list(adapters.values()), method, list(weights.values()), **parameters)
+    return hold(backbone, Merge(dict(weights), name, tuple(types)), deltas)
 
 
 def recipes(selections: Mapping[str, Selection], mode: str) -> dict[str, dict[str, float]]:

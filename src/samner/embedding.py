@@ -7,7 +7,7 @@ import json
 import threading
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,8 @@ from samner.references import MINILM as MINILM
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
+
+T = TypeVar("T")
 
 
 def sentence_encoder_path(reference: str) -> str:
@@ -98,6 +100,8 @@ def unit_mean(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return mean
 
 
-def spread(texts: Sequence[str], most: int = 500) -> Sequence[str]:
+def spread(texts: Sequence[T], most: int = 500) -> Sequence[T]:
     """At most so many of a data set's texts, spread evenly over it: more do not move the mean."""
-    return texts[:: -(-len(texts) // most)] if texts else texts
+    if len(texts) <= most:
+        return texts
+    return [texts[i * len(texts) // most] for i in range(most)]

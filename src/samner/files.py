@@ -25,10 +25,12 @@ def user_path(path: str | Path) -> Path:
     A file or folder whose own name begins with a tilde is named by its full path.
 
     Raises:
-        SamnerError: If there is no such home.
+        SamnerError: If it is no path, or there is no such home.
     """
     try:
         return Path(path).expanduser()
+    except TypeError as error:
+        raise SamnerError(f"a path is a string or a pathlib.Path, not {path!r}") from error
     except RuntimeError as error:
         raise SamnerError(f"{path}: there is no such home folder; write the path out") from error
 

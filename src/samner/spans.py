@@ -1,23 +1,86 @@
-"""Choosing among spans that overlap."""
+"""Spans: from scores of words to candidates, and choosing among candidates that overlap."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from samner.entities import Entity
+import numpy as np
+import numpy.typing as npt
+
+from samner.entities import Entity, EntityType
+from samner.windows import Word
+
+MAX_ENTITY_WORDS = 40
+"""No span that ``decode`` finds is longer than this many words."""
+
+
+def decode(
+    probabilities: npt.NDArray[np.float32], words: Sequence[Word], types: Sequence[EntityType], threshold: float
+) -> list[Entity]:
+    """All spans whose first word starts, last word ends and every word lies inside an entity of a type.
+
+    Each of those probabilities must reach ``threshold``; the span's score is their geometric mean, the inside
+    probabilities entering by their own mean. Spans of one type may overlap: resolving that is the caller's.
+
+    Args:
+        probabilities: W x L x 3, roles start, end, inside.
+        words: The W words with their character spans.
+        types: The L entity types.
+        threshold: In (0, 1).
+    """
+    entities = []
+    hit = probabilities >= threshold
+    for column in np.flatnonzero(hit[:, :, 0].any(axis=0)).tolist():
+        p = probabilities[:, column, :]
+        inside, ends = hit[:, column, 2], hit[:, column, 1]
+        for start in np.flatnonzero(hit[:, column, 0] & inside).tolist():
+            total = 0.0
+            for end in range(start, min(start + MAX_ENTITY_WORDS, len(words))):
+                if not inside[end]:
+                    break
+                total += float(p[end, 2])
+                if ends[end]:
+                    mean_inside = total / (end - start + 1)
+                    score = (float(p[start, 0]) * float(p[end, 1]) * mean_inside) ** (1 / 3)
+                    entities.append(Entity(words[start].start, words[end].end, types[column].name, score))
+    return entities
 
 
 def flat(entities: Iterable[Entity]) -> list[Entity]:
     """Keep the spans of highest score that do not overlap, in the order of the text.
 
     Equal scores: the longer span first, then the earlier, then the label in alphabetical order, so that the result
-    does not depend on the order of the input.
+    does not depend on the order of the input. Takes O(n log n) steps for n spans, however long they and the text are.
     """
-    kept: list[Entity] = []
-    taken = 0  # one bit a character: a bit mask decides an overlap at once, however many candidates there are
-    for entity in sorted(entities, key=lambda e: (-e.score, e.start - e.end, e.start, e.label)):
-        mask = ((1 << (entity.end - entity.start)) - 1) << entity.start
-        if not taken & mask:
-            taken |= mask
+    ranked = sorted(entities, key=lambda e: (-e.score, e.start - e.end, e.start, e.label))
+    if len(ranked) < 2:
+        return ranked
+    places = {place: i for i, place in enumerate(sorted({p for e in ranked for p in (e.start, e.end)}), 1)}
+    starts, ends = _Counts(len(places)), _Counts(len(places))
+    kept = []
+    for entity in ranked:
+        first, last = places[entity.start], places[entity.end]
+        if starts.up_to(last - 1) == ends.up_to(first):  # each kept span that began before its end had ended by then
+            starts.add(first)
+            ends.add(last)
             kept.append(entity)
     return sorted(kept, key=lambda e: e.key)
+
+
+class _Counts:
+    """How many things lie at or before a place, counted in O(log n) as things are added (Fenwick 1994)."""
+
+    def __init__(self, places: int) -> None:
+        self._sums = [0] * (places + 1)
+
+    def add(self, place: int) -> None:
+        while place < len(self._sums):
+            self._sums[place] += 1
+            place += place & -place
+
+    def up_to(self, place: int) -> int:
+        total = 0
+        while place:
+            total += self._sums[place]
+            place &= place - 1
+        return total

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Mapping, Sequence
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from samner import arguments
 from samner.backbones import Backbone, is_server, load_backbone
-from samner.chunking import predict_long
 from samner.data.validation import to_fields
 from samner.entities import Entity, EntityType, LabelsLike, entity_types
 from samner.errors import ModelError, SamnerError
 from samner.files import atomic_folder, copy_model, inside, read_json, sha256, user_path, write_json
 from samner.selection import SIGNALS, Selection
 from samner.spans import flat as flatten
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MANIFEST = "manifest.json"
 STRATEGIES = ("similarity", "sampling")
@@ -29,9 +34,9 @@ def modes() -> tuple[str, ...]:
     return tuple(dict.fromkeys((*MODES, *SIGNALS)))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Merge:
-    """A task model: which experts went into it, with which weights, and under which name the backbone holds it.
+    """Merged experts: which ones, with which weights, and under which name the backbone holds their task vectors.
 
     Args:
         experts: Name to weight.
@@ -44,9 +49,48 @@ class Merge:
     types: tuple[str, ...] = ()
 
 
+_HELD: weakref.WeakKeyDictionary[Backbone, weakref.WeakValueDictionary[str, Merge]] = weakref.WeakKeyDictionary()
+_HOLDING = threading.RLock()  # again by the thread that has it: garbage may be collected, and so released, amid it
+
+
+def held(backbone: Backbone, model: str) -> Merge | None:
+    """The merge that ``hold`` put on a backbone under a name; none if there is none, or no reference to it is left."""
+    with _HOLDING:
+        return _HELD[backbone].get(model) if backbone in _HELD and model in backbone.models else None
+
+
+def hold(backbone: Backbone, merge: Merge, deltas: Mapping[str, Tensor]) -> Merge:
+    """Put a merge on a backbone, which it leaves with the last reference to what this returns.
+
+    Returns:
+        The merge, or an equal one that the backbone holds already.
+
+    Raises:
+        ModelError: If the task vectors do not fit.
+    """
+    with _HOLDING:
+        if known := held(backbone, merge.model):
+            return known
+        merges = _HELD.setdefault(backbone, weakref.WeakValueDictionary())
+        merge = merges.setdefault(merge.model, merge)  # before the rest, so that no earlier one's end undoes it
+        backbone.remove(merge.model)
+        backbone.add_task_model(merge.model, deltas, merge.types)
+        weakref.finalize(merge, _release, backbone, merge.model).atexit = False
+        return merge
+
+
+def _release(backbone: Backbone, model: str) -> None:
+    with _HOLDING:
+        if model not in _HELD[backbone]:
+            backbone.remove(model)
+
+
 @dataclass
 class TaskModel:
-    """A recogniser for one domain, made by ``samner.adapt``.
+    """A recogniser for one domain, made by ``samner.adapt``; safe for threads.
+
+    The memory that its task vectors take is given back with the last reference to it, by ``close``, or at the end of
+    a ``with`` block; models that were adapted alike share it.
 
     Args:
         backbone: Holds the task models.
@@ -75,7 +119,7 @@ class TaskModel:
 
     def predict(
         self,
-        texts: Sequence[str],
+        texts: Iterable[str],
         labels: LabelsLike | None = None,
         *,
         threshold: float | None = None,
@@ -86,7 +130,7 @@ class TaskModel:
         """Find the entities of many texts of any length.
 
         Args:
-            texts: The texts; offsets in the answer refer to them as given.
+            texts: Any iterable of texts; offsets in the answer refer to them as given.
             labels: Entity types to look for; those of the adaptation by default.
             threshold: Score from which an entity counts; the model's own by default.
             flat: Entities do not overlap, the surer one stays. Otherwise only those of one type do not.
@@ -95,24 +139,22 @@ class TaskModel:
 
         Returns:
             For each text its entities in order, each with the names of the task models that found it and the highest
-            of their scores.
+            of their scores (of an intersection, the lowest: no lower threshold is needed to find it).
 
         Raises:
             SamnerError: If a text is not a string, or labels, threshold or mode are not valid.
         """
-        if isinstance(texts, str):
-            raise SamnerError("texts must be a list of strings; predict_entities takes a single one")
-        for i, text in enumerate(texts):
-            if not isinstance(text, str):
-                raise SamnerError(f"every text must be a string; number {i} is of type {type(text).__name__}")
+        read = arguments.strings(texts, "texts", "text")
         types = self.types if labels is None else entity_types(labels)
-        limit = self.threshold if threshold is None else check_threshold(threshold)
-        names = self._strategies(mode or self.mode)
-        models = {name: self.merges[name].model for name in names}
-        answers = predict_long(self.backbone, texts, types, list(dict.fromkeys(models.values())), limit, on_done)
-        votes = len(names) if (mode or self.mode) == "intersection" else 1
+        limit = self.threshold if threshold is None else arguments.probability(threshold, "threshold")
+        mode = self.mode if mode is None else mode
+        merges = self._merges(mode)
+        asked = list(dict.fromkeys(merge.model for merge in merges.values()))
+        answers = self.backbone.predict(read, types, asked, limit, on_done)
+        votes = len(merges) if mode == "intersection" else 1
         return [
-            combine({name: answers[models[name]][i] for name in names}, votes, flat=flat) for i in range(len(texts))
+            combine({name: answers[merge.model][i] for name, merge in merges.items()}, votes, flat=flat)
+            for i in range(len(read))
         ]
 
     def predict_entities(
@@ -128,6 +170,8 @@ class TaskModel:
         Returns:
             Dictionaries with ``start``, ``end`` (exclusive), ``text``, ``label``, ``score`` and ``found_by``.
         """
+        if not isinstance(text, str):
+            raise SamnerError(f"text must be a string, not {text!r}; predict takes many")
         entities = self.predict([text], labels, threshold=threshold, flat=flat)[0]
         return [to_fields(entity, text) for entity in entities]
 
@@ -136,13 +180,27 @@ class TaskModel:
         """What should be known before its answers are trusted, such as that no expert is close to the domain."""
         return tuple(dict.fromkeys(warning for s in self.selections.values() for warning in s.warnings))
 
-    def _strategies(self, mode: str) -> tuple[str, ...]:
+    def close(self) -> None:
+        """Give back the memory of the task vectors, unless another model shares them; it cannot be asked any more."""
+        self.merges = {}
+
+    def __enter__(self) -> TaskModel:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _merges(self, mode: str) -> dict[str, Merge]:
+        """The task models to ask, by strategy."""
         if mode not in modes():
             raise SamnerError(f"unknown mode {mode!r}; known are {', '.join(modes())}")
+        merges = self.merges
+        if not merges:
+            raise SamnerError("this model was closed; adapt or load it anew")
         names = STRATEGIES if mode in ("union", "intersection") else (mode,)
-        if missing := [name for name in names if name not in self.merges]:
+        if missing := [name for name in names if name not in merges]:
             raise SamnerError(f"this model was adapted for mode {self.mode!r}: it holds no task model {missing[0]!r}")
-        return names
+        return {name: merges[name] for name in names}
 
     def save(self, folder: str | Path) -> None:
         """Write the model as a folder: manifest, base, and one file of task vectors per task model.
@@ -152,9 +210,10 @@ class TaskModel:
         """
         from samner.merging.delta_file import TensorDeltas, write_delta
 
+        merges = self._merges(self.mode)
         with atomic_folder(user_path(folder)) as temporary:
             copy_model(self.base_folder, temporary / "base")
-            models = dict.fromkeys(merge.model for merge in self.merges.values())
+            models = dict.fromkeys(merge.model for merge in merges.values())
             for model in models:
                 write_delta(TensorDeltas(self.backbone.task_vectors(model)), temporary / f"{model}.safetensors")
             files = [path for path in sorted(temporary.rglob("*")) if path.is_file()]
@@ -167,7 +226,7 @@ class TaskModel:
                     "threshold": self.threshold,
                     "merges": {
                         n: {"experts": dict(m.experts), "model": m.model, "types": list(m.types)}
-                        for n, m in self.merges.items()
+                        for n, m in merges.items()
                     },
                     "selections": {name: selection.to_dict() for name, selection in self.selections.items()},
                     "settings": dict(self.settings),
@@ -217,12 +276,15 @@ class TaskModel:
             backbone = load_backbone(folder / "base", device)
             if not served and backbone.fingerprint != manifest["base"]:
                 raise ModelError(f"{folder / 'base'}: is not the base model that the manifest names")
-            for name, merge in {merge.model: merge for merge in merges.values()}.items():
+            for strategy, merge in merges.items():
                 if served:
-                    backbone.add_served(name, next(strategy for strategy in merges if merges[strategy].model == name))
-                    continue
-                deltas = DeltaFile.open(inside(folder, f"{name}.safetensors"))
-                backbone.add_task_model(name, dict(deltas.dense()), merge.types)
+                    if merge.model not in backbone.models:
+                        backbone.add_served(merge.model, strategy)
+                elif (known := held(backbone, merge.model)) is not None:
+                    merges[strategy] = known
+                else:
+                    deltas = DeltaFile.open(inside(folder, f"{merge.model}.safetensors"))
+                    merges[strategy] = hold(backbone, merge, dict(deltas.dense()))
             model = cls(
                 backbone,
                 folder / "base",
@@ -231,23 +293,12 @@ class TaskModel:
                 merges,
                 {name: Selection.from_dict(values) for name, values in manifest["selections"].items()},
                 dict(manifest["settings"]),
-                check_threshold(float(manifest["threshold"])),
+                arguments.probability(manifest["threshold"], "threshold"),
             )
-            model._strategies(model.mode)
+            model._merges(model.mode)
             return model
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ModelError(f"{path}: not a task model's manifest ({type(error).__name__}: {error})") from error
-
-
-def check_threshold(threshold: float) -> float:
-    """The threshold, if it is a probability.
-
-    Raises:
-        SamnerError: If it is not strictly between 0 and 1.
-    """
-    if not 0 < threshold < 1:
-        raise SamnerError(f"the threshold must lie between 0 and 1, not {threshold}")
-    return threshold
 
 
 def versions() -> dict[str, str]:
@@ -265,21 +316,23 @@ def combine(found: Mapping[str, Sequence[Entity]], votes: int = 1, *, flat: bool
         flat: Entities do not overlap, the surer one stays. Otherwise only those of one type do not.
 
     Returns:
-        Each entity once, in order, with the names of the models that found it and the highest of their scores.
+        Each entity once, in order, with the names of the models that found it and the highest score that so many of
+        them reach.
     """
     resolve = flatten if flat else _flat_by_type
-    merged: dict[tuple[int, int, str], Entity] = {}
+    merged: dict[tuple[int, int, str], dict[str, Entity]] = {}
     for name, entities in found.items():
         for entity in resolve(entities):
-            known = merged.get(entity.key)
-            finders = (*known.found_by, name) if known else (name,)
-            score = max(known.score, entity.score) if known else entity.score
-            merged[entity.key] = replace(entity, score=score, found_by=finders)
-    return resolve([entity for entity in merged.values() if len(entity.found_by) >= votes])
+            merged.setdefault(entity.key, {})[name] = entity
+    agreed = (its for its in merged.values() if len(its) >= votes)
+    # the vote that decides has the score that counts: with one vote the highest, with all the lowest
+    deciding = ((sorted(its.values(), key=lambda e: -e.score)[votes - 1], tuple(its)) for its in agreed)
+    return resolve([replace(entity, found_by=finders) for entity, finders in deciding])
 
 
 def _flat_by_type(entities: Sequence[Entity]) -> list[Entity]:
     """Drop overlaps within each type only."""
-    labels = dict.fromkeys(entity.label for entity in entities)
-    kept = [e for label in labels for e in flatten([e for e in entities if e.label == label])]
-    return sorted(kept, key=lambda entity: entity.key)
+    by_type: dict[str, list[Entity]] = {}
+    for entity in entities:
+        by_type.setdefault(entity.label, []).append(entity)
+    return sorted((e for its in by_type.values() for e in flatten(its)), key=lambda entity: entity.key)

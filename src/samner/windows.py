@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
+
+from samner.entities import Example
 
 
 class Word(NamedTuple):
@@ -21,6 +24,32 @@ class Window(NamedTuple):
     last: int
     start: int
     end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """A text as a model is to read it, tokenised once for all that is done with it.
+
+    Args:
+        text: The text.
+        words: Its words.
+        ids: The tokens of each word, where the family reads words by themselves.
+    """
+
+    text: str
+    words: tuple[Word, ...]
+    ids: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def cost(self) -> int:
+        """Number of tokens, special tokens not counted."""
+        return sum(word.cost for word in self.words)
+
+    def cut(self, window: Window) -> Tokens:
+        """The part of the text in a window, with offsets into that part."""
+        first, last, start, end = window
+        words = (Word(word.start - start, word.end - start, word.cost) for word in self.words[first:last])
+        return Tokens(self.text[start:end], tuple(words), self.ids[first:last])
 
 
 def windows(words: Sequence[Word], size: int, overlap: int) -> list[Window]:
@@ -45,3 +74,17 @@ def windows(words: Sequence[Word], size: int, overlap: int) -> list[Window]:
             shared += words[back].cost
         first = back
     return result
+
+
+def cut_example(example: Example, tokens: Tokens, size: int) -> list[tuple[Example, Tokens]]:
+    """An example in windows that do not overlap, each with the entities that lie wholly in it."""
+    parts = []
+    for window in windows(tokens.words, size, 0):
+        entities = tuple(
+            replace(e, start=e.start - window.start, end=e.end - window.start)
+            for e in example.entities
+            if window.start <= e.start and e.end <= window.end
+        )
+        part = tokens.cut(window)
+        parts.append((Example(part.text, entities), part))
+    return parts

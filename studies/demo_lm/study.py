@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from performance.merge.report import machine, table
-from samner.adaptation import adapt, task_model
+from samner.adaptation import adapt, merge_experts
 from samner.backbones import BASE
 from samner.benchmark.answers import TargetTexts, read_target
 from samner.benchmark.config import TargetSettings
 from samner.benchmark.report.markdown import write_part
-from samner.chunking import predict_long
 from samner.data import read_examples
 from samner.entities import Example, entity_types
 from samner.files import read_json, write_json
@@ -104,15 +103,13 @@ class Study:
         backbone, texts = self.pool.backbone, [example.text for example in target.test]
         singles = {"base": BASE, **{name: name for name in self.pool.experts}, BASELINE: f"baseline:{BASELINE}"}
         found = {
-            arm: [flat(e) for e in predict_long(backbone, texts, target.types, [name], backbone.threshold)[name]]
+            arm: [flat(e) for e in backbone.predict(texts, target.types, [name], backbone.threshold)[name]]
             for arm, name in singles.items()
         }
         both = adapt(self.pool, target.unlabelled, target.types, seed=self.seed)
         economy = adapt(self.pool, target.unlabelled, target.types, seed=self.seed, mode="economy")
         found |= {mode: both.predict(texts, mode=mode) for mode in (*STRATEGIES, "union")}
         found["economy"] = economy.predict(texts)
-        for merge in (*both.merges.values(), *economy.merges.values()):
-            backbone.remove(merge.model)
         scores = {arm: score(target.test, answers, target.types).strict.counts.f1 for arm, answers in found.items()}
         return scores, both.selections
 
@@ -121,11 +118,8 @@ class Study:
         method, parameters = title.split(",")[0], METHODS[title]
         if method.startswith("dare"):
             parameters = {**parameters, "seed": self.seed}
-        merged = task_model(self.pool, dict.fromkeys(experts, 1.0), method, parameters)
-        try:
-            return self._ask(merged.model, target.test, [t.name for t in target.types])
-        finally:
-            self.pool.backbone.remove(merged.model)
+        merged = merge_experts(self.pool, dict.fromkeys(experts, 1.0), method, parameters)
+        return self._ask(merged.model, target.test, [t.name for t in target.types])
 
     def _ask(self, model: str, test: Sequence[Example], labels: Iterable[str]) -> dict[str, float]:
         """Strict F1 with constrained decoding and without, and the share of free answers that are valid JSON."""
@@ -135,7 +129,7 @@ class Study:
         for constrained in (True, False):
             with_constraint(self.pool, constrained)
             before = backbone.statistics[model].copy()
-            answers = predict_long(backbone, texts, types, [model], backbone.threshold)[model]
+            answers = backbone.predict(texts, types, [model], backbone.threshold)[model]
             counts = backbone.statistics[model] - before
             found[constrained] = score(test, [flat(entities) for entities in answers], types).strict.counts.f1
         return {"f1": found[True], "free": found[False], "valid": counts["valid"] / counts["answers"]}

@@ -18,7 +18,7 @@ from samner.backbones.recipe import TrainingRecipe
 from samner.entities import Entity
 from samner.files import write_json
 from samner.lora import LoraAdapter
-from samner.windows import Word
+from samner.windows import Tokens, Word
 
 MODULE, TYPES, WORDS = "scorer", 64, 512
 ENTRY_POINTS = "[samner.families]\ntoy = toy_family:ToyBackbone\n"
@@ -46,8 +46,8 @@ class ToyBackbone(Backbone):
     def create_base(cls, folder, model, *, prompt=None, four_bit=False):
         write_json(folder / "base.json", {"family": "toy", "model": model})
 
-    def words(self, texts):
-        return [tuple(Word(m.start(), m.end(), 1) for m in re.finditer(r"\w+", text)) for text in texts]
+    def tokenize(self, texts):
+        return [Tokens(text, tuple(Word(*m.span(), 1) for m in re.finditer(r"\w+", text))) for text in texts]
 
     def module_shapes(self):
         return {MODULE: (TYPES, WORDS)}
@@ -72,8 +72,11 @@ class ToyBackbone(Backbone):
     def remove(self, name):
         self.weights.pop(name, None)
 
-    def predict(self, texts, types, models, threshold):
-        return {model: [self._find(self.weights[model], text, types, threshold) for text in texts] for model in models}
+    def read(self, texts, types, models, threshold):
+        return {
+            model: [self._find(self.weights[model], tokens.text, types, threshold) for tokens in texts]
+            for model in models
+        }
 
     def _find(self, weight, text, types, threshold):
         return [

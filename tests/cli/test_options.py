@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from samner.cli.options import check_output_file, check_output_folder, labels_given, labels_needed, to_adapt_from
+from samner.cli.options import check_output_file, check_output_folder, labels_given, labels_needed
 from samner.entities import EntityType
 from samner.errors import SamnerError
 
@@ -88,12 +88,3 @@ def test_where_output_can_go(tmp_path):
         check_output_folder(tmp_path)
     with pytest.raises(SamnerError, match="there is no folder"):
         check_output_folder(tmp_path / "no" / "model")
-
-
-def test_many_texts_are_thinned_evenly(capsys):
-    assert to_adapt_from(["a", "b"]) == ["a", "b"]
-    assert capsys.readouterr().err == ""
-    some = to_adapt_from([str(i) for i in range(1001)])
-    assert len(some) == len(set(some)) == 500
-    assert (some[0], some[-1]) == ("0", "998")
-    assert "500 of the 1001 texts" in capsys.readouterr().err

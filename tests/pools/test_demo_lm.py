@@ -11,7 +11,6 @@ import pytest
 pytest.importorskip("llguidance")
 
 from samner import ExpertPool, adapt
-from samner.chunking import predict_long
 from samner.entities import Example, entity_types
 from samner.scoring import score
 from samner.spans import flat
@@ -53,7 +52,7 @@ def test_it_ships_within_its_size_and_only_safe_files(pool: ExpertPool) -> None:
 def test_an_expert_knows_its_domain_better_than_the_base(pool: ExpertPool, domain: str) -> None:
     pool.load_experts([domain])
     gold, types = some(DOMAINS[domain], 20), entity_types(DOMAINS[domain].types)
-    found = predict_long(pool.backbone, [e.text for e in gold], types, [domain, "base"], pool.backbone.threshold)
+    found = pool.backbone.predict([e.text for e in gold], types, [domain, "base"], pool.backbone.threshold)
     f1 = {name: score(gold, [flat(e) for e in entities], types).strict.counts.f1 for name, entities in found.items()}
     assert f1[domain] > max(0.8, f1["base"] + 0.1)
 

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from samner.backbones.base import BASE, Backbone, TrainingData, TrainingSet
-from samner.backbones.families import is_server, load_backbone
+from samner.backbones.families import is_server, load_backbone, usable_device
 
-__all__ = ["BASE", "Backbone", "TrainingData", "TrainingSet", "is_server", "load_backbone"]
+__all__ = ["BASE", "Backbone", "TrainingData", "TrainingSet", "is_server", "load_backbone", "usable_device"]

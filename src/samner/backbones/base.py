@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from samner.backbones.recipe import TrainingRecipe
 from samner.entities import Entity, EntityType, Example
 from samner.errors import SamnerError
-from samner.windows import Word
+from samner.windows import Tokens, windows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 BASE = "base"
 """The name under which a backbone answers without any expert."""
 
+OVERLAP = 0.25
+"""Share of a window that the next one reads again, so that an entity at a cut is seen whole by one of them."""
+
+_TEXTS_PER_CALL = 256
 
 Paraphrases = Mapping[str, Sequence[str]]
 """For a type's prompt, other ways to say it, one of which a training batch may use instead."""
@@ -110,15 +114,26 @@ class Prompt(Protocol):
         """The right answers, one for each question, of mentions with their types."""
 
 
+def share_of_peak(progress: float, warmup: float) -> float:
+    """The learning rate as a share of its peak: it rises linearly, then falls linearly to zero.
+
+    Args:
+        progress: Share of the run done, in [0, 1].
+        warmup: Share of the run spent rising.
+    """
+    return min(progress / max(warmup, 1e-9), (1 - progress) / (1 - warmup), 1.0)
+
+
 class Backbone(ABC):
     """A base model that experts (LoRA adapters) and task models (merged task vectors) can be put on.
 
-    One copy of the base serves them all: each is registered under a name and ``predict`` is told which to ask.
+    One copy of the base serves them all: each is registered under a name and ``predict`` is told which to ask. All of
+    it may be called from several threads at once.
 
     Attributes:
         family: The kind of base model, as ``base.json`` names it.
         fingerprint: SHA-256 that two bases share only if adapters of one fit the other.
-        max_tokens: The most tokens, by the costs that ``words`` gives, that one text passed to ``predict`` may have.
+        max_tokens: The most tokens, by the costs that ``tokenize`` gives, that one text passed to ``read`` may have.
         threshold: The score from which an entity counts, unless the caller says otherwise.
         over_models: Whether bases of the family are made over models of elsewhere, by ``create_base``.
     """
@@ -172,8 +187,8 @@ class Backbone(ABC):
         raise SamnerError(f"the {cls.family} family has no prompts")
 
     @abstractmethod
-    def words(self, texts: Sequence[str]) -> list[tuple[Word, ...]]:
-        """The words of each text with their spans and costs in tokens, for cutting long texts into windows."""
+    def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
+        """The words of each text with their spans and costs in tokens."""
 
     @abstractmethod
     def module_shapes(self) -> dict[str, tuple[int, int]]:
@@ -256,20 +271,69 @@ class Backbone(ABC):
         """Forget an expert or task model; unknown names are ignored."""
 
     @abstractmethod
-    def predict(
-        self, texts: Sequence[str], types: Sequence[EntityType], models: Sequence[str], threshold: float
+    def read(
+        self, texts: Sequence[Tokens], types: Sequence[EntityType], models: Sequence[str], threshold: float
     ) -> dict[str, list[list[Entity]]]:
         """Ask several models about the same texts, in as few passes as the family allows.
 
         Args:
-            texts: Each no longer than ``max_tokens``.
+            texts: As ``tokenize`` gives them, each with a word and no longer than ``max_tokens``.
             types: The entity types to look for.
             models: Names given to ``add_expert`` or ``add_task_model``, or ``BASE``.
             threshold: Entities of lower score are left out.
 
         Returns:
             Per model and text, all candidate entities; they may overlap.
+
+        Raises:
+            ModelError: If there is no model of a name.
         """
+
+    def predict(
+        self,
+        texts: Sequence[str],
+        types: Sequence[EntityType],
+        models: Sequence[str],
+        threshold: float,
+        on_done: Callable[[int], None] | None = None,
+    ) -> dict[str, list[list[Entity]]]:
+        """Ask several models about texts of any length, cut into overlapping windows; nothing is left unread.
+
+        Args:
+            texts: Any texts, also empty ones.
+            types: The entity types to look for.
+            models: Whom to ask; see ``read``.
+            threshold: Entities of lower score are left out.
+            on_done: Called with the number of texts just finished, for a progress bar.
+
+        Returns:
+            Per model and text, candidate entities with offsets into the text as given. One that several windows found
+            is listed once, with its highest score.
+
+        Raises:
+            ModelError: If there is no model of a name.
+        """
+        result: dict[str, list[list[Entity]]] = {model: [] for model in models}
+        for first in range(0, len(texts), _TEXTS_PER_CALL):
+            chunk = self.tokenize(texts[first : first + _TEXTS_PER_CALL])
+            cuts = [
+                (i, window)
+                for i, tokens in enumerate(chunk)
+                for window in windows(tokens.words, self.max_tokens, int(self.max_tokens * OVERLAP))
+            ]
+            answers = self.read([chunk[i].cut(window) for i, window in cuts], types, models, threshold)
+            for model in models:
+                found: list[dict[tuple[int, int, str], Entity]] = [{} for _ in chunk]
+                for (i, window), entities in zip(cuts, answers[model], strict=True):
+                    for entity in entities:
+                        moved = replace(entity, start=entity.start + window.start, end=entity.end + window.start)
+                        known = found[i].get(moved.key)
+                        if known is None or known.score < moved.score:
+                            found[i][moved.key] = moved
+                result[model].extend(list(entities.values()) for entities in found)
+            if on_done:
+                on_done(len(chunk))
+        return result
 
     @abstractmethod
     def train_expert(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
@@ -77,20 +78,42 @@ def is_server(device: str) -> bool:
     return device.startswith(("http://", "https://")) or device.endswith(".json")
 
 
+def usable_device(device: str) -> str:
+    """The name of a torch device that is here: what was given, or for ``"auto"`` a GPU if there is one.
+
+    Raises:
+        SamnerError: If there is no such device here.
+    """
+    import torch
+
+    if device == "auto":
+        if not torch.cuda.is_available():
+            return "cpu"
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))  # of several processes, each has its own
+        return "cuda"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise SamnerError(f"the device {device!r} cannot be used here ({reason})") from error
+    return device
+
+
 def load_backbone(folder: Path, device: str = "cpu") -> Backbone:
     """Load the base model in a folder that holds a ``base.json``.
 
     Args:
         folder: Of the base.
-        device: A torch device name, or a server that has the model; see ``is_server``.
+        device: A torch device name, ``"auto"``, or a server that has the model; see ``is_server``.
 
     Raises:
         ModelError: If there is none, its family is unknown, or the weights are missing or damaged; or if it is to be
             asked through a server, and cannot.
+        SamnerError: If the device is not here.
     """
     name = family_of(folder)
     if not is_server(device):
-        return family(name).load(folder, device)
+        return family(name).load(folder, usable_device(device))
     if name not in families(SERVED):
         raise ModelError(f"{folder / 'base.json'}: the {name} family runs in this process, not on the server {device}")
     return family(name, SERVED).load(folder, device)

@@ -4,46 +4,88 @@ The rows of a batch belong to the base, to experts or to task models. Each linea
 of the base and of experts together and adds each expert's low-rank product to its rows, and it serves a task model's
 rows with that model's own weight. PEFT's ``adapter_names`` would do for experts, but not for dense task vectors; one
 way for both is simpler, leaves the base a plain model that others may wrap, and is faster.
+
+Which row belongs to whom is an argument of the pass: a context variable, of which each thread has its own. Layers
+learn to look at it once, when the base is loaded, and nothing that threads share is changed while models are asked.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from samner.backbones.base import BASE
+from samner.backbones.base import BASE, Backbone
 from samner.errors import ModelError
 from samner.lora import LoraAdapter
 
 
-class _Change(NamedTuple):
-    """Rows from ``start`` to ``stop`` (exclusive) and what they need: factors A and scaled B, or a whole weight."""
+@dataclass(slots=True)
+class _Rows:
+    """Which rows of a batch a layer answers how, each as (start, stop, ...) with an exclusive stop.
 
-    start: int
-    stop: int
-    factors: tuple[Tensor, Tensor] | None
-    weight: Tensor | None
+    Args:
+        plain: By the base, where a task model answers others.
+        products: By the base and factors A and scaled B.
+        weights: By a weight of their own.
+    """
+
+    plain: list[tuple[int, int]] = field(default_factory=list)
+    products: list[tuple[int, int, Tensor, Tensor]] = field(default_factory=list)
+    weights: list[tuple[int, int, Tensor]] = field(default_factory=list)
+
+
+class _Plan(NamedTuple):
+    """How many rows the batches of a pass have, and what changes for which of them, by layer."""
+
+    rows: int
+    layers: Mapping[nn.Module, _Rows]
+
+
+_PLAN: ContextVar[_Plan | None] = ContextVar("samner_rows", default=None)
+_FUSING = threading.Lock()  # of the module, as what holds a lock cannot be pickled
+
+
+@dataclass(eq=False, slots=True)
+class _Model:
+    """An expert (factors by module) or a task model (deltas by module, and the base's weights with them added)."""
+
+    types: tuple[str, ...]
+    factors: Mapping[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    deltas: Mapping[str, Tensor] | None = None
+    weights: Mapping[str, Tensor] | None = None
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        return self.types, self.factors, self.deltas  # the weights are made again when they are needed
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.types, self.factors, self.deltas = state
+        self.weights = None
 
 
 class MixedModels:
-    """The experts and task models on the linear layers of a base.
+    """The experts and task models on the linear layers of a base; safe for threads.
 
     Args:
         linears: The base's adaptable layers by name.
     """
 
     def __init__(self, linears: Mapping[str, nn.Linear]) -> None:
-        self._linears = linears
-        self._factors: dict[str, dict[str, tuple[Tensor, Tensor]]] = {}
-        self._deltas: dict[str, Mapping[str, Tensor]] = {}
-        self._weights: dict[str, dict[str, Tensor]] = {}
+        self._linears = dict(linears)
+        self._models: dict[str, _Model] = {}  # only ever changed by single operations, which need no lock
+        for layer in self._linears.values():
+            # what is there may be accelerate's, where it spreads a model over devices
+            layer.forward = partial(_forward, layer, layer.forward)  # type: ignore[method-assign]
 
     @property
     def shapes(self) -> dict[str, tuple[int, int]]:
@@ -53,81 +95,117 @@ class MixedModels:
     @property
     def names(self) -> Collection[str]:
         """Of all experts and task models."""
-        return self._factors.keys() | self._deltas.keys()
+        return list(self._models)
 
     def is_task_model(self, name: str) -> bool:
         """Whether a name is of a task model, not of an expert or the base."""
-        return name in self._deltas
+        model = self._models.get(name)
+        return model is not None and model.deltas is not None
 
-    def add_expert(self, name: str, adapter: LoraAdapter) -> None:
+    def add_expert(self, name: str, adapter: LoraAdapter, types: Sequence[str] = ()) -> None:
         """Put a LoRA adapter on the base.
+
+        Args:
+            name: For ``rows``.
+            adapter: Its factors.
+            types: Prompts of the types it was taught.
 
         Raises:
             ModelError: If the name is taken or the adapter does not fit.
         """
         self._check(name, {module: factors.shape for module, factors in adapter.factors.items()})
-        self._factors[name] = {}
-        for module, factors in adapter.factors.items():
+        factors = {}
+        for module, pair in adapter.factors.items():
             like = self._like(module)
-            self._factors[name][module] = (factors.a.to(**like), (factors.b.float() * factors.scale).to(**like))
+            factors[module] = (pair.a.to(**like), (pair.b.float() * pair.scale).to(**like))
+        self._add(name, _Model(tuple(types), factors))
 
-    def add_task_model(self, name: str, deltas: Mapping[str, Tensor]) -> None:
+    def add_task_model(self, name: str, deltas: Mapping[str, Tensor], types: Sequence[str] = ()) -> None:
         """Put dense task vectors on the base; its weights with them added are made when they are first needed.
+
+        Args:
+            name: For ``rows``.
+            deltas: Module name to its task vector, out x in.
+            types: Prompts of the types that the merged experts were taught.
 
         Raises:
             ModelError: If the name is taken or a task vector does not fit.
         """
-        self._check(name, {module: (delta.shape[0], delta.shape[1]) for module, delta in deltas.items()})
-        self._deltas[name] = dict(deltas)
+        self._check(name, {module: tuple(delta.shape) for module, delta in deltas.items()})
+        self._add(name, _Model(tuple(types), deltas=dict(deltas)))
 
     def deltas(self, name: str) -> Mapping[str, Tensor]:
-        """The task vectors that ``add_task_model`` was given."""
-        return self._deltas[name]
+        """The task vectors that ``add_task_model`` was given.
+
+        Raises:
+            ModelError: If there is no task model of that name.
+        """
+        deltas = self._model(name).deltas
+        if deltas is None:
+            raise ModelError(f"{name!r} is not a task model of this base")
+        return deltas
+
+    def types(self, name: str) -> tuple[str, ...]:
+        """What an expert or task model was taught, as it was added; nothing for the base."""
+        return () if name == BASE else self._model(name).types
 
     def remove(self, name: str) -> None:
-        """Forget an expert or task model; unknown names are ignored."""
-        for held in (self._factors, self._deltas, self._weights):
-            held.pop(name, None)
+        """Forget an expert or task model; unknown names are ignored, and a pass under way ends as it began."""
+        self._models.pop(name, None)
 
     @contextmanager
     def rows(self, models: Sequence[str]) -> Iterator[None]:
-        """Within, row i of every batch is read by ``models[i]``; a model's rows lie together.
+        """Within, row i of every batch that this thread reads is read by ``models[i]``; a model's rows lie together.
 
         A layer that sees rows flattened (batch and sequence in one dimension) is served as well.
+
+        Raises:
+            ModelError: If there is no model of a name.
         """
-        changes: dict[str, list[_Change]] = {}
+        layers: dict[nn.Module, _Rows] = {}
         start = 0
-        for model, group in groupby(models):
+        for name, group in groupby(models):
             stop = start + len(list(group))
-            for module, factors in self._factors.get(model, {}).items():
-                changes.setdefault(module, []).append(_Change(start, stop, factors, None))
-            for module, weight in self._fused(model).items():
-                changes.setdefault(module, []).append(_Change(start, stop, None, weight))
+            model = None if name == BASE else self._model(name)
+            if model:
+                for module, factors in model.factors.items():
+                    layers.setdefault(self._linears[module], _Rows()).products.append((start, stop, *factors))
+                for module, weight in self._fused(model).items():
+                    layers.setdefault(self._linears[module], _Rows()).weights.append((start, stop, weight))
             start = stop
-        before = {module: vars(self._linears[module]).get("forward") for module in changes}
+        for rows in layers.values():
+            ends = [0, *(stop for _, stop, _ in rows.weights)]
+            starts = [*(start for start, _, _ in rows.weights), start]
+            rows.plain = [(one, other) for one, other in zip(ends, starts, strict=True) if one < other]
+        token = _PLAN.set(_Plan(start, layers))
         try:
-            for module, parts in changes.items():
-                layer = self._linears[module]
-                layer.forward = partial(_forward, layer.forward, layer.bias, parts, start)  # type: ignore[method-assign]
             yield
         finally:
-            for module, forward in before.items():
-                if forward is None:
-                    vars(self._linears[module]).pop("forward", None)
-                else:  # of accelerate, where it spreads a model over devices
-                    self._linears[module].forward = forward  # type: ignore[method-assign]
+            _PLAN.reset(token)
 
-    def _fused(self, model: str) -> Mapping[str, Tensor]:
-        if model not in self._deltas:
+    def _fused(self, model: _Model) -> Mapping[str, Tensor]:
+        if not model.deltas:
             return {}
-        if model not in self._weights:
-            from peft.utils.integrations import dequantize_module_weight
+        with _FUSING:
+            if model.weights is None:
+                from peft.utils.integrations import dequantize_module_weight
 
-            self._weights[model] = {}
-            for module, delta in self._deltas[model].items():
-                weight = dequantize_module_weight(self._linears[module]).detach()
-                self._weights[model][module] = (weight.float() + delta.to(weight.device)).to(**self._like(module))
-        return self._weights[model]
+                weights = {}
+                for module, delta in model.deltas.items():
+                    weight = dequantize_module_weight(self._linears[module]).detach()
+                    weights[module] = (weight.float() + delta.to(weight.device)).to(**self._like(module))
+                model.weights = weights
+            return model.weights
+
+    def _model(self, name: str) -> _Model:
+        model = self._models.get(name)
+        if model is None:
+            raise ModelError(f"this base holds no model {name!r}")
+        return model
+
+    def _add(self, name: str, model: _Model) -> None:
+        if self._models.setdefault(name, model) is not model:
+            raise ModelError(_taken(name))
 
     def _like(self, module: str) -> dict[str, Any]:
         """Type and device in which a layer computes."""
@@ -135,9 +213,9 @@ class MixedModels:
         dtype = weight.dtype if weight.dtype.is_floating_point else torch.get_default_dtype()
         return {"device": weight.device, "dtype": getattr(self._linears[module], "compute_dtype", None) or dtype}
 
-    def _check(self, name: str, shapes: Mapping[str, tuple[int, int]]) -> None:
-        if name == BASE or name in self.names:
-            raise ModelError(f"the name {name!r} is taken on this base")
+    def _check(self, name: str, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        if name == BASE or name in self._models:
+            raise ModelError(_taken(name))
         mine = self.shapes
         for module, shape in shapes.items():
             if mine.get(module) != shape:
@@ -145,43 +223,76 @@ class MixedModels:
                 raise ModelError(f"the task vector of {module!r} is {shape}, this base has {have}")
 
 
-def _forward(
-    plain: Callable[[Tensor], Tensor], bias: Tensor | None, changes: Sequence[_Change], rows: int, x: Tensor
-) -> Tensor:
+class MixedBackbone(Backbone):
+    """A backbone whose experts and task models lie on the linear layers of one model.
+
+    Attributes:
+        mixed: The experts and task models.
+        types: Prompts of the types that the base was taught, by data set.
+    """
+
+    mixed: MixedModels
+    types: Mapping[str, Sequence[str]]
+
+    def module_shapes(self) -> dict[str, tuple[int, int]]:
+        return self.mixed.shapes
+
+    def add_expert(self, name: str, folder: Path, types: Sequence[str] = ()) -> None:
+        try:
+            self.mixed.add_expert(name, LoraAdapter.load(folder), types)
+        except ModelError as error:
+            place = "" if str(folder) in str(error) else f"{folder}: "
+            raise ModelError(f"{place}{error}") from error
+
+    def add_task_model(self, name: str, deltas: Mapping[str, Tensor], types: Sequence[str] = ()) -> None:
+        self.mixed.add_task_model(name, deltas, types)
+
+    def task_vectors(self, name: str) -> Mapping[str, Tensor]:
+        return self.mixed.deltas(name)
+
+    @property
+    def models(self) -> Collection[str]:
+        return self.mixed.names
+
+    def remove(self, name: str) -> None:
+        self.mixed.remove(name)
+
+    def known_types(self) -> list[str]:
+        return sorted({prompt for prompts in self.types.values() for prompt in prompts})
+
+
+def _taken(name: str) -> str:
+    return f"the name {name!r} is taken on this base"
+
+
+def _forward(layer: nn.Linear, plain: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """What a linear layer answers.
 
     Args:
-        plain: The layer of the base.
-        bias: Of the layer.
-        changes: In the order of their rows.
-        rows: Of the batch.
-        x: ``rows`` x ... x in, or with the first dimensions in one.
+        layer: Of the base.
+        plain: Its own answer.
+        x: Rows x ... x in, or with the first dimensions in one.
     """
-    scale = len(x) // rows
-    parts: list[Tensor] = []
-    done = 0  # rows answered so far
-    pending: list[_Change] = []  # experts among the rows since
-
-    def flush(stop: int) -> None:
-        nonlocal done
-        if stop > done:
-            answer = plain(x[done * scale : stop * scale])
-            for change in pending:
-                assert change.factors is not None
-                a, b = change.factors
-                read = x[change.start * scale : change.stop * scale].to(a.dtype)
-                answer[(change.start - done) * scale : (change.stop - done) * scale] += linear(linear(read, a), b)
-            parts.append(answer)
-        pending.clear()
-        done = stop
-
-    for change in changes:
-        if change.weight is None:
-            pending.append(change)
-        else:
-            flush(change.start)
-            read = x[change.start * scale : change.stop * scale].to(change.weight.dtype)
-            parts.append(linear(read, change.weight, bias))
-            done = change.stop
-    flush(rows)
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
+    plan = _PLAN.get()
+    rows = plan.layers.get(layer) if plan else None
+    if plan is None or rows is None:
+        return plain(x)
+    shape, x = x.shape[:-1], x.reshape(-1, x.shape[-1])
+    n = len(x) // plan.rows
+    if rows.weights:
+        x = x.to(rows.weights[0][2].dtype)
+        answer = x.new_empty(len(x), layer.out_features)
+        for start, stop in rows.plain:
+            answer[start * n : stop * n] = plain(x[start * n : stop * n])
+        for start, stop, weight in rows.weights:  # into its place: joining the parts afterwards costs a tenth more
+            bias: Any = layer.bias  # Tensor | None, whatever its annotation
+            part, into = x[start * n : stop * n], answer[start * n : stop * n]
+            if bias is None:
+                torch.mm(part, weight.T, out=into)
+            else:
+                torch.addmm(bias, part, weight.T, out=into)
+    else:
+        answer = plain(x)
+    for start, stop, a, b in rows.products:
+        answer[start * n : stop * n] += linear(linear(x[start * n : stop * n].to(a.dtype), a), b)
+    return answer.view(*shape, -1)

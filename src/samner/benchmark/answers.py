@@ -15,7 +15,6 @@ from torch import Tensor
 from samner.backbones import BASE
 from samner.benchmark.config import TargetSettings
 from samner.cache import Cache, digest
-from samner.chunking import predict_long
 from samner.data import read_examples, read_texts
 from samner.entities import Entity, EntityType, Example
 from samner.errors import SamnerError
@@ -218,7 +217,7 @@ class Reader:
         kept = self._cache.get("answers", key) or {"labels": labels, "entities": [], "seconds": 0.0}
         new = [example.text for example in source.test[len(kept["entities"]) : texts]]
         begun = perf_counter()
-        found = predict_long(self._pool.backbone, new, source.types, [name], model.threshold, advance)[name]
+        found = self._pool.backbone.predict(new, source.types, [name], model.threshold, advance)[name]
         kept["seconds"] += perf_counter() - begun
         kept["merging"] = merging
         number = {label: i for i, label in enumerate(labels)}

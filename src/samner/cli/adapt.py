@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from samner.cli import options
-from samner.cli.options import check_output_folder, given_parameters, labels_needed, texts_of, to_adapt_from
+from samner.cli.options import check_output_folder, given_parameters, labels_needed, texts_of
 from samner.cli.output import console, counted, say, status, table, write_json
 from samner.cli.runtime import start
 from samner.entities import EntityType
@@ -101,7 +101,6 @@ class Adaptation:
 
         make_method(self.method, dict(self.parameters))  # before the work, and before a name meets adapt's own
         pool = ExpertPool.load(self.pool, device)
-        texts = to_adapt_from(texts)
         started = time.monotonic()
         with status("selecting and merging experts"):
             model = adapt(

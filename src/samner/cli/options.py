@@ -15,8 +15,6 @@ from samner.data.lines import STANDARD_STREAM
 from samner.entities import EntityType, Example, LabelsLike, entity_types
 from samner.errors import DataError, SamnerError
 
-_ADAPTED_TEXTS = 500
-
 _ADAPTATION = "Adaptation"
 _MERGING = "Merging"
 _ADAPTERS = "Adapters"
@@ -292,15 +290,6 @@ def read_all(path: Path, format: str | None) -> list[Example]:
 def texts_of(path: Path, format: str | None) -> list[str]:
     """As :func:`read_all`, the texts alone."""
     return [example.text for example in read_all(path, format)]
-
-
-def to_adapt_from(texts: Sequence[str]) -> Sequence[str]:
-    """At most some hundred of the texts, evenly spread: more do not move a selection, but take long to embed."""
-    if len(texts) <= _ADAPTED_TEXTS:
-        return texts
-    some = [texts[i * len(texts) // _ADAPTED_TEXTS] for i in range(_ADAPTED_TEXTS)]
-    say(f"experts are chosen by {len(some)} of the {len(texts)} texts, evenly spread")
-    return some
 
 
 def given_parameters(density: float | None, lam: float | None, params: Sequence[str]) -> dict[str, float | str]:

@@ -9,7 +9,6 @@ import warnings
 from typing import TYPE_CHECKING
 
 from samner.cli.output import say, status
-from samner.errors import SamnerError
 
 if TYPE_CHECKING:
     from samner.pool import ExpertPool
@@ -48,27 +47,14 @@ def start(device: str, *, log: bool = False) -> str:
     if _HANDLER not in logger.handlers:
         logger.addHandler(_HANDLER)
     with status("loading libraries"):
-        import torch
         from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
     for name in ("sentence_transformers", "transformers", "peft"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    from samner.backbones import is_server
+    from samner.backbones import is_server, usable_device
 
-    if is_server(device):
-        return device
-    if device == "auto":
-        if not torch.cuda.is_available():
-            return "cpu"
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))  # of several processes, each has its own
-        return "cuda"
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise SamnerError(f"--device {device}: cannot be used here ({reason})") from error
-    return device
+    return device if is_server(device) else usable_device(device)
 
 
 def open_pool(reference: str, device: str) -> ExpertPool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from samner.cli import options
 from samner.cli.adapt import show_selections, warn
-from samner.cli.options import labels_needed, texts_of, to_adapt_from
+from samner.cli.options import labels_needed, texts_of
 from samner.cli.output import console, status, table, write_json
 from samner.cli.runtime import open_pool, start
 
@@ -40,16 +40,15 @@ def select(
     device = start(device)
     from samner.adaptation import select as run
 
-    some = to_adapt_from(read)
     opened = open_pool(pool, device)
     with status("asking the experts"):
-        selections = run(opened, some, types, count=experts, samples=samples, seed=seed, exclude=exclude or ())
+        selections = run(opened, read, types, count=experts, samples=samples, seed=seed, exclude=exclude or ())
     warn(dict.fromkeys(warning for selection in selections.values() for warning in selection.warnings))
     if json:
         write_json({name: selection.to_dict() for name, selection in selections.items()})
         return
     show_selections(selections, console())
-    _show_pseudo_labels(selections["sampling"], some)
+    _show_pseudo_labels(selections["sampling"], read)
 
 
 def _show_pseudo_labels(selection: Selection, texts: Sequence[str]) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from samner.backbones import Backbone
-from samner.chunking import predict_long
 from samner.entities import Entity, EntityType
 from samner.errors import PoolError, SamnerError
 from samner.scoring import Counts
@@ -80,7 +79,7 @@ def select_by_sampling(
     sample = [texts[place] for place in places]
     names = sorted(cosine)
     score = backbone.threshold if threshold is None else threshold
-    answers = predict_long(backbone, sample, types, names, score)
+    answers = backbone.predict(sample, types, names, score)
     predicted = {name: [flat(entities) for entities in answers[name]] for name in names}
 
     found = _votes(predicted)

@@ -8,9 +8,9 @@ import torch
 
 from samner.backbones import Backbone, TrainingData, TrainingSet, load_backbone
 from samner.backbones.encoder.fit import CHECKPOINT
-from samner.backbones.encoder.training import dev_score, safe_negatives
+from samner.backbones.encoder.training import Recipe, dev_score, safe_negatives
 from samner.entities import Entity, Example, entity_types
-from samner.errors import ModelError, SamnerError
+from samner.errors import SamnerError
 
 TYPES = entity_types(["drug", "disease"])
 
@@ -91,12 +91,13 @@ class TestTrainExpert:
         with pytest.raises(SamnerError, match="other data or settings"):
             train(base, tmp_path / "more", run=tmp_path / "run", resume=True, steps=7)
 
-    def test_a_base_that_holds_experts_is_refused(self, base: Backbone, tiny_pool: Path, tmp_path: Path) -> None:
+    def test_it_does_not_matter_what_the_base_holds(self, base: Backbone, tiny_pool: Path, tmp_path: Path) -> None:
+        train(base, tmp_path / "one")
         base.add_expert("medicine", tiny_pool / "experts" / "medicine")
-        with pytest.raises(ModelError, match="holds no others"):
-            train(base, tmp_path / "expert")
-        base.remove("medicine")
-        train(base, tmp_path / "expert")
+        before = base.predict([TRAIN.examples[0].text], TRAIN.types, ["medicine"], 0.05)
+        train(base, tmp_path / "two")
+        assert weights(tmp_path / "one") == weights(tmp_path / "two")
+        assert base.predict([TRAIN.examples[0].text], TRAIN.types, ["medicine"], 0.05) == before
 
     def test_an_unknown_option_is_refused_before_any_work(self, base: Backbone, tmp_path: Path) -> None:
         with pytest.raises(SamnerError, match="training option: lr: unknown setting"):
@@ -137,7 +138,7 @@ class TestDevScore:
                 "Ibuprofen cures fever now.": [Entity(0, 9, "disease", 0.9)],
             }
             base.run = lambda encoder, pieces, types, threshold: [entities[piece] for piece in pieces]
-            assert dev_score(base, base.encoder, gold, len(texts)) == pytest.approx(f1)
+            assert dev_score(base, gold, len(texts)) == pytest.approx(f1)
 
         answer(["one"], 2 * 1 / (1 + 2))
         answer(["one", "two"], 2 * 1 / (2 + 4))
@@ -157,4 +158,33 @@ class TestDevScore:
             ]
 
         base.run = find
-        assert dev_score(base, base.encoder, gold, 10) == 1.0
+        assert dev_score(base, gold, 10) == 1.0
+
+
+class TestRecipe:
+    def test_options_change_the_defaults(self) -> None:
+        recipe = Recipe.of({"steps": 30, "dropout": 0.0})
+        assert (recipe.steps, recipe.dropout, recipe.rank) == (30, 0.0, Recipe().rank)
+
+    def test_an_unknown_option_is_refused(self) -> None:
+        with pytest.raises(
+            SamnerError, match="training option: lr: unknown setting; known are steps, epochs, learning_rate"
+        ):
+            Recipe.of({"lr": 1e-3})
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {"steps": 0},
+            {"epochs": -1},
+            {"learning_rate": 0.0},
+            {"rank": 0},
+            {"batch_texts": 0},
+            {"max_minutes": 0},
+            {"dropout": 1.0},
+            {"paraphrase_rate": -0.1},
+        ],
+    )
+    def test_values_out_of_range_are_refused(self, options: dict[str, Any]) -> None:
+        with pytest.raises(SamnerError, match=f"^training option: {next(iter(options))}: input should be"):
+            Recipe.of(options)

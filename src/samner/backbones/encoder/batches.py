@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,10 +13,10 @@ import torch
 
 from samner.backbones.base import Paraphrases, TrainingSet
 from samner.backbones.encoder.network import ROLES
-from samner.backbones.encoder.tokens import Batch, Tokens, WordTokenizer, collate
+from samner.backbones.encoder.tokens import Batch, WordTokenizer, collate
 from samner.entities import Entity
 from samner.errors import SamnerError
-from samner.windows import windows
+from samner.windows import Tokens, cut_example
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,23 +130,17 @@ def _pieces(data: TrainingSet, tokenizer: WordTokenizer, max_tokens: int) -> lis
     names = {t.name for t in data.types}
     pieces = []
     for example, tokens in zip(data.examples, tokenizer([e.text for e in data.examples]), strict=True):
-        for window in windows(tokens.words, max_tokens, 0):
-            words = tokens.words[window.first : window.last]
-            part = Tokens(words, tokens.ids[window.first : window.last])
-            spans = (word_span(entity, part) for entity in example.entities if entity.label in names)
-            pieces.append(_Piece(part, tuple(span for span in spans if span is not None)))
+        for part, its in cut_example(example, tokens, max_tokens):
+            spans = (word_span(entity, its) for entity in part.entities if entity.label in names)
+            pieces.append(_Piece(its, tuple(span for span in spans if span is not None)))
     return pieces
 
 
 def word_span(entity: Entity, tokens: Tokens) -> tuple[int, int, str] | None:
-    """First and last word of an entity; none if it is not wholly within these words.
-
-    An entity that begins or ends inside a word is widened to the whole word.
-    """
-    inside = [i for i, word in enumerate(tokens.words) if word.start < entity.end and entity.start < word.end]
-    if not inside or entity.start < tokens.words[0].start or entity.end > tokens.words[-1].end:
-        return None
-    return inside[0], inside[-1], entity.label
+    """First and last word of an entity, widened to whole words; none if no word is in it."""
+    first = bisect_right(tokens.words, entity.start, key=lambda word: word.end)
+    last = bisect_left(tokens.words, entity.end, key=lambda word: word.start) - 1
+    return (first, last, entity.label) if first <= last else None
 
 
 def _groups(pieces: Sequence[_Piece], budget: int, most: int, seed: int) -> list[npt.NDArray[np.int64]]:

@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from samner.backbones.base import share_of_peak
 from samner.errors import ModelError, SamnerError
 from samner.files import atomic_file
 
@@ -116,9 +117,7 @@ def fit(
                 progress = max(progress, state.seconds / (60 * schedule.max_minutes))
             if progress >= 1:
                 break
-            rate = schedule.learning_rate * min(
-                progress / max(schedule.warmup, 1e-9), (1 - progress) / (1 - schedule.warmup), 1
-            )
+            rate = schedule.learning_rate * share_of_peak(progress, schedule.warmup)
             for group in optimizer.param_groups:
                 group["lr"] = rate * group["factor"]
             state.rng = torch.get_rng_state()

@@ -49,15 +49,14 @@ class Heads(nn.Module):
         return flat.view(rows, width, types.shape[0], len(ROLES)) + self.bias
 
 
-def word_vectors(encoder: Any, batch: Batch, **forward: Any) -> Tensor:
+def word_vectors(encoder: Any, batch: Batch) -> Tensor:
     """B x W x H means of the last hidden states of each word's sub-tokens; padding words are zero.
 
     Args:
         encoder: A transformer whose output has ``last_hidden_state``.
         batch: The texts.
-        forward: Passed on to the encoder, for instance PEFT's ``adapter_names``.
     """
-    states = encoder(input_ids=batch.input_ids, attention_mask=batch.attention_mask, **forward).last_hidden_state
+    states = encoder(input_ids=batch.input_ids, attention_mask=batch.attention_mask).last_hidden_state
     return pool_words(states, batch)
 
 

@@ -9,32 +9,32 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from tokenizers import Tokenizer
 
-from samner.windows import Word
-from samner.words import words as words_of
+from samner.errors import ModelError
+from samner.windows import Tokens, Word
+from samner.words import words
 
 MAX_WORD_TOKENS = 16
 """Sub-tokens of a word beyond this many are not read: a long string of base64 must not crowd out its sentence."""
 
-
-@dataclass(frozen=True, slots=True)
-class Tokens:
-    """A text split into words, each with the ids of its sub-tokens."""
-
-    words: tuple[Word, ...]
-    ids: tuple[tuple[int, ...], ...]
-
-    @property
-    def cost(self) -> int:
-        """Number of sub-tokens, special tokens not counted."""
-        return sum(map(len, self.ids))
+_CACHED_WORDS = 200_000
 
 
 class WordTokenizer:
-    """Splits texts into words and words into the sub-tokens of a Hugging Face tokenizer."""
+    """Splits texts into words and words into the sub-tokens of a Hugging Face tokenizer; safe for threads.
+
+    Raises:
+        ModelError: If the tokenizer is not of the tokenizers library.
+    """
 
     def __init__(self, tokenizer: Any) -> None:
-        self.tokenizer = tokenizer
+        if getattr(tokenizer, "backend_tokenizer", None) is None:
+            raise ModelError("the sentence encoder's tokenizer is not of the tokenizers library, which is needed")
+        # a copy: who shares a tokenizer may set how it pads and cuts, which fails while another thread uses it
+        self._tokenizer = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
         first = tokenizer.cls_token_id if tokenizer.cls_token_id is not None else tokenizer.bos_token_id
         last = tokenizer.sep_token_id if tokenizer.sep_token_id is not None else tokenizer.eos_token_id
         self.prefix: tuple[int, ...] = () if first is None else (first,)
@@ -42,24 +42,26 @@ class WordTokenizer:
         self.pad_id: int = tokenizer.pad_token_id or 0
         self._cache: dict[str, tuple[int, ...]] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_cache": {}}
+
     def __call__(self, texts: Sequence[str]) -> list[Tokens]:
         """Words without any sub-token (control characters, variation selectors) are left out."""
-        found = [[(start, end, text[start:end]) for start, end in words_of(text)] for text in texts]
-        new = list({word for words in found for _, _, word in words if word not in self._cache})
+        found = [[(start, end, text[start:end]) for start, end in words(text)] for text in texts]
+        if len(self._cache) > _CACHED_WORDS:
+            self._cache = {}  # not cleared: another thread may be reading it
+        cache = self._cache
+        new = list({word for its in found for _, _, word in its if word not in cache})
         if new:
             # half of a surrogate pair is in no tokenizer's reach; "?" takes its place there, the offsets stay
             sound = [word.encode("utf-8", "replace").decode() for word in new]
-            encoded = self.tokenizer(sound, add_special_tokens=False, return_attention_mask=False)["input_ids"]
-            if len(self._cache) > 500_000:
-                self._cache.clear()
-                return self(texts)
-            self._cache.update(zip(new, (tuple(ids[:MAX_WORD_TOKENS]) for ids in encoded), strict=True))
+            encoded = self._tokenizer.encode_batch(sound, add_special_tokens=False)
+            cache.update(zip(new, (tuple(one.ids[:MAX_WORD_TOKENS]) for one in encoded), strict=True))
         result = []
-        for words in found:
-            kept = [(start, end, self._cache[word]) for start, end, word in words if self._cache[word]]
-            result.append(
-                Tokens(tuple(Word(start, end, len(ids)) for start, end, ids in kept), tuple(ids for _, _, ids in kept))
-            )
+        for text, its in zip(texts, found, strict=True):
+            kept = [(start, end, cache[word]) for start, end, word in its if cache[word]]
+            parts = tuple(Word(start, end, len(ids)) for start, end, ids in kept)
+            result.append(Tokens(text, parts, tuple(ids for _, _, ids in kept)))
         return result
 
 

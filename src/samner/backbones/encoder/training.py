@@ -1,32 +1,49 @@
-"""Training of bases and experts of the encoder family."""
+"""Training of bases and experts of the encoder family, and its settings."""
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from samner.backbones.base import TrainingData, TrainingSet
-from samner.backbones.encoder.backbone import EncoderBackbone
+from samner.backbones.base import BASE, TrainingData, TrainingSet
 from samner.backbones.encoder.batches import BatchPlan
 from samner.backbones.encoder.fit import Outcome, Schedule, fit
 from samner.backbones.encoder.network import word_vectors
-from samner.backbones.encoder.recipe import Recipe
-from samner.entities import Example
+from samner.backbones.recipe import TrainingRecipe
 from samner.progress import Progress
 from samner.scoring import micro_f1
 from samner.spans import flat
-from samner.windows import windows
+from samner.windows import cut_example
+
+if TYPE_CHECKING:
+    from samner.backbones.encoder.backbone import EncoderBackbone
 
 log = logging.getLogger(__name__)
+
+
+class Recipe(TrainingRecipe):
+    """Settings of a training run; the defaults are those for an expert.
+
+    Attributes:
+        head_rate: Factor on the learning rate for the heads of a base.
+        batch_tokens: Padded sub-tokens in a batch, about.
+        batch_texts: Texts in a batch, at most.
+    """
+
+    head_rate: float = 1.0
+    batch_tokens: int = Field(default=512, gt=0)
+    batch_texts: int = Field(default=16, gt=0)
 
 
 def train_base(
@@ -50,7 +67,7 @@ def train_base(
             if not n.startswith(("embeddings.", "pooler."))
         }
     rates = {name: recipe.head_rate for name in parameters if name.startswith("heads.")}
-    outcome = _train(backbone, backbone.encoder, parameters, data, recipe, rates=rates, run=run, resume=resume)
+    outcome = _train(backbone, parameters, data, recipe, rates=rates, run=run, resume=resume)
     backbone.types = {s.name: [t.prompt for t in s.types] for s in data.train}
     backbone.fingerprint = backbone._fingerprint()
     return outcome
@@ -67,7 +84,7 @@ def train_expert(
 ) -> Outcome:
     """Train a LoRA adapter on all linear layers of the encoder, heads frozen, and save it as a PEFT folder.
 
-    The backbone is as it was before when this returns.
+    The backbone stays as it is, and can be asked meanwhile: a copy of its encoder learns.
     """
     from peft import LoraConfig, get_peft_model
 
@@ -81,22 +98,19 @@ def train_expert(
         exclude_modules=r"pooler\..*",
         bias="none",
     )
-    model = get_peft_model(backbone.encoder, config)
-    try:
-        parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
-        outcome = _train(backbone, model, parameters, data, recipe, rates=None, run=run, resume=resume)
-        model.peft_config["default"].base_model_name_or_path = backbone.reference
-        model.save_pretrained(str(out), save_embedding_layers=False)
-    finally:
-        backbone.encoder = model.unload()
-        backbone.encoder.requires_grad_(False)
+    learner = copy.copy(backbone)
+    learner.encoder = copy.deepcopy(backbone.encoder)
+    model = get_peft_model(learner.encoder, config)  # puts the adapter into the encoder's own layers
+    parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    outcome = _train(learner, parameters, data, recipe, rates=None, run=run, resume=resume)
+    model.peft_config["default"].base_model_name_or_path = backbone.reference
+    model.save_pretrained(str(out), save_embedding_layers=False)
     (out / "README.md").unlink(missing_ok=True)
     return outcome
 
 
 def _train(
     backbone: EncoderBackbone,
-    encoder: nn.Module,
     parameters: Mapping[str, nn.Parameter],
     data: TrainingData,
     recipe: Recipe,
@@ -105,6 +119,7 @@ def _train(
     run: Path | None,
     resume: bool,
 ) -> Outcome:
+    encoder = backbone.encoder
     plan = BatchPlan(
         data.train,
         backbone.tokenizer,
@@ -139,7 +154,7 @@ def _train(
     def evaluate() -> float:
         encoder.eval()
         try:
-            return float(np.mean([dev_score(backbone, encoder, s, recipe.dev_texts) for s in data.dev]))
+            return float(np.mean([dev_score(backbone, s, recipe.dev_texts) for s in data.dev]))
         finally:
             encoder.train()
 
@@ -165,26 +180,19 @@ def _train(
             parameter.requires_grad_(False)
 
 
-def dev_score(backbone: EncoderBackbone, encoder: nn.Module, data: TrainingSet, texts: int) -> float:
-    """Strict span micro-F1 on the first ``texts`` examples of a dev split."""
-    pieces = _pieces(backbone, data.examples[:texts])
-    found = backbone.run(encoder, [e.text for e in pieces], data.types, backbone.threshold)
+def dev_score(backbone: EncoderBackbone, data: TrainingSet, texts: int) -> float:
+    """Strict span micro-F1 on the first ``texts`` examples of a dev split, long ones cut into windows."""
+    examples = data.examples[:texts]
+    tokens = backbone.tokenize([example.text for example in examples])
+    pieces = [
+        piece
+        for example, its in zip(examples, tokens, strict=True)
+        for piece in cut_example(example, its, backbone.max_tokens)
+    ]
+    # no type is novel to a model that is being taught it
+    found = backbone.read([t for _, t in pieces], data.types, [BASE], backbone.threshold, novelty=0.0)[BASE]
     names = {t.name for t in data.types}
-    return micro_f1([e.entities for e in pieces], [flat(candidates) for candidates in found], names)
-
-
-def _pieces(backbone: EncoderBackbone, examples: Sequence[Example]) -> list[Example]:
-    """The examples, long ones cut into windows that the encoder can read."""
-    pieces = []
-    for example, words in zip(examples, backbone.words([e.text for e in examples]), strict=True):
-        for window in windows(words, backbone.max_tokens, 0):
-            entities = tuple(
-                replace(e, start=e.start - window.start, end=e.end - window.start)
-                for e in example.entities
-                if window.start <= e.start and e.end <= window.end
-            )
-            pieces.append(Example(example.text[window.start : window.end], entities))
-    return pieces
+    return micro_f1([e.entities for e, _ in pieces], [flat(candidates) for candidates in found], names)
 
 
 def safe_negatives(

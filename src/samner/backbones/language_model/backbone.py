@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
 
-from samner.backbones.base import Backbone, DryRun, PlannedBase, TrainingData
+from samner.backbones.base import DryRun, PlannedBase, TrainingData
 from samner.backbones.language_model.base_card import BaseCard, create_base
 from samner.backbones.language_model.engines.local import LocalEngine
 from samner.backbones.language_model.engines.questions import Engine
@@ -28,14 +28,14 @@ from samner.backbones.language_model.loading import (
 )
 from samner.backbones.language_model.training.recipe import Recipe
 from samner.backbones.language_model.words import token_words
-from samner.backbones.mixed_batch import MixedModels
+from samner.backbones.mixed_batch import MixedBackbone, MixedModels
 from samner.entities import Entity, EntityType
-from samner.errors import ModelError
-from samner.lora import LoraAdapter
-from samner.windows import Word
+from samner.windows import Tokens
+
+_COUNTING = threading.Lock()  # of the module, as what holds a lock cannot be pickled
 
 
-class CausalBackbone(Backbone):
+class CausalBackbone(MixedBackbone):
     """A causal language model that is asked for entities and answers in JSON.
 
     Args:
@@ -113,29 +113,6 @@ class CausalBackbone(Backbone):
     def checkpoint(self) -> str:
         return self.reference
 
-    def module_shapes(self) -> dict[str, tuple[int, int]]:
-        return self.mixed.shapes
-
-    def add_expert(self, name: str, folder: Path, types: Sequence[str] = ()) -> None:
-        try:
-            self.mixed.add_expert(name, LoraAdapter.load(folder))
-        except ModelError as error:
-            place = "" if str(folder) in str(error) else f"{folder}: "
-            raise ModelError(f"{place}{error}") from error
-
-    def add_task_model(self, name: str, deltas: Mapping[str, Tensor], types: Sequence[str] = ()) -> None:
-        self.mixed.add_task_model(name, deltas)
-
-    def task_vectors(self, name: str) -> Mapping[str, Tensor]:
-        return self.mixed.deltas(name)
-
-    @property
-    def models(self) -> Collection[str]:
-        return self.mixed.names
-
-    def remove(self, name: str) -> None:
-        self.mixed.remove(name)
-
     @classmethod
     def recipe(cls) -> type[Recipe]:
         return Recipe
@@ -162,28 +139,30 @@ class CausalBackbone(Backbone):
         card = BaseCard.read(base)
         return dry_run(card.model_reference(base), load_prompt(card.prompt_reference(base)), data, recipe)
 
-    def known_types(self) -> list[str]:
-        return sorted({prompt for prompts in self.types.values() for prompt in prompts})
-
     # -- asking -------------------------------------------------------------------------------------------------------
 
     @property
     def statistics(self) -> Mapping[str, Counter[str]]:
         return self._statistics
 
-    def words(self, texts: Sequence[str]) -> list[tuple[Word, ...]]:
-        return token_words(texts, self.tokenizer)
+    def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
+        return [Tokens(text, words) for text, words in zip(texts, token_words(texts, self.tokenizer), strict=True)]
 
-    def predict(
-        self, texts: Sequence[str], types: Sequence[EntityType], models: Sequence[str], threshold: float
+    def read(
+        self, texts: Sequence[Tokens], types: Sequence[EntityType], models: Sequence[str], threshold: float
     ) -> dict[str, list[list[Entity]]]:
-        return ask(
+        counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        answers = ask(
             self.engine,
             self.prompt,
-            texts,
+            [tokens.text for tokens in texts],
             types,
             models,
             threshold,
             constrained=self.card.constrained,
-            statistics=self._statistics,
+            statistics=counts,
         )
+        with _COUNTING:
+            for model, its in counts.items():
+                self._statistics[model].update(its)
+        return answers

@@ -101,7 +101,7 @@ def test_a_server_answers_as_this_process_does(base, server, experts, local):
     assert {path for _, path, _ in server.asked} == {"/v1/completions"}
     assert {body["model"] for _, _, body in server.asked} == {BASE_NAME, "a", "b"}
     assert remote.fingerprint == local.fingerprint and remote.module_shapes() == local.module_shapes()
-    assert remote.words(TEXTS) == local.words(TEXTS)
+    assert remote.tokenize(TEXTS) == local.tokenize(TEXTS)
     assert {parameter.device.type for parameter in remote.model.parameters()} == {"meta"}
 
 

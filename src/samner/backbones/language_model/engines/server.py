@@ -18,6 +18,7 @@ from samner.backbones.language_model.words import sound
 from samner.entities import Entity, EntityType
 from samner.errors import ModelError
 from samner.lora import LoraAdapter
+from samner.windows import Tokens
 
 
 class Served(NamedTuple):
@@ -111,8 +112,8 @@ class ServedBackbone(CausalBackbone):
             self._loaded.remove(served.name)
             self.client.unload(served.name)
 
-    def predict(
-        self, texts: Sequence[str], types: Sequence[EntityType], models: Sequence[str], threshold: float
+    def read(
+        self, texts: Sequence[Tokens], types: Sequence[EntityType], models: Sequence[str], threshold: float
     ) -> dict[str, list[list[Entity]]]:
         if BASE in models and BASE not in self._names:
             self._names[BASE] = self._base()
@@ -121,7 +122,7 @@ class ServedBackbone(CausalBackbone):
                 f"{self.server.url} has no {missing[0]!r}, which was merged here: save it ('samner adapt'), export it "
                 "('samner export --to vllm') and let the server serve that"
             )
-        return super().predict(texts, types, models, threshold)
+        return super().read(texts, types, models, threshold)
 
     def train_expert(
         self, data: TrainingData, out: Path, options: Mapping[str, Any], *, run: Path | None, resume: bool

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from samner.backbones.base import TrainingData, TrainingSet
-from samner.backbones.encoder.decode import decode
 from samner.backbones.encoder.fit import Outcome, Schedule, fit
 from samner.backbones.language_model.token_classification.batches import Batches
 from samner.backbones.language_model.token_classification.heads import Heads, logits
@@ -24,7 +23,7 @@ from samner.entities import Entity, EntityType
 from samner.precision import fastest_dtype
 from samner.scoring import micro_f1
 from samner.settings import Settings
-from samner.spans import flat
+from samner.spans import decode, flat
 from samner.windows import Word
 
 log = logging.getLogger(__name__)

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
-from samner.backbones.base import TrainingData
+from samner.backbones.base import TrainingData, share_of_peak
 from samner.backbones.language_model.generation.prompt import Prompt
 from samner.backbones.language_model.training.recipe import Recipe
 from samner.errors import ModelError, SamnerError
@@ -144,7 +144,7 @@ class Clock(TrainerCallback):  # type: ignore[misc]
         progress = (step + 1) / (steps + 1)
         if self._recipe.max_minutes is not None:
             progress = max(progress, min(1.0, self.seconds / (60 * self._recipe.max_minutes)))
-        return min(progress / max(self._recipe.warmup, 1e-9), (1 - progress) / (1 - self._recipe.warmup), 1.0)
+        return share_of_peak(progress, self._recipe.warmup)
 
     @contextmanager
     def running(self) -> Iterator[None]:

@@ -13,9 +13,9 @@ from samner.backbones.base import Paraphrases, TrainingData, TrainingSet
 from samner.backbones.language_model.generation.prompt import Prompt, prompt_ids, render
 from samner.backbones.language_model.training.recipe import Recipe
 from samner.backbones.language_model.words import sound, token_words
-from samner.embedding import sentence_encoder
+from samner.embedding import encode as embed
 from samner.entities import EntityType, Example
-from samner.windows import windows
+from samner.windows import Tokens, cut_example
 
 GENERAL_TYPES = (
     *("aircraft model", "astronomical object", "board game", "chess opening", "cloud type", "dance style"),
@@ -156,9 +156,7 @@ def safe_negatives(data_set: TrainingSet, foreign: Sequence[str], similarity: fl
         similarity: Cosine of all-MiniLM-L6-v2 embeddings from which two types are too close.
     """
     own = [t.prompt for t in data_set.types]
-    encode_all = sentence_encoder().encode
-    vectors = encode_all([*foreign, *own], normalize_embeddings=True, show_progress_bar=False)
-    cosine = np.asarray(vectors[: len(foreign)]) @ np.asarray(vectors[len(foreign) :]).T
+    cosine = embed(foreign) @ embed(own).T
     return [name for name, closest in zip(foreign, cosine.max(axis=1), strict=True) if closest < similarity]
 
 
@@ -166,16 +164,12 @@ def in_windows(data: TrainingData, tokenizer: Any, max_tokens: int) -> TrainingD
     """The same texts, long ones cut into windows of at most so many tokens."""
 
     def cut(data_set: TrainingSet) -> TrainingSet:
-        pieces = []
         words = token_words([e.text for e in data_set.examples], tokenizer)
-        for example, its_words in zip(data_set.examples, words, strict=True):
-            for window in windows(its_words, max_tokens, 0):
-                entities = tuple(
-                    replace(e, start=e.start - window.start, end=e.end - window.start)
-                    for e in example.entities
-                    if window.start <= e.start and e.end <= window.end
-                )
-                pieces.append(Example(example.text[window.start : window.end], entities))
+        pieces = [
+            piece
+            for example, its in zip(data_set.examples, words, strict=True)
+            for piece, _ in cut_example(example, Tokens(example.text, its), max_tokens)
+        ]
         return replace(data_set, examples=pieces)
 
     return replace(data, train=[cut(s) for s in data.train], dev=[cut(s) for s in data.dev])

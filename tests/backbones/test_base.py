@@ -6,8 +6,6 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from samner import chunking
-from samner.chunking import predict_long
 from samner.entities import Entity, entity_types
 
 TYPES = entity_types(["city", "river"])
@@ -28,8 +26,8 @@ def test_long_texts_give_what_unlimited_reading_gives(
 ) -> None:
     """Entities here have at most two words, and so many are read twice at every cut."""
     short, unlimited = (lookup_backbone({"base": PHRASES}, max_tokens=limit) for limit in (size, 10_000))
-    mine = predict_long(short, texts, TYPES, ["base"], 0.5)["base"]
-    reference = predict_long(unlimited, texts, TYPES, ["base"], 0.5)["base"]
+    mine = short.predict(texts, TYPES, ["base"], 0.5)["base"]
+    reference = unlimited.predict(texts, TYPES, ["base"], 0.5)["base"]
     assert list(map(keys, mine)) == list(map(keys, reference))
     for text, entities in zip(texts, mine, strict=True):
         assert len({entity.key for entity in entities}) == len(entities)
@@ -39,7 +37,7 @@ def test_long_texts_give_what_unlimited_reading_gives(
 def test_offsets_are_into_the_whole_text_and_repeats_are_listed_once(lookup_backbone: Callable[..., Any]) -> None:
     text = "\n " + "filler " * 30 + "New York " + "filler " * 30 + "York"
     backbone = lookup_backbone({"base": PHRASES})
-    (found,) = predict_long(backbone, [text], TYPES, ["base"], 0.5)["base"]
+    (found,) = backbone.predict([text], TYPES, ["base"], 0.5)["base"]
     first, last = text.index("New York"), len(text) - 4
     assert sorted(entity.key for entity in found) == [
         (first, first + 8, "city"),
@@ -51,24 +49,24 @@ def test_offsets_are_into_the_whole_text_and_repeats_are_listed_once(lookup_back
 
 def test_of_repeats_the_highest_score_stays(lookup_backbone: Callable[..., Any]) -> None:
     backbone = lookup_backbone({"base": PHRASES})
-    ask = backbone.predict
+    ask = backbone.read
 
-    def surer_when_later(texts: list[str], *rest: Any) -> Any:
+    def surer_when_later(texts: list[Any], *rest: Any) -> Any:
         answers = ask(texts, *rest)
         for i, entities in enumerate(answers["base"]):
             answers["base"][i] = [Entity(*entity.key, 0.5 + [0.1, 0.3, 0.2][i]) for entity in entities]
         return answers
 
-    backbone.predict = surer_when_later
+    backbone.read = surer_when_later
     text = "a b c d e f g Rhine i j k l m n"  # the eighth word is in the first and the second window
-    (found,) = predict_long(backbone, [text], TYPES, ["base"], 0.5)["base"]
+    (found,) = backbone.predict([text], TYPES, ["base"], 0.5)["base"]
     assert found == [Entity(14, 19, "river", 0.8)]
 
 
 def test_several_models_are_asked_in_one_call_and_kept_apart(lookup_backbone: Callable[..., Any]) -> None:
     backbone = lookup_backbone({"one": {"Rhine": "river"}, "two": {"Rhine": "city", "Rio": "city"}})
     texts = ["Rhine", "", "Rio and Rhine"]
-    answers = predict_long(backbone, texts, TYPES, ["two", "one"], 0.5)
+    answers = backbone.predict(texts, TYPES, ["two", "one"], 0.5)
     assert [[entity.label for entity in entities] for entities in answers["one"]] == [["river"], [], ["river"]]
     assert [len(entities) for entities in answers["two"]] == [1, 0, 2]
     assert backbone.calls == [(["Rhine", "Rio and Rhine"], ["two", "one"])]
@@ -76,22 +74,22 @@ def test_several_models_are_asked_in_one_call_and_kept_apart(lookup_backbone: Ca
 
 def test_threshold_and_types_are_passed_on(lookup_backbone: Callable[..., Any]) -> None:
     backbone = lookup_backbone({"base": PHRASES})
-    (found,) = predict_long(backbone, ["Rio Grande"], TYPES, ["base"], 0.7)["base"]
+    (found,) = backbone.predict(["Rio Grande"], TYPES, ["base"], 0.7)["base"]
     assert [entity.key for entity in found] == [(0, 10, "river")]
-    (found,) = predict_long(backbone, ["Rio Grande"], entity_types(["city"]), ["base"], 0.5)["base"]
+    (found,) = backbone.predict(["Rio Grande"], entity_types(["city"]), ["base"], 0.5)["base"]
     assert [entity.key for entity in found] == [(0, 3, "city")]
 
 
 def test_empty_and_blank_texts(lookup_backbone: Callable[..., Any]) -> None:
     backbone = lookup_backbone({"base": PHRASES})
-    assert predict_long(backbone, ["", " \n", "\u3000"], TYPES, ["base"], 0.5) == {"base": [[], [], []]}
-    assert predict_long(backbone, [], TYPES, ["base"], 0.5) == {"base": []}
+    assert backbone.predict(["", " \n", "\u3000"], TYPES, ["base"], 0.5) == {"base": [[], [], []]}
+    assert backbone.predict([], TYPES, ["base"], 0.5) == {"base": []}
 
 
 def test_progress_is_told_text_by_text(lookup_backbone: Callable[..., Any], monkeypatch: Any) -> None:
-    monkeypatch.setattr(chunking, "_TEXTS_PER_CALL", 3)
+    monkeypatch.setattr("samner.backbones.base._TEXTS_PER_CALL", 3)
     done: list[int] = []
     backbone = lookup_backbone({"base": PHRASES})
-    answers = predict_long(backbone, ["Rhine"] * 7, TYPES, ["base"], 0.5, done.append)
+    answers = backbone.predict(["Rhine"] * 7, TYPES, ["base"], 0.5, done.append)
     assert done == [3, 3, 1]
     assert [len(entities) for entities in answers["base"]] == [1] * 7

@@ -1,0 +1,64 @@
+"""What callers pass to public functions: taken if it can be meant, else refused by a line that names the argument."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Iterable, Mapping
+from numbers import Real
+
+from samner.errors import SamnerError
+
+
+def strings(values: object, name: str, of: str = "string") -> list[str]:
+    """Any iterable of strings as a list.
+
+    Args:
+        values: What was passed.
+        name: Of the argument.
+        of: What one of them is, for the message.
+
+    Raises:
+        SamnerError: If it is anything else, or holds anything else; a single string is no iterable of strings here.
+    """
+    if isinstance(values, str):
+        raise SamnerError(f"{name} must be a list of {of}s, not the single string {_short(values)}")
+    if isinstance(values, bytes | Mapping) or not isinstance(values, Iterable):
+        raise SamnerError(f"{name} must be a list (or other iterable) of {of}s, not {_short(values)}")
+    result = list(values)
+    for i, value in enumerate(result):
+        if not isinstance(value, str):
+            raise SamnerError(f"every one of {name} must be a string; number {i} is {_short(value)}")
+    return result
+
+
+def whole(value: object, name: str, least: int) -> int:
+    """A whole number of at least ``least``, of any integer type.
+
+    Raises:
+        SamnerError: If it is anything else.
+    """
+    try:
+        number = None if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        number = None
+    if number is None or number < least:
+        raise SamnerError(f"{name} must be a whole number of at least {least}, not {_short(value)}")
+    return number
+
+
+def probability(value: object, name: str) -> float:
+    """A number strictly between 0 and 1, of any type of real numbers.
+
+    Raises:
+        SamnerError: If it is anything else.
+    """
+    number = float(value) if isinstance(value, Real) else math.nan  # true and false are out of range
+    if not 0 < number < 1:
+        raise SamnerError(f"{name} must lie between 0 and 1, not {_short(value)}")
+    return number
+
+
+def _short(value: object, most: int = 60) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= most else f"{type(value).__name__} {shown[:most]}..."
