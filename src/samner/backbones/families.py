@@ -20,6 +20,7 @@ _OWN = {
     GROUP: {
         "encoder": "samner.backbones.encoder.backbone:EncoderBackbone",
         "causal": "samner.backbones.language_model.backbone:CausalBackbone",
+        "token_classification": "samner.backbones.language_model.token_classification.backbone:TokenClassifier",
     },
     SERVED: {"causal": "samner.backbones.language_model.engines.server:ServedBackbone"},
 }

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from samner.backbones.base import Paraphrases, TrainingSet
-from samner.backbones.language_model.token_classification.heads import ROLES
 from samner.backbones.language_model.token_classification.inputs import Question, Reader
+from samner.backbones.language_model.token_classification.network import ROLES
 from samner.entities import Example
+from samner.windows import Word
+from samner.words import words
 
 _BLOCK = 384  # texts drawn at a time and put into batches of like length
 _MANY_TYPES = 30  # a data set with more types than this is never asked for all of them at once
@@ -98,10 +100,11 @@ class Batches:
         if not present and rng.random() < 0.5:  # texts without an entity teach less
             return None
         asked = self._types(present, list(prompts), rng)
-        question = self._reader.question(example.text, [self._say(prompts[name], rng) for name in asked])
-        if not question.text.words:
+        (tokens,) = self._reader.tokenize([example.text])
+        if not tokens.words:
             return None
-        return question, targets(example, asked, question.text.words)
+        types = self._reader.types([self._say(prompts[name], rng) for name in asked])
+        return self._reader.question(tokens, types), targets(example, asked, tokens.words)
 
     def _types(self, present: list[str], every: list[str], rng: np.random.Generator) -> list[str]:
         occurring = set(present)
@@ -125,7 +128,7 @@ class Batches:
         return prompt
 
     def _part(self, example: Example, rng: np.random.Generator) -> Example:
-        spans = self._reader.words(example.text)
+        spans = words(example.text)
         if len(spans) <= self._max_words:
             return example
         first = int(rng.integers(len(spans) - self._max_words + 1))
@@ -133,14 +136,14 @@ class Batches:
         return example.part(start, end)
 
 
-def targets(example: Example, names: Sequence[str], words: Sequence[tuple[int, int]]) -> Tensor:
+def targets(example: Example, names: Sequence[str], its_words: Sequence[Word]) -> Tensor:
     """W x T x 3 of zeros and ones: which words start, end or are inside an entity of which type.
 
     An entity that begins or ends inside a word is widened to the whole word.
     """
     column: Mapping[str, int] = {name: i for i, name in enumerate(names)}
-    result = torch.zeros(len(words), len(names), len(ROLES))
-    starts, ends = np.array([w[0] for w in words]), np.array([w[1] for w in words])
+    result = torch.zeros(len(its_words), len(names), len(ROLES))
+    starts, ends = np.array([w.start for w in its_words]), np.array([w.end for w in its_words])
     for entity in example.entities:
         if entity.label not in column:
             continue

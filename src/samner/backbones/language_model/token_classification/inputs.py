@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate, chain
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from samner.windows import Tokens, Word
 from samner.words import words
 
-_BEGIN, _BETWEEN, _TEXT = "Types:", ";", "\nText: "
+_BEGIN, _BETWEEN, _TEXT = "Types:", ";", "\nText:"
+
+MAX_WORD_TOKENS = 32
+"""Sub-tokens of a word beyond this many are not read: a long string of base64 must not crowd out its sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,31 +29,23 @@ class TypesPart:
 
 
 @dataclass(frozen=True, slots=True)
-class TextPart:
-    """One copy of a text as sub-tokens: their ids, the W words (start, end), and the place of each word's last one."""
-
-    ids: tuple[int, ...]
-    words: tuple[tuple[int, int], ...]
-    places: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Question:
-    """A text and the types that are looked for in it."""
+    """A text and the types that are looked for in it.
+
+    Args:
+        types: The list of types.
+        copies: The sub-tokens of both copies of the text.
+        places: Where the W words of the second copy have their last sub-tokens, counted from the first copy's begin.
+    """
 
     types: TypesPart
-    text: TextPart
+    copies: tuple[int, ...]
+    places: tuple[int, ...]
 
     @property
     def ids(self) -> tuple[int, ...]:
         """All sub-tokens that the model reads."""
-        return (*self.types.ids, *self.text.ids, *self.text.ids)
-
-    @property
-    def word_places(self) -> list[int]:
-        """Where the words of the second copy stand among ``ids``."""
-        before = len(self.types.ids) + len(self.text.ids)
-        return [before + place for place in self.text.places]
+        return (*self.types.ids, *self.copies)
 
 
 class Reader:
@@ -61,97 +58,63 @@ class Reader:
         padding: Id of the sub-token that fills rows up.
     """
 
-    words = staticmethod(words)
-
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
-        self._type_ids = lru_cache(maxsize=20_000)(self._ids)
         self.padding = int(tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id)
+        self._text = self._ids(_TEXT)
+
+    def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
+        """The words of each text with the sub-tokens that make them up.
+
+        A word has those that share a character with it and with no word before it, and the blanks before it. One that
+        lies within a word's last sub-token has none of its own, and shares that.
+        """
+        if not texts:
+            return []
+        read = [f" {_encodable(text)}" for text in texts]  # the text follows a colon
+        encoded = self._tokenizer(read, add_special_tokens=False, return_offsets_mapping=True)
+        rows = zip(texts, encoded["input_ids"], encoded["offset_mapping"], strict=True)
+        return [_by_word(text, ids, offsets) for text, ids, offsets in rows]
 
     def types(self, prompts: Sequence[str]) -> TypesPart:
         """The list of types."""
-        ids = list(self._type_ids(_BEGIN))
-        places = []
-        for i, prompt in enumerate(prompts):
-            ids += self._type_ids(f"{_BETWEEN if i else ''} {prompt}")
-            places.append(len(ids) - 1)
-        return TypesPart(tuple(ids), tuple(places))
+        parts = [self._ids(_BEGIN), *(self._ids(f"{_BETWEEN if i else ''} {p}") for i, p in enumerate(prompts))]
+        ends = list(accumulate(map(len, parts)))
+        return TypesPart(tuple(chain(*parts)), tuple(end - 1 for end in ends[1:]))
 
-    def text(self, text: str) -> TextPart:
-        """One copy of a text."""
-        read = _TEXT + _encodable(text)
-        encoded = self._tokenizer(read, add_special_tokens=False, return_offsets_mapping=True)
-        spans = self.words(text)
-        places = _last_tokens(spans, [(a - len(_TEXT), b - len(_TEXT)) for a, b in encoded["offset_mapping"]])
-        return TextPart(tuple(encoded["input_ids"]), tuple(spans), tuple(places))
-
-    def question(self, text: str, prompts: Sequence[str]) -> Question:
+    def question(self, tokens: Tokens, types: TypesPart) -> Question:
         """A text and the types that are looked for in it."""
-        return Question(self.types(prompts), self.text(text))
+        copy = (*self._text, *chain(*tokens.ids))
+        ends = accumulate(map(len, tokens.ids), initial=len(copy) + len(self._text))
+        return Question(types, copy + copy, tuple(end - 1 for end in ends)[1:])
 
+    @lru_cache(maxsize=20_000)  # noqa: B019 - a reader lives as long as its model
     def _ids(self, text: str) -> tuple[int, ...]:
         return tuple(self._tokenizer(_encodable(text), add_special_tokens=False)["input_ids"])
 
 
-@dataclass(slots=True)
-class Batch:
-    """Questions as tensors.
-
-    Args:
-        input_ids: B x N sub-tokens. Padding follows each row: in a causal model nothing that counts attends to it.
-        type_places: B x T places of types among the sub-tokens, padded with 0.
-        word_places: B x W places of words, padded with 0.
-        type_mask: B x T, true for real types.
-        word_mask: B x W, true for real words.
-    """
-
-    input_ids: Tensor
-    type_places: Tensor
-    word_places: Tensor
-    type_mask: Tensor
-    word_mask: Tensor
-
-    def to(self, device: torch.device) -> Batch:
-        """The same batch on a device."""
-        moved = (self.input_ids, self.type_places, self.word_places, self.type_mask, self.word_mask)
-        return Batch(*(tensor.to(device) for tensor in moved))
-
-
-def collate(questions: Sequence[Question], padding: int) -> Batch:
-    """Questions of any lengths as one batch.
-
-    Args:
-        questions: At least one.
-        padding: Id of the sub-token that fills rows up.
-    """
-    ids, _ = _padded([question.ids for question in questions], padding)
-    types, type_mask = _padded([question.types.places for question in questions], 0)
-    spots, word_mask = _padded([question.word_places for question in questions], 0)
-    return Batch(ids, types, spots, type_mask, word_mask)
-
-
-def _padded(rows: Sequence[Sequence[int]], filler: int) -> tuple[Tensor, Tensor]:
+def padded(rows: Sequence[Sequence[int]], filler: int, device: torch.device | None = None) -> Tensor:
+    """Rows of any lengths, at least one, as one tensor; short ones are filled up."""
     longest = max(1, max(map(len, rows)))
-    values = torch.full((len(rows), longest), filler, dtype=torch.long)
-    mask = torch.zeros((len(rows), longest), dtype=torch.bool)
-    for i, row in enumerate(rows):
-        values[i, : len(row)] = torch.tensor(row, dtype=torch.long)
-        mask[i, : len(row)] = True
-    return values, mask
+    return torch.tensor([[*row, *[filler] * (longest - len(row))] for row in rows], dtype=torch.long, device=device)
 
 
-def _last_tokens(spans: Sequence[tuple[int, int]], offsets: Sequence[tuple[int, int]]) -> list[int]:
-    """For each word the last sub-token that shares a character with it; both lists are in order."""
-    places = []
-    token = last = 0
-    for start, end in spans:
-        while token < len(offsets) and offsets[token][0] < end:
-            if offsets[token][1] > start:
-                last = token
-            token += 1
-        token = last  # the next word may begin within the same sub-token
-        places.append(last)
-    return places
+def _by_word(text: str, ids: Sequence[int], offsets: Sequence[tuple[int, int]]) -> Tokens:
+    spans = words(text)
+    its: list[list[int]] = [[] for _ in spans]
+    word = 0
+    for token, (start, _) in zip(ids, offsets, strict=True):
+        while word < len(spans) and spans[word][1] < start:  # offsets are greater by the blank before the text
+            word += 1
+        if word == len(spans):
+            break
+        its[word].append(token)
+    kept = [tuple(ids[:MAX_WORD_TOKENS]) for ids in its]
+    return Tokens(
+        text,
+        tuple(Word(start, end, len(ids)) for (start, end), ids in zip(spans, kept, strict=True)),
+        tuple(kept),
+    )
 
 
 def _encodable(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,54 +17,40 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from samner.backbones.base import TrainingData, TrainingSet
 from samner.backbones.encoder.fit import Outcome, Schedule, fit
 from samner.backbones.language_model.token_classification.batches import Batches
-from samner.backbones.language_model.token_classification.heads import Heads, logits
-from samner.backbones.language_model.token_classification.inputs import Question, Reader, collate
-from samner.entities import Entity, EntityType
+from samner.backbones.language_model.token_classification.inputs import Reader
+from samner.backbones.language_model.token_classification.network import Heads, logits, predict
+from samner.backbones.recipe import TrainingRecipe
 from samner.precision import fastest_dtype
 from samner.scoring import micro_f1
-from samner.settings import Settings
-from samner.spans import decode, flat
-from samner.windows import Word
+from samner.spans import flat
 
 log = logging.getLogger(__name__)
 
 THRESHOLD = 0.2  # of dev scores while training; what a pool answers with is set on finished models
 
 
-class Recipe(Settings):
-    """Settings of a training run; the defaults are those for an expert.
+class Recipe(TrainingRecipe):
+    """Settings of a training run of this family; the defaults are those for an expert.
 
-    Args:
-        steps: Optimiser steps.
-        learning_rate: Peak, of the adapter.
-        head_rate: Factor on it for the heads of a base.
-        rank: Of the LoRA adapter.
-        alpha: LoRA scale numerator.
+    Attributes:
+        head_rate: Factor on the learning rate for the heads of a base.
         batch_tokens: Padded sub-tokens in a batch, about; the types and both copies of each text count.
         max_words: Of a longer text a random part of this many words is read.
-        max_types: Types that occur in a text and are asked for, at most.
         flatten: Data sets are drawn in proportion to their size to the power of this.
-        paraphrase_rate: How often a type is asked for by another wording, where there is one.
-        dev_texts: Texts of each dev split that an evaluation reads, at most.
-        evaluations: Evaluations over the run.
-        seed: Of everything random.
-        max_minutes: Time box; the learning rate then falls with the time used where that runs ahead of the steps.
     """
 
-    steps: int = Field(1000, gt=0)
-    learning_rate: float = Field(5e-4, gt=0)
-    head_rate: float = Field(2.0, gt=0)
-    rank: int = Field(8, gt=0)
-    alpha: int = Field(16, gt=0)
-    batch_tokens: int = Field(1024, gt=0)
-    max_words: int = Field(100, gt=0)
-    max_types: int = Field(10, gt=0)
-    flatten: float = Field(0.4, ge=0, le=1)
-    paraphrase_rate: float = Field(0.2, ge=0, lt=1)
-    dev_texts: int = Field(40, gt=0)
-    evaluations: int = Field(2, ge=0)
-    seed: int = Field(0, ge=0)
-    max_minutes: float | None = Field(None, gt=0)
+    steps: int = Field(default=1000, gt=0)
+    learning_rate: float = Field(default=5e-4, gt=0)
+    rank: int = Field(default=8, gt=0)
+    alpha: int = Field(default=16, gt=0)
+    max_types: int = Field(default=10, gt=0)
+    paraphrase_rate: float = Field(default=0.2, ge=0, lt=1)
+    dev_texts: int = Field(default=40, gt=0)
+    evaluations: int = Field(default=2, ge=0)
+    head_rate: float = Field(default=2.0, gt=0)
+    batch_tokens: int = Field(default=1024, gt=0)
+    max_words: int = Field(default=100, gt=0)
+    flatten: float = Field(default=0.4, ge=0, le=1)
 
 
 def train_base(
@@ -183,9 +169,8 @@ def _train(
 
     def loss_at(step: int) -> Tensor:
         items = batches(step)
-        batch = collate([question for question, _ in items], reader.padding).to(device)
         with torch.autocast(device.type, dtype, enabled=dtype is not torch.float32):
-            scores = logits(model, heads, batch)
+            scores = logits(model, heads, [question for question, _ in items], reader.padding)
         rows = zip(scores.float(), items, strict=True)
         losses = [
             binary_cross_entropy_with_logits(row[: y.shape[0], : y.shape[1]], y.to(device), reduction="sum")
@@ -228,41 +213,11 @@ def _train(
 
 def dev_score(model: Any, heads: Heads, reader: Reader, data: TrainingSet, texts: int, max_words: int) -> float:
     """Strict span micro-F1 on the first examples of a dev split that are no longer than ``max_words``."""
-    examples = [e for e in data.examples if len(reader.words(e.text)) <= max_words][:texts]
+    tokens = zip(data.examples, reader.tokenize([e.text for e in data.examples]), strict=True)
+    short = [(example, its) for example, its in tokens if 0 < len(its.words) <= max_words][:texts]
+    found = predict(model, heads, reader, [its for _, its in short], data.types, 1, THRESHOLD)[0]
     names = {t.name for t in data.types}
-    found = predict(model, heads, reader, [e.text for e in examples], data.types, THRESHOLD)
-    return micro_f1([e.entities for e in examples], [flat(candidates) for candidates in found], names)
-
-
-@torch.inference_mode()
-def predict(
-    model: Any,
-    heads: Heads,
-    reader: Reader,
-    texts: Sequence[str],
-    types: Sequence[EntityType],
-    threshold: float,
-    *,
-    batch_tokens: int = 2048,
-) -> list[list[Entity]]:
-    """Candidate entities, which may overlap, by a model given as such, for instance one in training."""
-    device = next(model.parameters()).device
-    dtype = fastest_dtype(str(device))
-    part = reader.types([t.prompt for t in types])
-    questions = [Question(part, reader.text(text)) for text in texts]
-    order = sorted(range(len(texts)), key=lambda i: len(questions[i].ids))
-    result: list[list[Entity]] = [[] for _ in texts]
-    while order:
-        rows = [order.pop()]
-        while order and len(questions[rows[0]].ids) * (len(rows) + 1) <= batch_tokens:
-            rows.append(order.pop())
-        batch = collate([questions[i] for i in rows], reader.padding).to(device)
-        with torch.autocast(device.type, dtype, enabled=dtype is not torch.float32):
-            probabilities = logits(model, heads, batch).float().sigmoid().cpu().numpy()
-        for row, i in enumerate(rows):
-            spans = [Word(start, end, 1) for start, end in questions[i].text.words]
-            result[i] = decode(probabilities[row, : len(spans)], spans, types, threshold)
-    return result
+    return micro_f1([e.entities for e, _ in short], [flat(candidates) for candidates in found], names)
 
 
 def _identity(data: TrainingData, recipe: Recipe, parameters: Mapping[str, Tensor]) -> str:

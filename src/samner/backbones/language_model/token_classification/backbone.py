@@ -1,0 +1,224 @@
+"""The token-classifying mode of causal language models behind the backbone interface."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from samner.backbones.base import TrainingData
+from samner.backbones.language_model.gguf import base_from_gguf
+from samner.backbones.language_model.loading import checkpoint_digest, load_tokenizer, with_model_errors
+from samner.backbones.language_model.token_classification.inputs import Reader
+from samner.backbones.language_model.token_classification.network import ROLES, Heads, predict
+from samner.backbones.mixed_batch import MixedBackbone, MixedModels
+from samner.backbones.recipe import TrainingRecipe
+from samner.entities import Entity, EntityType
+from samner.errors import ModelError
+from samner.files import inside, read_json, sha256, write_json
+from samner.precision import fastest_dtype
+from samner.references import KNOWN, check_reference, located
+from samner.settings import Settings, validated
+from samner.windows import Tokens
+
+FAMILY: Literal["token_classification"] = "token_classification"
+WEIGHTS = "base.safetensors"
+
+MAX_TYPES = 24
+"""Types asked for at once: the base was taught with lists about as long."""
+
+
+class Weights(Settings):
+    """A file of tensors beside the card, and its SHA-256."""
+
+    file: str = WEIGHTS
+    sha256: str
+
+
+class BaseCard(Settings):
+    """``base.json``: a causal language model, what was added to it, and how it is asked.
+
+    Args:
+        format: Of this file.
+        family: Of the base.
+        model: The language model: a name in ``samner.references.KNOWN``, a folder beside the card, or a hub id.
+        weights: The heads, and the base's own LoRA adapter, which is fused when it is loaded.
+        scale: Of that adapter's product.
+        threshold: The score from which an entity counts.
+        max_tokens: The most sub-tokens of a text that are read at once; longer texts are read in windows.
+        types: Prompts of the types the base was taught, by data set.
+        data: Data sets with licences.
+        training: How the base was taught.
+    """
+
+    format: Literal[1] = 1
+    family: Literal["token_classification"] = FAMILY
+    model: str = Field(min_length=1)
+    weights: Weights
+    scale: float = Field(gt=0)
+    threshold: float = Field(gt=0, lt=1)
+    max_tokens: int = Field(192, gt=0)
+    types: Mapping[str, list[str]] = {}
+    data: tuple[dict[str, Any], ...] = ()
+    training: Mapping[str, Any] = {}
+
+
+class TokenClassifier(MixedBackbone):
+    """A causal language model, the adapter and heads that make it classify words, and the experts over it.
+
+    Args:
+        folder: Holds ``base.json`` and what that refers to.
+        device: A torch device name.
+
+    Attributes:
+        model: The language model without its own head, of transformers.
+        heads: On its states.
+
+    Raises:
+        ModelError: If something is missing or damaged; it says how to get the language model where that is missing.
+    """
+
+    family: ClassVar[str] = FAMILY
+
+    def __init__(self, folder: Path, device: str = "cpu") -> None:
+        place = folder / "base.json"
+        self.card = validated(BaseCard, read_json(place), str(place))
+        self.device = torch.device(device)
+        path = inside(folder, self.card.weights.file)
+        if not path.is_file():
+            raise ModelError(f"{path}: missing")
+        if sha256(path) != self.card.weights.sha256:
+            raise ModelError(f"{path}: damaged, its SHA-256 is not the one in base.json")
+        checkpoint = _checkpoint(self.card.model, folder)
+        self.tokenizer = load_tokenizer(str(checkpoint))
+        self.model = _load(str(checkpoint), self.device)
+        try:
+            tensors = load_file(path, device=device)
+            width = tensors["heads.words.weight"].shape[0] // len(ROLES)
+            self.heads = Heads(self.model.config.hidden_size, width).to(self.device)
+            add_own(self.model, self.heads, tensors, self.card.scale)
+        except (SafetensorError, RuntimeError, KeyError, AttributeError) as error:
+            line = next(iter(str(error).splitlines()), type(error).__name__)
+            raise ModelError(f"{path}: not the weights of a base over {self.card.model} ({line})") from error
+        self.reader = Reader(self.tokenizer)
+        linears = {name: m for name, m in self.model.named_modules() if isinstance(m, nn.Linear)}
+        for layer in linears.values():
+            layer.to(fastest_dtype(device))
+        self.mixed = MixedModels(linears)
+        self.max_tokens = self.card.max_tokens
+        self.threshold = self.card.threshold
+        self.types = self.card.types
+        digests = [self.family, checkpoint_digest(checkpoint), self.card.weights.sha256, self.card.scale]
+        self.fingerprint = hashlib.sha256(repr(digests).encode()).hexdigest()
+
+    @classmethod
+    def load(cls, folder: Path, device: str = "cpu") -> TokenClassifier:
+        """The backbone in a folder that holds a ``base.json``."""
+        return cls(folder, device)
+
+    # -- experts ------------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def recipe(cls) -> type[TrainingRecipe]:
+        from samner.backbones.language_model.token_classification.training import Recipe
+
+        return Recipe
+
+    def train_expert(
+        self, data: TrainingData, out: Path, options: Mapping[str, Any], *, run: Path | None, resume: bool
+    ) -> dict[str, Any]:
+        from samner.backbones.language_model.token_classification.training import Recipe, train_adapter
+
+        recipe = Recipe.of(options)
+        outcome = train_adapter(
+            self.model, self.heads, self.reader, data, recipe, out, base_name=self.card.model, run=run, resume=resume
+        )
+        return {"recipe": recipe.model_dump(), "outcome": asdict(outcome)}
+
+    # -- asking -------------------------------------------------------------------------------------------------------
+
+    def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
+        return self.reader.tokenize(texts)
+
+    def read(
+        self, texts: Sequence[Tokens], types: Sequence[EntityType], models: Sequence[str], threshold: float
+    ) -> dict[str, list[list[Entity]]]:
+        def rows(texts: int) -> AbstractContextManager[None]:
+            return self.mixed.rows([model for model in models for _ in range(texts)])
+
+        result: dict[str, list[list[Entity]]] = {model: [[] for _ in texts] for model in models}
+        for first in range(0, len(types), MAX_TYPES):
+            group = types[first : first + MAX_TYPES]
+            found = predict(self.model, self.heads, self.reader, texts, group, len(models), threshold, rows)
+            for model, answers in zip(models, found, strict=True):
+                for its, entities in zip(result[model], answers, strict=True):
+                    its.extend(entities)
+        return result
+
+
+def add_own(model: Any, heads: Heads, tensors: Mapping[str, Tensor], scale: float) -> None:
+    """Set the heads, and fuse a base's own adapter into the language model.
+
+    Args:
+        model: The language model without its own head, in float32.
+        heads: On its states.
+        tensors: ``heads.<name>``, and factors named as PEFT saves them.
+        scale: Of the product of two factors.
+    """
+    heads.load_state_dict({n.removeprefix("heads."): t.float() for n, t in tensors.items() if n.startswith("heads.")})
+    heads.requires_grad_(False)
+    for name, a in tensors.items():
+        if name.endswith(".lora_A.weight"):
+            module = name.removeprefix("base_model.model.").removesuffix(".lora_A.weight")
+            b = tensors[name.replace("lora_A", "lora_B")]
+            model.get_submodule(module).weight.data += scale * (b.float() @ a.float())
+
+
+def save_base(folder: Path, card: Mapping[str, Any], heads: Heads, own: Mapping[str, Tensor]) -> None:
+    """Write ``base.json`` and the tensors, in half precision.
+
+    Args:
+        folder: Made if missing.
+        card: The fields of ``BaseCard``, less ``weights``.
+        heads: Trained.
+        own: The base's own adapter, named as PEFT saves it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {**own, **{f"heads.{name}": value for name, value in heads.state_dict().items()}}
+    save_file({n: t.detach().half().cpu().contiguous() for n, t in tensors.items()}, folder / WEIGHTS)
+    weights = {"file": WEIGHTS, "sha256": sha256(folder / WEIGHTS)}
+    write_json(folder / "base.json", validated(BaseCard, {**card, "weights": weights}).model_dump())
+
+
+def _checkpoint(name: str, folder: Path) -> Path:
+    """The folder with the language model in safetensors."""
+    beside = inside(folder, name)
+    if beside.is_dir():
+        return beside
+    if name in KNOWN:
+        path = located(name)
+        return base_from_gguf(path) if path.is_file() else path
+    from huggingface_hub import snapshot_download
+
+    return Path(with_model_errors(check_reference(name, folder / "base.json"), snapshot_download))
+
+
+def _load(reference: str, device: torch.device) -> Any:
+    from transformers import AutoModel
+
+    # written out, attention is as fast on a CPU as torch's fused kernel, and trains faster: that one's backward pass
+    # in bfloat16 is slow
+    attention = "eager" if device.type == "cpu" else "sdpa"
+    arguments = {"attn_implementation": attention, "dtype": torch.float32, "use_safetensors": True}
+    model = with_model_errors(reference, AutoModel.from_pretrained, **arguments).to(device).eval()
+    model.requires_grad_(False)
+    return model
