@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from safetensors.torch import load_file, save_file
 
-from samner.backbones.language_model.token_classification.backbone import FAMILY, TokenClassifier
+from samner.backbones.language_model.token_classification.backbone import WEIGHTS, TokenClassifier, write_card
 from samner.embedding import MINILM, embed_domain, spread
-from samner.files import atomic_folder, sha256, write_json
+from samner.files import atomic_folder, write_json
 from samner.pool import DataSource, ExpertCard
 from studies.smollm2.train import DOMAINS, HERE, SETTINGS, read_set
 
@@ -38,22 +37,19 @@ def write_base(runs: Path, out: Path) -> None:
     """The base: its card, and heads with the base's own adapter."""
     found = record(runs / "base")
     out.mkdir()
-    save_file(load_file(runs / "base" / "base.safetensors"), out / "base.safetensors")
+    shutil.copyfile(runs / "base" / WEIGHTS, out / WEIGHTS)
     sources = SETTINGS["base"]["sets"]
     # WordNet's thousands of types are no list that a card should hold, nor safe negatives for anybody
     types = {name: its for name, its in found["types"].items() if name != "wordnet"}
-    card = {
-        "format": 1,
-        "family": FAMILY,
-        "model": MODEL,
-        "weights": {"file": "base.safetensors", "sha256": sha256(out / "base.safetensors")},
-        "scale": found["recipe"]["alpha"] / found["recipe"]["rank"],
-        "threshold": SETTINGS["threshold"],
-        "types": types,
-        "data": [{"name": n, "licence": sources[n]["licence"], "texts": found["texts"][n]} for n in sources],
-        "training": {k: v for k, v in found.items() if k not in ("types", "texts")},
-    }
-    write_json(out / "base.json", card)
+    write_card(
+        out,
+        model=MODEL,
+        scale=found["recipe"]["alpha"] / found["recipe"]["rank"],
+        threshold=SETTINGS["threshold"],
+        types=types,
+        data=[{"name": n, "licence": sources[n]["licence"], "texts": found["texts"][n]} for n in sources],
+        training={k: v for k, v in found.items() if k not in ("types", "texts")},
+    )
 
 
 def write_expert(name: str, source: Path, sets: list[str], data: Path, base: str, out: Path) -> None:

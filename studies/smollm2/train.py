@@ -16,18 +16,19 @@ import argparse
 import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from samner.backbones.base import TrainingData, TrainingSet
-from samner.backbones.language_model.token_classification.heads import Heads
+from samner.backbones.language_model.token_classification.backbone import add_own, save_base_weights
 from samner.backbones.language_model.token_classification.inputs import Reader
+from samner.backbones.language_model.token_classification.network import Heads
 from samner.backbones.language_model.token_classification.training import Recipe, train_adapter, train_base
 from samner.data import read_examples
 from samner.precision import fastest_dtype
@@ -81,20 +82,10 @@ def load(folder: Path, base: Path | None, device: str) -> tuple[Any, Heads, Read
     heads = Heads(model.config.hidden_size).to(device)
     if base is not None:
         tensors = load_file(base / "base.safetensors", device=device)
-        heads.load_state_dict({n.removeprefix("heads."): t.float() for n, t in tensors.items() if "lora" not in n})
         recipe = json.loads((base / "record.json").read_text())["recipe"]
-        fuse(model, tensors, recipe["alpha"] / recipe["rank"])
+        add_own(model, heads, tensors, recipe["alpha"] / recipe["rank"])
     hold(model, fastest_dtype(device))
     return model, heads, Reader(AutoTokenizer.from_pretrained(folder))
-
-
-def fuse(model: Any, tensors: Mapping[str, torch.Tensor], scale: float) -> None:
-    """Add the base's own adapter to the weights."""
-    for name, a in tensors.items():
-        if name.endswith(".lora_A.weight"):
-            module = name.removeprefix("base_model.model.").removesuffix(".lora_A.weight")
-            b = tensors[name.replace("lora_A", "lora_B")]
-            model.get_submodule(module).weight.data += scale * (b.float() @ a.float())
 
 
 def hold(model: Any, dtype: torch.dtype) -> None:
@@ -155,9 +146,8 @@ def main() -> None:
         own, outcome = train_base(
             model, heads, reader, data, recipe, run=runs / ".base", resume=True, on_step=Reporter()
         )
-        tensors = own | {f"heads.{n}": p.detach() for n, p in heads.state_dict().items()}
         base.mkdir(exist_ok=True)
-        save_file({n: t.half().cpu().contiguous() for n, t in tensors.items()}, base / "base.safetensors")
+        save_base_weights(base / "base.safetensors", heads, own)
         write_record(base, recipe, outcome, data, arguments.device)
         return
     parts = list(DOMAINS) if arguments.part == "experts" else [arguments.part]

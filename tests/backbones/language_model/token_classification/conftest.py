@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from samner.backbones.language_model.token_classification.backbone import TokenClassifier, save_base
+from samner.backbones.language_model.token_classification.backbone import (
+    WEIGHTS,
+    TokenClassifier,
+    save_base_weights,
+    write_card,
+)
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +36,9 @@ def make_classifier(lm: Path, tmp_path_factory: pytest.TempPathFactory) -> Calla
                 own[f"base_model.model.{name}.lora_B.weight"] = 0.1 * torch.randn(module.out_features, 2)
         folder = tmp_path_factory.mktemp("classifier") / "base"
         entries = {"model": "lm", "scale": 0.5, "threshold": 0.01, "max_tokens": 64, "types": {"set": ["drug"]}}
-        save_base(folder, {**entries, **card}, Heads(model.config.hidden_size, width=8), own)
+        folder.mkdir()
+        save_base_weights(folder / WEIGHTS, Heads(model.config.hidden_size, width=8), own)
+        write_card(folder, **{**entries, **card})
         shutil.copytree(lm, folder / "lm")
         return folder
 

@@ -183,20 +183,21 @@ def add_own(model: Any, heads: Heads, tensors: Mapping[str, Tensor], scale: floa
             model.get_submodule(module).weight.data += scale * (b.float() @ a.float())
 
 
-def save_base(folder: Path, card: Mapping[str, Any], heads: Heads, own: Mapping[str, Tensor]) -> None:
-    """Write ``base.json`` and the tensors, in half precision.
-
-    Args:
-        folder: Made if missing.
-        card: The fields of ``BaseCard``, less ``weights``.
-        heads: Trained.
-        own: The base's own adapter, named as PEFT saves it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
+def save_base_weights(path: Path, heads: Heads, own: Mapping[str, Tensor]) -> None:
+    """Write the heads and the base's own adapter, named as PEFT names it, in half precision."""
     tensors = {**own, **{f"heads.{name}": value for name, value in heads.state_dict().items()}}
-    save_file({n: t.detach().half().cpu().contiguous() for n, t in tensors.items()}, folder / WEIGHTS)
+    save_file({n: t.detach().half().cpu().contiguous() for n, t in tensors.items()}, path)
+
+
+def write_card(folder: Path, **fields: Any) -> None:
+    """Write ``base.json`` beside the weights; the fields are those of ``BaseCard`` but for format and weights.
+
+    Raises:
+        SamnerError: If a field is not as it must be.
+    """
     weights = {"file": WEIGHTS, "sha256": sha256(folder / WEIGHTS)}
-    write_json(folder / "base.json", validated(BaseCard, {**card, "weights": weights}).model_dump())
+    card = validated(BaseCard, {**fields, "weights": weights}, str(folder / "base.json"))
+    write_json(folder / "base.json", card.model_dump(mode="json"))
 
 
 def _checkpoint(name: str, folder: Path) -> Path:
