@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -47,7 +47,7 @@ def _module(module: ModuleType, first: dict[int, str]) -> Iterator[str]:
     for public in public_names(module):
         name, value = f"{module.__name__}.{public}", getattr(module, public)
         if not (inspect.isclass(value) or inspect.isroutine(value)):
-            yield re.sub(r" at 0x[0-9a-f]+", "", f"{name} = {value!r}")
+            yield f"{name} = {', '.join(value) if isinstance(value, Mapping) else repr(value)}"
         elif id(value) in first:
             yield f"{name} is {first[id(value)]}"
         else:

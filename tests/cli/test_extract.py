@@ -69,7 +69,7 @@ def test_a_saved_model_brings_its_labels(samner, saved_model: Path):
     assert result.exit_code == 0
     [line] = result.stdout.splitlines()
     assert entities(line) == [("Aspirin", "drug"), ("headache", "disease")]
-    assert "expert" not in result.stderr
+    assert "adapted" not in result.stderr
 
 
 def test_options_of_prediction(samner, saved_model: Path):

@@ -1,0 +1,1 @@
+"""The merge methods, one file each. Whoever adds one adds its file's name here, which registers it."""
