@@ -69,16 +69,8 @@ def test_wrong_arguments(samner, gold: Path, predicted: Path, tmp_path: Path):
         (["--gold", gold, "--predicted", short], "has 2 texts but"),
         (["--gold", gold, "--predicted", other], "text 1 of"),
         (["--gold", gold, "--predicted", predicted, "--labels", "persn"], "'persn' occurs in neither file; there are"),
-<<<<<<< HEAD
-<<<<<<< HEAD
         (["--gold", none, "--predicted", none], "none.jsonl: no text has an entity, so there is nothing to score"),
         (["--gold", none, "--predicted", none, "--labels", "person"], "none.jsonl: no text has an entity"),
-=======
-        (["--gold", none, "--predicted", none], "no text of 2 has an entity"),
->>>>>>> b6d885b (Say what each format is recognised by and keeps; test the verbs on it)
-=======
-        (["--gold", none, "--predicted", none], "no text of 1 has an entity"),
->>>>>>> ba6964d (Expect what the verbs say of gold without entities)
     ):
         result = samner("evaluate", *arguments)
         assert (result.exit_code, result.stdout) == (2, "")
