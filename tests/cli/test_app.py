@@ -68,7 +68,7 @@ def test_an_error_of_the_system_is_one_line_too(samner, monkeypatch, tmp_path):
     def refuse(*arguments, **options):
         raise PermissionError(13, "Permission denied", "/some/file")
 
-    monkeypatch.setattr("samner.cli.evaluate.read_examples", refuse)
+    monkeypatch.setattr("samner.cli.evaluate.read_gold", refuse)
     result = samner("evaluate", "--gold", "a", "--predicted", "b")
     assert (result.exit_code, result.stderr) == (2, "error: /some/file: Permission denied\n")
 
@@ -77,7 +77,7 @@ def test_an_interrupt_is_130(samner, monkeypatch):
     def interrupt(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("samner.cli.evaluate.read_examples", interrupt)
+    monkeypatch.setattr("samner.cli.evaluate.read_gold", interrupt)
     result = samner("evaluate", "--gold", "a", "--predicted", "b")
     assert (result.exit_code, result.stdout, result.stderr) == (130, "", "interrupted\n")
 

@@ -75,3 +75,14 @@ def test_wrong_arguments(samner, gold: Path, predicted: Path, tmp_path: Path):
         result = samner("evaluate", *arguments)
         assert (result.exit_code, result.stdout) == (2, "")
         assert message in result.stderr
+
+
+def test_gold_that_does_not_count_is_left_out(samner, tmp_path: Path):
+    spans = [{"start": 0, "end": 3, "label": "x"}]
+    gold, found = tmp_path / "gold.jsonl", tmp_path / "found.jsonl"
+    records = [{"text": "Ada", "spans": spans}, {"text": "Bob", "spans": spans, "answer": "reject"}]
+    gold.write_text("".join(json.dumps(record) + "\n" for record in records))
+    found.write_text("".join(json.dumps({"text": text, "entities": spans}) + "\n" for text in ("Ada", "Bob")))
+    result = samner("evaluate", "--gold", gold, "--predicted", found, "--json")
+    assert json.loads(result.stdout)["strict"]["f1"] == 1
+    assert f"left out 1 text of which {gold} says that its labels do not count" in result.stderr

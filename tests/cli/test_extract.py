@@ -14,6 +14,7 @@ import pytest
 import samner
 from samner.cli.extract import batches, batches_as_they_come
 from samner.data import read_examples
+from samner.entities import Example
 from samner.errors import SamnerError
 from samner.files import exclusive
 from samner.task_model import TaskModel
@@ -307,26 +308,46 @@ def test_a_pipe_is_answered_as_it_comes(saved_model: Path):
 def test_texts_of_a_pipe_wait_only_so_long_for_more():
     go_on, said = Event(), []
 
-    def texts() -> Iterator[str]:
-        yield from ("a", "b", "c")
+    def texts() -> Iterator[Example]:
+        yield from map(Example, "abc")
         go_on.wait(30)
-        yield "d"
+        yield Example("d")
         raise SamnerError("line 5 is wrong")
 
     with pytest.raises(SamnerError, match="line 5 is wrong"):
         for batch in batches_as_they_come(texts()):
             said.append(batch)
             go_on.set()
-    assert said == [["a", "b", "c"], ["d"]]
+    assert [[example.text for example in batch] for batch in said] == [["a", "b", "c"], ["d"]]
 
 
 def test_batches_of_a_pipe_are_short_too():
-    texts = [*["a"] * 600, "b" * 40_000, "c" * 40_000]
+    texts = list(map(Example, [*["a"] * 600, "b" * 40_000, "c" * 40_000]))
     assert list(batches_as_they_come(texts)) == list(batches(texts))
     assert list(batches_as_they_come([])) == []
 
 
 def test_batches_are_short():
     assert list(batches([])) == []
-    assert [len(batch) for batch in batches(["a"] * 600)] == [256, 256, 88]
-    assert [len(batch) for batch in batches(["a" * 40_000, "b" * 40_000, "c", "d" * 200_000, "e"])] == [1, 2, 1, 1]
+    assert [len(batch) for batch in batches(map(Example, ["a"] * 600))] == [256, 256, 88]
+    texts = map(Example, ["a" * 40_000, "b" * 40_000, "c", "d" * 200_000, "e"])
+    assert [len(batch) for batch in batches(texts)] == [1, 2, 1, 1]
+
+
+def test_what_a_text_is_known_by_comes_back(samner, saved_model: Path, tmp_path: Path):
+    given = [
+        {"id": "a", "text": FIRST, "meta": {"page": 1}, "label": [["?"]]},
+        {"id": 2, "text": "", "url": None},
+    ]
+    path, out = tmp_path / "docs.jsonl", tmp_path / "out.jsonl"
+    path.write_text("".join(json.dumps(record) + "\n" for record in given))
+    assert samner("extract", "--model", saved_model, path, "-o", out).exit_code == 0
+    written = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [{key: value for key, value in line.items() if key != "entities"} for line in written] == given
+    assert written[0]["entities"]
+
+
+def test_the_output_is_in_step_with_lines(samner, saved_model: Path, tmp_path: Path):
+    (tmp_path / "a.txt").write_text(f"{FIRST}\n\n  \nNothing here.")
+    result = samner("extract", "--model", saved_model, tmp_path / "a.txt")
+    assert [json.loads(line)["text"] for line in result.stdout.splitlines()] == [FIRST, "", "  ", "Nothing here."]

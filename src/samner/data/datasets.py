@@ -39,10 +39,10 @@ def read_gold(path: str | Path, format: str | None = None) -> list[Example]:
     examples = read_examples(path, format)
     if not any(example.entities for example in examples):
         declined = sum(bool(declines(example.meta)) for example in examples)
-        why = f" ({declined} say of themselves that they do not count)" if declined else ""
+        why = f" ({declined} of {len(examples)} say that their labels do not count)" if declined else ""
         raise DataError(
-            f"{source_name(Path(path))}: no text of {len(examples)} has an entity{why}, so it is no gold; "
-            "'samner data check' says what is read"
+            f"{source_name(Path(path))}: no text has an entity, so there is nothing to score or learn from{why}; "
+            "'samner data check' shows what is read"
         )
     return examples
 
