@@ -58,7 +58,7 @@ def evaluate(
         true, found = [one for one, _ in pairs], [other for _, other in pairs]
     in_gold, in_predicted = _labels(true), _labels(found)
     if not in_gold:
-        raise DataError(f"{gold}: no text has an entity, so there is nothing to score against; is it the gold file?")
+        raise DataError(f"{gold}: no text whose labels count has an entity, so there is nothing to score against")
     if asked is None:
         asked = _all_labels(in_gold, in_predicted)
     else:
