@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -59,7 +59,7 @@ def read_yaml_settings(path: Path, kind: type[_Settings]) -> _Settings:
     Raises:
         SamnerError: If the file cannot be read, is not YAML or not a mapping, or as ``validated`` does.
     """
-    return validated(kind, read_yaml(path).values, str(path))
+    return validated(kind, _mapping(path), str(path))
 
 
 def _first(error: ValidationError, kind: type[BaseModel]) -> str:
@@ -77,110 +77,16 @@ def _first(error: ValidationError, kind: type[BaseModel]) -> str:
     return f"{field}: {message[0].lower()}{message[1:]}{shown}" if field else message
 
 
-def read_yaml(path: Path) -> Section:
-    """The mapping that a file holds.
-
-    Raises:
-        SamnerError: If it cannot be read, is not YAML or not a mapping.
-    """
-    return Section(path, "", _load(path))
-
-
-class Section:
-    """A mapping of the file; every way to look at it checks the value and names the key where it is wrong."""
-
-    def __init__(self, path: Path, place: str, values: object) -> None:
-        self._path = path
-        self._place = place
-        if not isinstance(values, dict):
-            raise self.error("", f"must be a mapping of keys to values, not {_kind(values)}")
-        for key in values:
-            if not isinstance(key, str):
-                raise self.error("", f"the key {key!r} must be a string; put it in quotes")
-        self.values: dict[str, Any] = values
-
-    def error(self, key: str, reason: str) -> SamnerError:
-        """What is wrong with a key (the empty string: with the whole mapping), to be raised."""
-        place = ".".join(part for part in (self._place, key) if part)
-        return SamnerError(": ".join(part for part in (str(self._path), place, reason) if part))
-
-    def only(self, *keys: str) -> None:
-        """Refuse any other key."""
-        for key in self.values:
-            if key not in keys:
-                raise self.error(key, f"unknown key; known are {', '.join(keys)}")
-
-    def section(self, key: str) -> Section:
-        """The mapping under a key; an empty one if the key is missing."""
-        place = ".".join(part for part in (self._place, key) if part)
-        return Section(self._path, place, self.values.get(key, {}))
-
-    def text(self, key: str, default: str | None = None) -> str:
-        """A string that is not blank."""
-        value = self.values.get(key, default)
-        if value is None and key not in self.values:
-            raise self.error(key, "is missing")
-        if not isinstance(value, str) or not value.strip():
-            raise self.error(key, f"must be a string that is not blank, not {_kind(value)}")
-        return value
-
-    def integer(self, key: str, default: int, *, least: int) -> int:
-        """A whole number of at least ``least``."""
-        value = self.values.get(key, default)
-        # bool is a subclass of int, but true is no number
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise self.error(key, f"must be a whole number of at least {least}, not {brief(value)}")
-        return value
-
-    def names(self, key: str, default: Sequence[str] = (), known: Sequence[str] | None = None) -> tuple[str, ...]:
-        """A list of distinct strings, of ``known`` ones if those are given."""
-        value = self.values.get(key, list(default))
-        if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-            raise self.error(key, f"must be a list of names, not {brief(value)}")
-        if known is not None and not value:
-            raise self.error(key, f"must not be empty; known are {', '.join(known)}")
-        for name in value:
-            if known is not None and name not in known:
-                raise self.error(key, f"unknown {name!r}; known are {', '.join(known)}")
-            if value.count(name) > 1:
-                raise self.error(key, f"{name!r} is given twice")
-        return tuple(value)
-
-    def integers(self, key: str, default: Sequence[int], *, least: int) -> tuple[int, ...]:
-        """A list of whole numbers of at least ``least``, not empty."""
-        values = self.values.get(key, list(default))
-        if not isinstance(values, list) or not values or not all(type(v) is int and v >= least for v in values):
-            raise self.error(key, f"must be a list of whole numbers of at least {least}, not {brief(values)}")
-        return tuple(values)
-
-    def number(self, key: str) -> float:
-        """A number."""
-        value = self.values.get(key)
-        if not isinstance(value, int | float) or isinstance(value, bool):
-            raise self.error(key, f"must be a number, not {_kind(value)}")
-        return float(value)
-
-    def anything(self, key: str, default: list[Any] | None = None) -> list[Any]:
-        """A list of anything; empty only where there is a default."""
-        value = self.values.get(key, default)
-        if not isinstance(value, list) or not (value or default is not None):
-            raise self.error(key, f"must be a list that is not empty, not {_kind(value)}")
-        return value
-
-    def files(self, key: str, root: Path) -> tuple[Path, ...]:
-        """Paths below ``root`` at which there are files."""
-        paths = tuple(root / name for name in self.names(key))
-        for path in paths:
-            if not path.is_file():
-                raise self.error(key, f"no such file: {path}")
-        return paths
-
-    def file(self, key: str, root: Path) -> Path:
-        """A path below ``root`` at which there is something."""
-        path = root / self.text(key)
-        if not path.exists():
-            raise self.error(key, f"no such file: {path}")
-        return path
+def _mapping(path: Path) -> dict[str, Any]:
+    """The mapping that a file holds."""
+    values = _load(path)
+    if not isinstance(values, dict):
+        given = "nothing" if values is None else brief(values)
+        raise SamnerError(f"{path}: must be a mapping of keys to values, not {given}")
+    for key in values:
+        if not isinstance(key, str):
+            raise SamnerError(f"{path}: the key {key!r} must be a string; put it in quotes")
+    return values
 
 
 def _load(path: Path) -> object:
@@ -256,7 +162,3 @@ class _Loader(yaml.SafeLoader):
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+"), list("-+.0123456789")
 )
-
-
-def _kind(value: object) -> str:
-    return "nothing" if value is None else brief(value)

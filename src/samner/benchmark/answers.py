@@ -15,7 +15,8 @@ from torch import Tensor
 from samner.backbones import BASE
 from samner.benchmark.config import TargetSettings
 from samner.cache import Cache, digest
-from samner.data import read_examples, read_texts
+from samner.data import read_gold, read_texts
+from samner.data.validation import declines
 from samner.entities import Entity, EntityType, Example
 from samner.errors import SamnerError
 from samner.files import sha256
@@ -65,10 +66,10 @@ def read_target(name: str, target: TargetSettings) -> TargetTexts:
         DataError: If a file is not as its format wants it.
         SamnerError: If nothing that is scored is labelled in the test set, or a seen type does not occur there.
     """
-    test = read_examples(target.test)
+    test = [example for example in read_gold(target.test) if not declines(example.meta)]
     labels = sorted({label for example in test for label in example.labels()})
     if not labels:
-        raise SamnerError(f"{target.test}: no text has an entity, so there is nothing to score")
+        raise SamnerError(f"{target.test}: no text whose labels count has an entity, so there is nothing to score")
     if unknown := [name for name in target.seen_types if name not in labels]:
         raise SamnerError(f"targets.{name}.seen_types: {unknown[0]!r} does not occur in {target.test}")
     try:

@@ -57,6 +57,8 @@ def evaluate(
         pairs = [(one, other) for one, other in zip(true, found, strict=True) if not declines(one.meta)]
         true, found = [one for one, _ in pairs], [other for _, other in pairs]
     in_gold, in_predicted = _labels(true), _labels(found)
+    if not in_gold:
+        raise DataError(f"{gold}: no text whose labels count has an entity, so there is nothing to score against")
     if asked is None:
         asked = _all_labels(in_gold, in_predicted)
     else:
