@@ -13,6 +13,13 @@ def test_a_recipe_has_the_options_of_every_family(samner):
     assert options["causal"]["metric"]["enum"] == ["loss", "f1"]
 
 
+def test_cards(samner):
+    for kind, field in (("expert", "embedding"), ("pool", "base")):
+        result = samner("schema", kind)
+        assert (result.exit_code, result.stderr) == (0, "")
+        assert field in json.loads(result.stdout)["properties"]
+
+
 def test_no_such_kind(samner):
     result = samner("schema", "nothing")
     assert (result.exit_code, result.stdout) == (2, "")

@@ -22,7 +22,18 @@ def _recipe() -> dict[str, Any]:
     return schema
 
 
-KINDS: dict[str, Callable[[], dict[str, Any]]] = {"recipe": _recipe}
+def _card(name: str) -> dict[str, Any]:
+    from samner.pool import card
+
+    schema: dict[str, Any] = getattr(card, name).model_json_schema()
+    return schema
+
+
+KINDS: dict[str, Callable[[], dict[str, Any]]] = {
+    "recipe": _recipe,
+    "expert": lambda: _card("ExpertCard"),
+    "pool": lambda: _card("PoolCard"),
+}
 """Kind of file to what makes its JSON Schema; a model of settings has it as ``model_json_schema``."""
 
 
