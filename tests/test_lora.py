@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,12 +13,13 @@ from typing import Any
 import peft
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from peft.utils.other import get_pattern_key
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from samner.errors import ModelError
-from samner.lora import _lookup, _pattern
 from samner.merging import LoraAdapter, LoraFactors, merge
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*:UserWarning:peft")  # PEFT's advice on the odd cases made here
@@ -95,23 +98,35 @@ def test_the_linear_merge_is_the_exact_one_of_peft(tmp_path: Path) -> None:
         torch.testing.assert_close(delta, layer.get_delta_weight("merged"))
 
 
-@pytest.mark.parametrize("module", ["a.query", "a.key", "query", "a.subquery", "layers.1.x", "layers.11.x", "x"])
 @pytest.mark.parametrize(
     "pattern",
     [
         {},
-        {"query": 1},
-        {"y": 1, "a.query": 2},
-        {"^query": 1, "(query|key)": 2},
-        {r"layers\.1\..*": 1, "x": 2},
-        {r".*1.*": 1, "x": 2},
-        {"a": 1, "a|x": 2},
+        {"query": 8},
+        {"y": 8, "a.query": 16},
+        {"^query": 8, "(query|key)": 16},
+        {r"layers\.1\..*": 8, "x": 16},
+        {r".*1.*": 8, "x": 16},
+        {"a": 8, "a|x": 16},
+        {r"layers\.[0-3]\.\w{1}": 8},
+        {r"layers\.\d+\.x": 8, r"[^a].query": 16},
     ],
     ids=str,
 )
-def test_patterns_match_as_in_peft(module: str, pattern: dict[str, float]) -> None:
-    expected = pattern.get(get_pattern_key(list(pattern), module), 0)
-    assert _lookup(_pattern("rank_pattern", pattern), module, 0) == expected
+def test_patterns_match_as_in_peft(tmp_path: Path, pattern: dict[str, float]) -> None:
+    modules = ["a.query", "a.key", "query", "a.subquery", "layers.1.x", "layers.11.x", "x"]
+    matrices = {
+        f"base_model.model.{module}.lora_{letter}.weight": torch.ones(shape)
+        for module in modules
+        for letter, shape in (("A", (2, 3)), ("B", (4, 2)))
+    }
+    config = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "alpha_pattern": pattern}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config))
+    save_file(matrices, tmp_path / "adapter_model.safetensors")
+    adapter = LoraAdapter.load(tmp_path)
+    for module in modules:
+        expected = pattern.get(get_pattern_key(list(pattern), module), 4)
+        assert adapter.factors[module].scale == expected / 2, module
 
 
 def test_the_digest_is_of_the_content(tmp_path: Path) -> None:
@@ -206,6 +221,14 @@ def test_the_good_adapter_is_read(tmp_path: Path) -> None:
         ({"r": 3}, "module query: rank mismatch: the matrices have rank 2, adapter_config.json says 3"),
         ({"rank_pattern": {"query": 4}}, "rank mismatch"),
         ({"rank_pattern": {"(": 4}}, "invalid regular expression"),
+        ({"rank_pattern": {"(?=query)": 4}}, "a regular expression that is not read; write out the names"),
+        ({"alpha_pattern": {r"(q)\1": 4}}, "a regular expression that is not read"),
+        ({"alpha_pattern": {"((a{200}){200}){200}": 4}}, "a regular expression that is not read"),
+        ({"alpha_pattern": {"[a[b]]": 4}}, "a regular expression that is not read"),
+        ({"alpha_pattern": {"[a-z--q]uery": 4}}, "a regular expression that is not read"),
+        ({"alpha_pattern": {"[]a]": 4}}, "a regular expression that is not read"),
+        ({"alpha_pattern": {"(?i)query": 4}}, "invalid regular expression"),
+        ({"alpha_pattern": {"query\n(": 4}}, "invalid regular expression"),
         ({"alpha_pattern": {"query": "4"}}, "alpha_pattern of 'query' must be"),
         ({"alpha_pattern": [4]}, "alpha_pattern must be an object"),
     ],
@@ -240,9 +263,17 @@ A, B = "base_model.model.query.lora_A.weight", "base_model.model.query.lora_B.we
         ({A.replace("A.weight", "magnitude_vector"): torch.ones(4)}, "of DoRA"),
         ({A.replace("A.weight", "embedding_A"): torch.ones(2, 3)}, "embedding's LoRA"),
         ({B.replace("weight", "bias"): torch.ones(4)}, "LoRA bias"),
-        ({"base_model.model.classifier.weight": torch.ones(4, 2)}, "not a LoRA matrix"),
-        ({"query.lora_A.weight": torch.ones(2, 3)}, "not a LoRA matrix"),
-        ({A.replace("A.weight", "A.default.weight"): torch.ones(2, 3)}, "not a LoRA matrix"),
+        ({"base_model.model.classifier.weight": torch.ones(4, 2)}, "not a LoRA matrix; a module saved whole"),
+        ({"base_model.model.classifier.modules_to_save.weight": torch.ones(4, 2)}, "a module saved whole"),
+        ({"base_model.model.lm_head.weight": torch.ones(4, 2)}, "head saved whole.*save_embedding_layers=False"),
+        ({"base_model.model.model.embed_tokens.weight": torch.ones(4, 2)}, "resized for new tokens"),
+        ({A.replace("lora_A.weight", "base_layer.weight"): torch.ones(5, 3)}, "query: was resized for new tokens"),
+        ({A.replace("lora_A.weight", "alpha"): torch.tensor(3.0)}, "has an alpha of its own, 3, but .* says 4"),
+        ({A.replace("lora_A.weight", "lora_a"): torch.ones(2, 3)}, "LoRA under a key that is not known"),
+        ({"query.lora_A.weight": torch.ones(2, 3)}, "one matrix twice, as base_model.*A.weight and as query"),
+        ({A.replace("A.weight", "A.default.weight"): torch.ones(2, 3)}, "two adapters, of .*A.default.weight"),
+        ({"lora_A.weight": torch.ones(2, 3)}, "LoRA under a key that is not known"),
+        ({"x\n\x1b[2J": torch.ones(2, 3)}, r"the tensor 'x\\n\\x1b\[2J', which"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -252,6 +283,99 @@ def test_tensors_refused(tmp_path: Path, tensors: dict[str, torch.Tensor], messa
         LoraAdapter.load(tmp_path)
     assert str(tmp_path / "adapter_model.safetensors") in str(error.value)
     assert "\n" not in str(error.value)
+
+
+SPELLINGS = {
+    "an adapter's name": lambda key: key.replace(".weight", ".medicine.weight"),
+    "no prefix": lambda key: key.removeprefix("base_model.model."),
+    "the prefix twice": lambda key: f"base_model.model.{key}",
+    "compiled": lambda key: key.replace("query", "_orig_mod.query"),
+    "compiled and saved whole": lambda key: f"_orig_mod.{key}",
+    "of several processes": lambda key: f"module.{key}",
+    "of several processes, within": lambda key: key.replace("query", "module.query"),
+    "sharded": lambda key: f"_fsdp_wrapped_module.{key.replace('query', '_fsdp_wrapped_module.query')}",
+    "checkpointed": lambda key: key.replace("query", "_checkpoint_wrapped_module.query"),
+    "an adapter on an adapter": lambda key: key.replace("query", "query.base_layer"),
+    "down and up": lambda key: key.replace("lora_A", "lora_down").replace("lora_B", "lora_up"),
+    "down and up, of old": lambda key: key.replace("lora_A", "lora.down").replace("lora_B", "lora.up"),
+    "all of it": lambda key: f"module._orig_mod.base_model.model.{key.replace('.weight', '.default.weight')}",
+}
+
+
+@pytest.mark.parametrize("spell", SPELLINGS.values(), ids=SPELLINGS.keys())
+def test_one_adapter_under_all_usual_keys(tmp_path: Path, spell: Callable[[str], str]) -> None:
+    write(tmp_path)
+    plain = LoraAdapter.load(tmp_path)
+    tensors = load_file(tmp_path / "adapter_model.safetensors")
+    save_file({spell(key): tensor for key, tensor in tensors.items()}, tmp_path / "adapter_model.safetensors")
+    other = LoraAdapter.load(tmp_path)
+    assert (other.modules, other.digest) == (plain.modules, plain.digest)
+    assert other.files != plain.files
+
+
+def test_a_pattern_may_name_a_module_as_it_is_stored(tmp_path: Path) -> None:
+    write(tmp_path, {"alpha_pattern": {"_orig_mod.query": 8}})
+    tensors = load_file(tmp_path / "adapter_model.safetensors")
+    compiled = {key.replace("query", "_orig_mod.query"): tensor for key, tensor in tensors.items()}
+    save_file(compiled, tmp_path / "adapter_model.safetensors")
+    assert LoraAdapter.load(tmp_path).factors["query"].scale == 4
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "base_model.model.query.base_layer.weight",
+        "base_model.model.query.base_layer.bias",
+        "base_model.model.query.base_layer.weight.absmax",
+        "base_model.model.lm_head.base_layer.weight",
+        "base_model.model.lm_head.original_module.weight",
+        "base_model.model.model.rotary_emb.inv_freq",
+        "base_model.model.embeddings.position_ids",
+    ],
+)
+def test_what_changes_nothing_is_left_out(tmp_path: Path, key: str) -> None:
+    write(tmp_path)
+    plain = LoraAdapter.load(tmp_path)
+    write(tmp_path, tensors={key: torch.ones(4, 3)})
+    assert LoraAdapter.load(tmp_path).digest == plain.digest
+
+
+def test_an_alpha_that_agrees_is_no_more_than_that(tmp_path: Path) -> None:
+    write(tmp_path, tensors={"base_model.model.query.alpha": torch.tensor(4.0)})
+    assert LoraAdapter.load(tmp_path).factors["query"].scale == 2
+
+
+def test_a_pattern_that_would_take_for_ever_is_answered_at_once(tmp_path: Path) -> None:
+    module = ".".join(["encoder.layer"] * 2000)
+    prefix = f"base_model.model.{module}.lora_"
+    matrices = {f"{prefix}A.weight": torch.ones(2, 3), f"{prefix}B.weight": torch.ones(4, 2)}
+    write(tmp_path, {"alpha_pattern": {"([a-z0-9.]+)+!": 8, "(a|aa)+$b": 8, "(.*)*x": 8}})
+    save_file(matrices, tmp_path / "adapter_model.safetensors")
+    started = time.monotonic()
+    assert LoraAdapter.load(tmp_path).factors[module].scale == 2
+    assert time.monotonic() - started < 5
+
+
+def test_checksums_are_those_of_what_was_read(tmp_path: Path) -> None:
+    write(tmp_path)
+    files = LoraAdapter.load(tmp_path).files
+    assert files == {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in tmp_path.iterdir()}
+    LoraAdapter.load(tmp_path, checksums=files)
+    for name in files:
+        with pytest.raises(ModelError, match=f"{name}: damaged or changed"):
+            LoraAdapter.load(tmp_path, checksums={**files, name: "0" * 64})
+        with pytest.raises(ModelError, match=f"{name}: damaged or changed"):
+            LoraAdapter.load(tmp_path, checksums={other: digest for other, digest in files.items() if other != name})
+
+
+def test_on_a_base_it_has_the_base_s_names(tmp_path: Path) -> None:
+    write(tmp_path)
+    adapter = LoraAdapter.load(tmp_path)
+    assert adapter.on_base({"query": (4, 3), "key": (4, 3)}) is adapter
+    assert adapter.on_base({"model.language_model.query": (4, 3)}).modules == ("model.language_model.query",)
+    for shapes, have in (({"key": (4, 3)}, "no such module"), ({"query": (5, 3)}, r"\(5, 3\)")):
+        with pytest.raises(ModelError, match=rf"adapts query as \(4, 3\), the base has {have}"):
+            adapter.on_base(shapes)
 
 
 def cut_config(folder: Path) -> None:
@@ -266,7 +390,7 @@ def empty_weights(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda folder: (folder / "adapter_config.json").unlink(), r"adapter_config\.json: cannot be read"),
+        (lambda folder: (folder / "adapter_config.json").unlink(), r"adapter_config\.json: no such file"),
         (cut_config, r"adapter_config\.json: not valid JSON"),
         (lambda folder: (folder / "adapter_config.json").write_text("[]"), "must hold a JSON object"),
         (lambda folder: (folder / "adapter_model.safetensors").unlink(), r"adapter_model\.safetensors: no such file"),
@@ -278,6 +402,43 @@ def test_damaged_folders_are_refused(tmp_path: Path, damage: Callable[[Path], ob
     damage(tmp_path)
     with pytest.raises(ModelError, match=message):
         LoraAdapter.load(tmp_path)
+
+
+HEADERS = {
+    "longer than the file": (1 << 40).to_bytes(8, "little") + b"{}",
+    "longer than memory": b"\xff" * 8 + b"{}",
+    "of names only": (3_000_000).to_bytes(8, "little") + b"{" + b" " * 3_000_000,
+    "no JSON": (8).to_bytes(8, "little") + b"not JSON",
+    "deep": (200_000).to_bytes(8, "little") + b"[" * 200_000,
+    "not UTF-8": (4).to_bytes(8, "little") + b"\xff\xfe{}",
+}
+
+
+@pytest.mark.parametrize("content", HEADERS.values(), ids=HEADERS.keys())
+def test_hostile_headers_are_one_line(tmp_path: Path, content: bytes) -> None:
+    write(tmp_path)
+    (tmp_path / "adapter_model.safetensors").write_bytes(content)
+    with pytest.raises(ModelError, match=r"adapter_model\.safetensors: not a complete safetensors file") as error:
+        LoraAdapter.load(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+@given(st.data())
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_mutated_headers_are_read_right_or_refused(tmp_path: Path, data: st.DataObject) -> None:
+    write(tmp_path)
+    path = tmp_path / "adapter_model.safetensors"
+    content = bytearray(path.read_bytes())
+    length = 8 + int.from_bytes(content[:8], "little")
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, length - 1))] = data.draw(st.integers(0, 255))
+    path.write_bytes(content)
+    try:
+        adapter = LoraAdapter.load(tmp_path)
+    except ModelError as error:
+        assert str(error).startswith(str(path)) and str(error).isprintable()
+    else:
+        assert all(factors.shape == (4, 3) for factors in adapter.factors.values())
 
 
 def test_truncated_weights_are_refused_wherever_they_are_cut(tmp_path: Path) -> None:

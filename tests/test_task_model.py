@@ -17,7 +17,7 @@ from samner.backbones import load_backbone
 from samner.entities import Entity, EntityType, entity_types
 from samner.errors import ModelError, SamnerError
 from samner.files import sha256
-from samner.merging.delta_file import TensorDeltas, write_delta
+from samner.merging.stream import TensorDeltas, write_delta
 from samner.selection import PseudoLabel, Selection
 from samner.task_model import MANIFEST, Merge, TaskModel, combine
 

@@ -1,28 +1,31 @@
-"""LoRA adapters as task vectors: factors at rest, one dense matrix at a time."""
+"""LoRA adapters as task vectors: a PEFT folder read, checked and hashed once, and kept as low-rank factors."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
+import safetensors.torch
 import torch
-from safetensors import SafetensorError, safe_open
+from pydantic_core import SchemaError, SchemaValidator, core_schema
+from safetensors import SafetensorError
 from torch import Tensor
 
-from samner.errors import ModelError, SamnerError
-from samner.files import read_json
+from samner.errors import ModelError
+from samner.names import match_modules, read_key, shown
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 PICKLE_FILE = "adapter_model.bin"
 
-_TENSOR = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<factor>[AB])\.weight")
+_LONG_HEADER = 1 << 20  # bytes
+_HEADER_SHARE = 10
 
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
@@ -54,6 +57,8 @@ _FEATURES = {
 }
 # initialisations that subtract from the base weights, so that dW is not a difference to the plain base
 _BASE_CHANGING = ("pissa", "olora", "corda", "lora_ga", "loftq")
+# what regular expressions of Python and of Rust read in two ways, and Python warns of
+_OTHERWISE = re.compile(r"\[[^\]]*\[|\[\^?\]|--|&&|~~|\|\|")
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,22 +118,39 @@ class LoraAdapter:
         name: What messages call it.
         factors: Module name in the base model (``encoder.layer.0.attention.self.query``) to its factors.
         base: The base model's name or path, as far as the adapter says.
+        fingerprint: Of the base model, where it is known; it proves what names can only say.
+        causal: Whether the configuration says that the base is a causal language model.
+        files: SHA-256 of the files it was read from, by their names.
     """
 
     name: str
     factors: Mapping[str, LoraFactors]
     base: str | None = None
+    fingerprint: str | None = None
+    causal: bool = False
+    files: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def load(cls, folder: str | Path, name: str | None = None) -> LoraAdapter:
-        """Read a PEFT adapter folder, ``adapter_config.json`` and ``adapter_model.safetensors``.
+    def load(
+        cls,
+        folder: str | Path,
+        name: str | None = None,
+        *,
+        fingerprint: str | None = None,
+        checksums: Mapping[str, str] | None = None,
+    ) -> LoraAdapter:
+        """Read a PEFT adapter folder, ``adapter_config.json`` and ``adapter_model.safetensors``, each file once.
 
         Nothing is unpickled, and the base model is not needed. The scale of each module follows the configuration
-        as PEFT reads it, ``rank_pattern``, ``alpha_pattern`` and ``use_rslora`` included.
+        as PEFT reads it, ``rank_pattern``, ``alpha_pattern`` and ``use_rslora`` included. Matrices are known under all
+        usual keys: with or without ``base_model.model.``, an adapter's name, ``_orig_mod.`` and what else wraps
+        layers. Copies of the base's own weights beside them are left out.
 
         Args:
             folder: The adapter folder.
             name: Name of the adapter; the folder's own name by default.
+            fingerprint: Of the base model, where the caller knows it.
+            checksums: The SHA-256 that the files must have, by their names.
 
         Raises:
             ModelError: If a file is missing or damaged, or the adapter is anything more than LoRA on linear layers
@@ -136,23 +158,31 @@ class LoraAdapter:
         """
         folder = Path(folder)
         config_path, weights_path = folder / CONFIG_FILE, folder / WEIGHTS_FILE
+        files: dict[str, str] = {}
+        contents = {}
+        for path in (config_path, weights_path):
+            contents[path] = _read(path)
+            files[path.name] = hashlib.sha256(contents[path]).hexdigest()
+            if checksums is not None and checksums.get(path.name) != files[path.name]:
+                raise ModelError(f"{path}: damaged or changed, its SHA-256 is not the one that is kept of it")
         try:
-            values = read_json(config_path)
-        except SamnerError as error:
-            raise ModelError(str(error)) from error
-        try:
-            config = _Config(values)
+            config = _Config(contents.pop(config_path))
         except ModelError as error:
             raise ModelError(f"{config_path}: {error}") from error
-        factors: dict[str, LoraFactors] = {}
-        for module, pair in sorted(_read_pairs(weights_path).items()):
-            try:
-                factors[module] = config.factors(module, pair)
-            except ModelError as error:
-                raise ModelError(f"{weights_path}: module {module}: {error}") from error
-        if not factors:
-            raise ModelError(f"{weights_path}: holds no LoRA matrices")
-        return cls(folder.resolve().name if name is None else name, factors, config.base)
+        try:
+            modules = _modules(contents.pop(weights_path))
+            if not modules:
+                raise ModelError("holds no LoRA matrices")
+            factors = {}
+            for module, parts in sorted(modules.items()):
+                try:
+                    factors[module] = config.factors(module, parts)
+                except ModelError as error:
+                    raise ModelError(f"module {shown(module)}: {error}") from error
+        except ModelError as error:
+            raise ModelError(f"{weights_path}: {error}") from error
+        name = folder.resolve().name if name is None else name
+        return cls(name, factors, config.base, fingerprint, config.causal, files)
 
     @property
     def modules(self) -> tuple[str, ...]:
@@ -191,17 +221,84 @@ class LoraAdapter:
         factors = self.factors[module]
         return (factors.b.to(dtype) @ factors.a.to(dtype)).mul_(factors.scale)
 
+    def renamed(
+        self, name: Callable[[str], str], base: str | None = None, fingerprint: str | None = None
+    ) -> LoraAdapter:
+        """The same adapter with other names for its modules and, where given, its base; itself if none changes."""
+        base, fingerprint = (base or self.base, fingerprint or self.fingerprint)
+        factors = {name(module): factors for module, factors in self.factors.items()}
+        if (factors.keys(), base, fingerprint) == (self.factors.keys(), self.base, self.fingerprint):
+            return self
+        return replace(self, factors=factors, base=base, fingerprint=fingerprint)
+
+    def on_base(self, shapes: Mapping[str, tuple[int, int]]) -> LoraAdapter:
+        """The adapter under the names that a base model has for its modules.
+
+        Args:
+            shapes: The base's modules, each with its shape (out, in).
+
+        Raises:
+            ModelError: If the base has no such module, or one of another shape.
+        """
+        names = match_modules(self.factors, shapes)
+        for module, factors in self.factors.items():
+            have = shapes.get(names.get(module, ""))
+            if have != factors.shape:
+                raise ModelError(f"adapts {shown(module)} as {factors.shape}, the base has {have or 'no such module'}")
+        return self.renamed(names.__getitem__)
+
+
+def check_header(start: bytes, size: int) -> None:
+    """Refuse a safetensors file whose header is too long for what comes after it, before anything is made of it.
+
+    A file of nothing but names takes some twenty times its size in memory when it is read.
+
+    Args:
+        start: Its first eight bytes.
+        size: How long it is.
+
+    Raises:
+        ModelError: If it is such a file.
+    """
+    length = int.from_bytes(start, "little")
+    if length > min(_LONG_HEADER, size) and length * _HEADER_SHARE > size:
+        raise ModelError(f"not a complete safetensors file (a header of {length} bytes in a file of {size})")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        pickle = path.parent / PICKLE_FILE
+        if path.name == WEIGHTS_FILE and pickle.exists():
+            raise ModelError(
+                f"{pickle}: is a pickle, which can run code when read and is never opened; "
+                f"save the adapter again as {WEIGHTS_FILE}"
+            ) from error
+        raise ModelError(f"{path}: no such file") from error
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+# -- the configuration ---------------------------------------------------------------------------------------------
+
 
 class _Config:
     """What ``adapter_config.json`` says about ranks and scales, once everything not understood is refused."""
 
-    def __init__(self, config: dict[str, Any]) -> None:
+    def __init__(self, content: bytes) -> None:
+        try:
+            config = json.loads(content)
+        except (ValueError, RecursionError) as error:
+            raise ModelError(f"not valid JSON ({error})") from error
+        if not isinstance(config, dict):
+            raise ModelError(f"must hold a JSON object, not a {type(config).__name__}")
         if config.get("peft_type") != "LORA":
             raise ModelError(f"peft_type is {config.get('peft_type')!r}; only 'LORA' adapters can be merged")
         for key, value in config.items():
             if value and key not in _UNDERSTOOD and (key, value) != ("bias", "none"):
                 feature = _FEATURES.get(key, "a setting samner does not know")
-                raise ModelError(f"uses {feature} ({key}), which cannot be merged")
+                raise ModelError(f"uses {feature} ({shown(key)}), which cannot be merged")
         initialisation = str(config.get("init_lora_weights")).lower()
         if initialisation.startswith(_BASE_CHANGING):
             raise ModelError(
@@ -215,16 +312,27 @@ class _Config:
         self._rslora = bool(config.get("use_rslora"))
         base = config.get("base_model_name_or_path")
         self.base = base if isinstance(base, str) and base else None
+        self.causal = config.get("task_type") == "CAUSAL_LM"
 
-    def factors(self, module: str, pair: Mapping[str, Tensor]) -> LoraFactors:
-        """The factors of a module from its ``{"A": ..., "B": ...}``, scaled as configured."""
-        if len(pair) == 1:
-            raise ModelError(f"has lora_{next(iter(pair))} but not its partner")
-        rank = _lookup(self._rank_pattern, module, self._rank)
-        alpha = _lookup(self._alpha_pattern, module, self._alpha)
-        factors = LoraFactors(pair["A"], pair["B"], alpha / (math.sqrt(rank) if self._rslora else rank))
+    def factors(self, module: str, parts: _Module) -> LoraFactors:
+        """The factors of a module, scaled as configured."""
+        if len(parts.pair) < 2:
+            raise ModelError(f"has lora_{next(iter(parts.pair), 'A or B')} but not its partner")
+        names = dict.fromkeys((parts.stored, module))
+        rank, alpha = (
+            next((number for fits, number in pattern if any(map(fits, names))), default)
+            for pattern, default in ((self._rank_pattern, self._rank), (self._alpha_pattern, self._alpha))
+        )
+        if parts.alpha not in (None, alpha):
+            raise ModelError(f"has an alpha of its own, {parts.alpha:g}, but {CONFIG_FILE} says {alpha:g}")
+        factors = LoraFactors(parts.pair["A"], parts.pair["B"], alpha / (math.sqrt(rank) if self._rslora else rank))
         if factors.rank != rank:
             raise ModelError(f"rank mismatch: the matrices have rank {factors.rank}, {CONFIG_FILE} says {rank}")
+        if parts.copy is not None and parts.copy[1:] == factors.shape[1:] and parts.copy[0] > factors.shape[0]:
+            raise ModelError(
+                f"was resized for new tokens: base_layer has {parts.copy[0]} rows, its LoRA {factors.shape[0]}; a "
+                "resized vocabulary cannot be merged"
+            )
         return factors
 
 
@@ -234,52 +342,78 @@ def _number(key: str, value: object) -> float:
     return value
 
 
-def _pattern(key: str, value: object) -> list[tuple[re.Pattern[str], float]]:
-    """Compile a pattern as PEFT's ``get_pattern_key`` reads it: a regular expression for the end of the name."""
+def _pattern(key: str, value: object) -> list[tuple[Callable[[str], bool], float]]:
+    """What a pattern's entries match, as PEFT's ``get_pattern_key`` reads it: the end of a module's name."""
     entries = value or {}
     if not isinstance(entries, dict):
         raise ModelError(f"{key} must be an object, not {value!r}")
+    return [(_matcher(key, name), _number(f"{key} of {name!r}", number)) for name, number in entries.items()]
+
+
+def _matcher(key: str, expression: str) -> Callable[[str], bool]:
+    """Match a regular expression in time linear in a name's length, whoever wrote it.
+
+    Python's ``re`` may take for ever. pydantic's engine, Rust's, cannot, but knows no look-around and reads classes
+    within classes otherwise: what is not the same to both is refused.
+    """
+    whole = rf"^(.*\.)?({expression})$"
     try:
-        return [
-            (re.compile(rf"(.*\.)?({name})$"), _number(f"{key} of {name!r}", number))
-            for name, number in entries.items()
-        ]
-    except re.error as error:
-        raise ModelError(f"{key} holds the invalid regular expression {error.pattern!r}") from error
+        if _OTHERWISE.search(expression):
+            raise SchemaError("a class within a class")
+        re.compile(whole)
+        return SchemaValidator(core_schema.str_schema(pattern=whole, regex_engine="rust-regex")).isinstance_python
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ModelError(f"{key} holds the invalid regular expression {shown(expression)!r}") from error
+    except SchemaError as error:
+        raise ModelError(
+            f"{key} holds {shown(expression)!r}, a regular expression that is not read; write out the names it is for"
+        ) from error
 
 
-def _lookup(pattern: list[tuple[re.Pattern[str], float]], module: str, default: float) -> float:
-    return next((number for name, number in pattern if name.match(module)), default)
+# -- the weights ---------------------------------------------------------------------------------------------------
 
 
-def _read_pairs(path: Path) -> dict[str, dict[str, Tensor]]:
-    """Module name to its ``{"A": ..., "B": ...}`` as stored; every tensor must be one of these."""
-    if not path.is_file():
-        if (path.parent / PICKLE_FILE).exists():
-            raise ModelError(
-                f"{path.parent / PICKLE_FILE}: is a pickle, which can run code when read and is never opened; "
-                f"save the adapter again as {WEIGHTS_FILE}"
-            )
-        raise ModelError(f"{path}: no such file")
-    pairs: dict[str, dict[str, Tensor]] = {}
+class _Module:
+    """What a file holds of one module: factors by letter, and what says more about them."""
+
+    def __init__(self, stored: str) -> None:
+        self.stored = stored
+        self.pair: dict[str, Tensor] = {}
+        self.keys: dict[str, str] = {}
+        self.alpha: float | None = None
+        self.copy: tuple[int, ...] | None = None
+
+
+def _modules(content: bytes) -> dict[str, _Module]:
+    """What the weights hold, by module."""
+    check_header(content[:8], len(content))
     try:
-        with safe_open(path, framework="pt") as file:
-            for key in file.keys():  # noqa: SIM118 - not a dict
-                match = _TENSOR.fullmatch(key)
-                if match is None:
-                    raise ModelError(f"{path}: {_not_understood(key)}")
-                # a copy: no longer tied to the file, and aligned, so that the same product has the same bits
-                pairs.setdefault(match["module"], {})[match["factor"]] = file.get_tensor(key).clone()
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"{path}: not a complete safetensors file ({error})") from error
-    return pairs
-
-
-def _not_understood(key: str) -> str:
-    if "lora_magnitude_vector" in key:
-        return f"holds the tensor {key} of DoRA, which cannot be merged"
-    if "lora_embedding_" in key:
-        return f"holds the tensor {key} of an embedding's LoRA, which cannot be merged"
-    if re.search(r"\.lora_[AB]\.bias$", key):
-        return f"holds the tensor {key} of a LoRA bias, which cannot be merged"
-    return f"holds the tensor {key}, which is not a LoRA matrix; a module saved whole cannot be merged"
+        tensors = safetensors.torch.load(content)
+    except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        raise ModelError(f"not a complete safetensors file ({shown(str(error))})") from error
+    modules: dict[str, _Module] = {}
+    adapters: dict[str, str] = {}
+    copies: dict[str, tuple[int, ...]] = {}
+    for name in sorted(tensors):
+        tensor, key = tensors.pop(name), read_key(name)
+        if key is None:
+            continue
+        if key.kind == "copy":
+            copies[key.module] = tuple(tensor.shape)
+            continue
+        module = modules.setdefault(key.module, _Module(key.stored))
+        if key.kind == "alpha":
+            module.alpha = float(tensor) if tensor.numel() == 1 else math.nan
+            continue
+        adapters.setdefault(key.adapter, name)
+        if len(adapters) > 1:
+            one, other = (shown(example) for example in adapters.values())
+            raise ModelError(f"holds two adapters, of {one} and of {other}: save each by itself")
+        if key.kind in module.pair:
+            one, other = shown(module.keys[key.kind]), shown(name)
+            raise ModelError(f"holds one matrix twice, as {one} and as {other}")
+        module.pair[key.kind], module.keys[key.kind] = tensor, name
+    for name, shape in copies.items():
+        if name in modules:
+            modules[name].copy = shape
+    return modules

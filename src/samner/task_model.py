@@ -208,7 +208,7 @@ class TaskModel:
         Raises:
             SamnerError: If the folder exists.
         """
-        from samner.merging.delta_file import TensorDeltas, write_delta
+        from samner.merging.stream import TensorDeltas, write_delta
 
         merges = self._merges(self.mode)
         with atomic_folder(user_path(folder)) as temporary:
@@ -249,7 +249,7 @@ class TaskModel:
         Raises:
             ModelError: If there is none, or a file is missing, damaged or not as the manifest says.
         """
-        from samner.merging.delta_file import DeltaFile
+        from samner.merging.stream import DeltaFile
 
         folder = user_path(folder)
         path = folder / MANIFEST

@@ -56,9 +56,9 @@ def test_json(samner, saved_model: Path, tmp_path: Path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--to", "vllm", "--rank", 8], "vLLM cannot run this model: its base is of the encoder family; export it to"),
-        (["--to", "gguf"], "llama.cpp cannot run this model: its base is of the encoder family; export it to peft or"),
-        (["--to", "onnx"], "unknown export 'onnx'; known are peft, fused, vllm, gguf"),
+        (["--to", "vllm", "--rank", 8], "vLLM runs language models only; export this one to peft or fused"),
+        (["--to", "gguf"], "llama.cpp runs language models only; export this one to peft or fused"),
+        (["--to", "onnx"], "unknown --to 'onnx'; known are peft, fused, vllm, gguf"),
         (["--to", "peft"], "give --rank"),
         (["--to", "fused", "--dtype", "float16"], "are of adapters"),
         (["--to", "fused", "--base", "."], "--base is for models of a language model"),
@@ -91,7 +91,7 @@ def test_an_interrupt_leaves_nothing(samner, saved_model: Path, tmp_path: Path, 
     def interrupt(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("samner.export.task_model.write_model_card", interrupt)
+    monkeypatch.setattr("samner.export.folders.task_model_card", interrupt)
     result = samner("export", saved_model, "--to", "fused", "-o", tmp_path / "out")
     assert (result.exit_code, result.stdout, result.stderr) == (130, "", "interrupted\n")
     assert list(tmp_path.iterdir()) == []

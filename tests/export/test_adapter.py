@@ -17,7 +17,7 @@ from samner.export.adapter import RANKS, write_adapter
 from samner.files import atomic_folder
 from samner.lora import LoraAdapter, LoraFactors
 from samner.merging import Merger
-from samner.merging.delta_file import TensorDeltas
+from samner.merging.stream import TensorDeltas
 
 Make = Callable[..., Path]
 

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from samner.errors import ModelError, SamnerError
 from samner.merging import LoraAdapter, Merger
-from samner.merging.delta_file import DeltaFile, TensorDeltas, write_delta
+from samner.merging.stream import DeltaFile, TensorDeltas, write_delta
 
 Make = Callable[..., Path]
 

@@ -12,7 +12,7 @@ import torch
 
 from samner.entities import EntityType
 from samner.errors import ModelError, SamnerError
-from samner.export import AdapterTarget, DeltaTarget, FusedTarget, Source, export_merge, export_task_model
+from samner.export import export_merge, export_task_model
 from samner.export.vllm import vllm_command, vllm_rank
 from samner.lora import LoraAdapter
 from samner.merging import merge
@@ -68,10 +68,6 @@ def model(llama: Path, adapters: list[Path], lookup_backbone) -> TaskModel:
     return TaskModel(LanguageModel({}), llama, (EntityType("drug"),), "union", merges, {}, settings)
 
 
-def sources(adapters: list[Path]) -> list[Source]:
-    return [Source.read(folder) for folder in adapters]
-
-
 def logits(folder: Path, adapter: Path | None = None, deltas: dict[str, torch.Tensor] | None = None) -> torch.Tensor:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
@@ -93,8 +89,7 @@ def names(folder: Path) -> list[str]:
 
 
 def test_a_merged_adapter_has_manifest_and_card(llama, adapters, tmp_path):
-    target = AdapterTarget(rank=RANK, base=str(llama), causal=True)
-    manifest = export_merge(sources(adapters), tmp_path / "out", target, weights=[2, 1], density=0.5)
+    manifest = export_merge(adapters, tmp_path / "out", weights=[2, 1], rank=RANK, density=0.5)
     assert names(tmp_path) == [
         f"out/{name}" for name in ("README.md", "adapter_config.json", "adapter_model.safetensors", "merge.json")
     ]
@@ -107,57 +102,71 @@ def test_a_merged_adapter_has_manifest_and_card(llama, adapters, tmp_path):
     card = (tmp_path / "out" / "README.md").read_text()
     assert f"vllm serve {llama} --enable-lora --max-lora-rank 8 --max-loras 1 --lora-modules out=." in card
     assert "Nothing is stated about the data" in card
-    assert Source.read(tmp_path / "out").causal  # merged again it can still be served
+    assert LoraAdapter.load(tmp_path / "out").causal  # merged again it can still be served
 
 
 def test_a_low_rank_method_needs_no_rank(adapters, tmp_path):
-    report = export_merge(sources(adapters), tmp_path / "out", AdapterTarget(), "linear")["report"]
+    report = export_merge(adapters, tmp_path / "out", method="linear")["report"]
     assert report["rank"] == 4
     assert report["relative_error"] < 1e-6
     assert "Nothing: " in (tmp_path / "out" / "README.md").read_text()
     with pytest.raises(SamnerError, match="give --rank"):
-        export_merge(sources(adapters), tmp_path / "other", AdapterTarget())
+        export_merge(adapters, tmp_path / "other")
     assert not (tmp_path / "other").exists()
 
 
 def test_a_fused_merge_loads_in_transformers(llama, adapters, tmp_path):
-    export_merge(sources(adapters), tmp_path / "out", FusedTarget(llama), density=0.5)
+    export_merge(adapters, tmp_path / "out", "fused", base=llama, density=0.5)
     expected = merge([LoraAdapter.load(folder) for folder in adapters], density=0.5)
     assert torch.allclose(logits(tmp_path / "out"), logits(llama, deltas=expected), atol=1e-6)
 
 
-def test_a_delta_is_exact(adapters, tmp_path):
-    from samner.merging.delta_file import DeltaFile
+def test_a_folder_that_adapters_name_is_not_opened_unasked(adapters, tmp_path):
+    with pytest.raises(SamnerError, match="the weights of .*tiny-llama are not .* --base FOLDER says where they are"):
+        export_merge(adapters, tmp_path / "out", "fused", density=0.5)
 
-    export_merge(sources(adapters), tmp_path / "out", DeltaTarget(), density=0.5)
+
+def test_a_delta_is_exact(adapters, tmp_path):
+    from samner.merging.stream import DeltaFile
+
+    export_merge(adapters, tmp_path / "out", "delta", density=0.5)
     expected = merge([LoraAdapter.load(folder) for folder in adapters], density=0.5)
     for module, delta in DeltaFile.open(tmp_path / "out" / "delta.safetensors").dense():
         assert torch.equal(delta, expected[module])
 
 
-def test_sources_that_are_not_sound(tiny_pool: Path, adapters, tmp_path):
+def test_adapters_that_are_not_sound(tiny_pool: Path, tmp_path):
     import shutil
 
+    medicine = tiny_pool / "experts" / "medicine"
     with pytest.raises(ModelError, match="nowhere: no such folder"):
-        Source.read(tmp_path / "nowhere")
+        export_merge([tmp_path / "nowhere"], tmp_path / "out", "delta")
     expert = Path(shutil.copytree(tiny_pool / "experts" / "sports", tmp_path / "sports"))
     card = json.loads((expert / "expert.json").read_text())
     (expert / "expert.json").write_text(json.dumps(card | {"base": "another"}))
-    with pytest.raises(ModelError, match=r"sports: was trained on another base model than .*medicine"):
-        export_merge(
-            [Source.read(tiny_pool / "experts" / "medicine"), Source.read(expert)], tmp_path / "out", DeltaTarget()
-        )
+    with pytest.raises(
+        SamnerError, match=r"'medicine' is an adapter of .* but 'sports' of .* \(fingerprint another\)"
+    ):
+        export_merge([medicine, expert], tmp_path / "out", "delta")
     (expert / "adapter_config.json").write_text((expert / "adapter_config.json").read_text() + " ")
     with pytest.raises(ModelError, match=r"adapter_config.json: damaged or changed"):
-        Source.read(expert)
+        export_merge([medicine, expert], tmp_path / "out", "delta")
     assert not (tmp_path / "out").exists()
 
 
+def test_cards_have_metadata_that_a_hub_takes(adapters, model, tmp_path):
+    from huggingface_hub import ModelCard
+
+    export_merge(adapters, tmp_path / "merge", same_base=["meta-llama/Llama-3.1-8B"], rank=2)
+    export_task_model(model, tmp_path / "model", "peft", rank=2)
+    data = [ModelCard.load(tmp_path / name / "README.md").data.to_dict() for name in ("merge", "model")]
+    both = {"library_name": "peft", "pipeline_tag": "token-classification", "tags": ["samner", "merge"]}
+    assert data == [both | {"base_model": "meta-llama/Llama-3.1-8B"}, both]  # a folder says nothing to others
+
+
 @pytest.mark.parametrize("failure", [KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device")])
-@pytest.mark.parametrize("target", [AdapterTarget(rank=2), DeltaTarget(), "fused"], ids=["adapter", "delta", "fused"])
-def test_a_merge_that_fails_leaves_nothing(llama, adapters, tmp_path, monkeypatch, failure, target):
-    if target == "fused":
-        target = FusedTarget(llama)
+@pytest.mark.parametrize("to", ["adapter", "delta", "fused"])
+def test_a_merge_that_fails_leaves_nothing(llama, adapters, tmp_path, monkeypatch, failure, to):
     written = []
 
     def raw(tensor):
@@ -169,7 +178,8 @@ def test_a_merge_that_fails_leaves_nothing(llama, adapters, tmp_path, monkeypatc
     monkeypatch.setattr("samner.merging.stream.raw", raw)
     monkeypatch.setattr("samner.export.fused.raw", raw)
     with pytest.raises(type(failure)):
-        export_merge(sources(adapters), tmp_path / "out", target, density=0.5)
+        options = {"adapter": {"rank": 2}, "fused": {"base": llama}}.get(to, {})
+        export_merge(adapters, tmp_path / "out", to, **options, density=0.5)
     assert len(written) == 5
     assert list(tmp_path.iterdir()) == []
 
@@ -178,7 +188,7 @@ def test_a_merge_that_fails_leaves_nothing(llama, adapters, tmp_path, monkeypatc
 
 
 def test_peft_has_an_adapter_for_each_part(llama, model, tmp_path):
-    manifest = export_task_model(model, tmp_path / "out", "peft", adapter=AdapterTarget(rank=RANK))
+    manifest = export_task_model(model, tmp_path / "out", "peft", rank=RANK)
     assert list(manifest["parts"]) == ["similarity", "sampling"]
     for name, task_model in (("similarity", "task-1"), ("sampling", "task-2")):
         expected = logits(llama, deltas=model.backbone.task_vectors(task_model))
@@ -189,7 +199,7 @@ def test_peft_has_an_adapter_for_each_part(llama, model, tmp_path):
 
 def test_parts_that_coincide_are_one(model, tmp_path):
     model.merges = {"similarity": model.merges["similarity"], "sampling": model.merges["similarity"]}
-    manifest = export_task_model(model, tmp_path / "out", "peft", adapter=AdapterTarget(rank=2))
+    manifest = export_task_model(model, tmp_path / "out", "peft", rank=2)
     assert manifest["parts"]["similarity"]["strategies"] == ["similarity", "sampling"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["README.md", "export.json", "similarity"]
 
@@ -208,7 +218,7 @@ def test_fused_needs_the_weights(model, llama, tmp_path, monkeypatch):
 
 
 def test_vllm_is_served_by_a_script(llama, model, tmp_path, monkeypatch):
-    export_task_model(model, tmp_path / "out", "vllm", adapter=AdapterTarget(rank=12))
+    export_task_model(model, tmp_path / "out", "vllm", rank=12)
     fake(tmp_path / "bin" / "vllm", "import os, sys; print(os.getcwd(), *sys.argv[1:], sep='\\n')", monkeypatch)
     moved = (tmp_path / "out").rename(tmp_path / "moved here")
     script = moved / "serve.sh"
@@ -224,7 +234,7 @@ def test_vllm_is_served_by_a_script(llama, model, tmp_path, monkeypatch):
 def test_vllm_ranks(model, tmp_path):
     assert [vllm_rank(rank) for rank in (1, 8, 9, 48, 300, 512)] == [8, 8, 16, 64, 320, 512]
     with pytest.raises(SamnerError, match="up to rank 512, not 513"):
-        export_task_model(model, tmp_path / "out", "vllm", adapter=AdapterTarget(rank=513))
+        export_task_model(model, tmp_path / "out", "vllm", rank=513)
     assert vllm_command("my base", {"a": "b c"}, 8).endswith("--lora-modules 'a=b c'")
 
 
@@ -248,7 +258,7 @@ def fake(path: Path, code: str, monkeypatch) -> None:
 
 def test_gguf_of_adapters(llama, model, tmp_path, monkeypatch):
     fake(tmp_path / "bin" / "convert_lora_to_gguf.py", CONVERTER, monkeypatch)
-    export_task_model(model, tmp_path / "out", "gguf", adapter=AdapterTarget(rank=2))
+    export_task_model(model, tmp_path / "out", "gguf", rank=2)
     assert names(tmp_path / "out") == ["README.md", "export.json", "sampling.gguf", "similarity.gguf"]
     assert f"--base {llama}" in (tmp_path / "out" / "sampling.gguf").read_text()
     assert "--lora similarity.gguf --lora sampling.gguf" in (tmp_path / "out" / "README.md").read_text()
@@ -274,7 +284,7 @@ def test_gguf_of_whole_models(model, tmp_path, monkeypatch):
 def test_gguf_that_fails(model, tmp_path, monkeypatch, code, message):
     fake(tmp_path / "bin" / "convert_lora_to_gguf.py", code, monkeypatch)
     with pytest.raises(SamnerError, match=message):
-        export_task_model(model, tmp_path / "out", "gguf", adapter=AdapterTarget(rank=2))
+        export_task_model(model, tmp_path / "out", "gguf", rank=2)
     assert [path.name for path in tmp_path.iterdir()] == ["bin"]
 
 
@@ -289,17 +299,17 @@ def test_gguf_without_llama_cpp(model, tmp_path, monkeypatch):
 
 
 def test_what_makes_no_sense(model, tmp_path):
-    for kind, adapter, message in (
-        ("onnx", None, "unknown export 'onnx'; known are peft, fused, vllm, gguf"),
-        ("peft", None, "give --rank"),
-        ("vllm", AdapterTarget(rank=1, max_error=0.1), "not both"),
-        ("peft", AdapterTarget(rank=0), "at least 1"),
-        ("peft", AdapterTarget(max_error=1.0), "between 0 and 1"),
-        ("peft", AdapterTarget(rank=1, dtype="int8"), "unknown type 'int8'"),
-        ("fused", AdapterTarget(rank=1), "are of adapters"),
+    for kind, options, message in (
+        ("onnx", {}, "unknown --to 'onnx'; known are peft, fused, vllm, gguf"),
+        ("peft", {}, "give --rank"),
+        ("vllm", {"rank": 1, "max_error": 0.1}, "not both"),
+        ("peft", {"rank": 0}, "at least 1"),
+        ("peft", {"max_error": 1.0}, "between 0 and 1"),
+        ("peft", {"rank": 1, "dtype": "int8"}, "unknown type 'int8'"),
+        ("fused", {"rank": 1}, "are of adapters"),
     ):
         with pytest.raises(SamnerError, match=message):
-            export_task_model(model, tmp_path / "out", kind, adapter=adapter)
+            export_task_model(model, tmp_path / "out", kind, **options)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -308,7 +318,7 @@ def test_an_export_that_fails_leaves_nothing(model, tmp_path, monkeypatch, failu
     def fail(*arguments):
         raise failure
 
-    monkeypatch.setattr("samner.export.task_model.write_model_card", fail)  # when both parts are there
+    monkeypatch.setattr("samner.export.folders.task_model_card", fail)  # when both parts are there
     with pytest.raises(type(failure)):
-        export_task_model(model, tmp_path / "out", "peft", adapter=AdapterTarget(rank=2))
+        export_task_model(model, tmp_path / "out", "peft", rank=2)
     assert list(tmp_path.iterdir()) == []

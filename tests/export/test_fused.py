@@ -18,7 +18,7 @@ from samner.export.fused import FusedReport, write_fused
 from samner.files import atomic_folder
 from samner.lora import LoraAdapter
 from samner.merging import Merger
-from samner.merging.delta_file import TensorDeltas
+from samner.merging.stream import TensorDeltas
 
 Make = Callable[..., Path]
 QUERY = "model.layers.0.self_attn.q_proj"

@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from samner.merging import LoraAdapter, LoraFactors
-from samner.merging.sparsify import uniform
-from samner.merging.task_vectors import Tile
+from samner.merging.task_vectors import Tile, uniform
 
 Vector: TypeAlias = dict[str, NDArray[np.float64]]
 """A task vector: module name to matrix."""

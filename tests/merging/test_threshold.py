@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from samner.lora import LoraFactors
 from samner.merging import LoraAdapter, threshold
 from samner.merging import task_vectors as tiles
-from samner.merging.engine import Engine
-from samner.merging.task_vectors import TaskVectors
+from samner.merging.task_vectors import Engine, TaskVectors
 from samner.merging.threshold import magnitude_limit
 
 ROWS, COLUMNS = 60, 50

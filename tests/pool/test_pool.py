@@ -262,6 +262,28 @@ class TestAdding:
         with pytest.raises(PoolError, match=r"adapts .* as \(\d+, 100\), the base has"):
             pool.add(source)
 
+    def test_a_base_under_another_name_is_taken_when_the_user_says_so(self, pool: ExpertPool, source: Path) -> None:
+        edit(source, lambda card: card.update(base="0" * 64))
+        with pytest.raises(PoolError, match=r"say so by --same-base (\S+)$") as error:
+            pool.add(source)
+        with pytest.raises(PoolError, match="another base model"):
+            pool.add(source, same_base=["another/base"])
+        pool.add(source, "added", same_base=[str(error.value).rpartition(" ")[2]])
+        assert pool.experts["added"].base == pool.backbone.fingerprint
+        assert pool.adapter("added").modules
+        assert pool.verify() == []
+
+    def test_an_adapter_with_another_prefix_is_used_as_what_it_is(self, pool: ExpertPool, source: Path) -> None:
+        from safetensors.torch import load_file, save_file
+
+        plain = pool.adapter(pool.add(source, "plain").name)
+        path = source / "adapter_model.safetensors"
+        save_file(
+            {f"_orig_mod.{key.replace('.model.', '.model.bert.', 1)}": x for key, x in load_file(path).items()}, path
+        )
+        edit(source, lambda card: card["files"].update({path.name: sha256(path)}))
+        assert pool.adapter(pool.add(source, "prefixed").name).digest == plain.digest
+
     def test_an_adapter_that_is_no_lora_is_refused(self, pool: ExpertPool, source: Path) -> None:
         edit(source, lambda config: config.update(use_dora=True), "adapter_config.json")
         edit(source, lambda card: card["files"].update({p: sha256(source / p) for p in ["adapter_config.json"]}))

@@ -113,6 +113,7 @@ class MixedModels:
         Raises:
             ModelError: If the name is taken or the adapter does not fit.
         """
+        adapter = adapter.on_base(self.shapes)
         self._check(name, {module: factors.shape for module, factors in adapter.factors.items()})
         factors = {}
         for module, pair in adapter.factors.items():

@@ -52,15 +52,15 @@ def export(
     """
     check_output_folder(out)
     start("cpu")
-    from samner.export import AdapterTarget, export_task_model
+    from samner.export import export_task_model
     from samner.task_model import TaskModel
 
-    given = (rank, max_error, dtype) != (None, None, None)
-    adapter = AdapterTarget(rank, max_error, dtype or "float32") if given else None
     with status("loading the model"):
         loaded = TaskModel.load(model)
     with Progress() as show:
-        manifest = export_task_model(loaded, out, to, adapter=adapter, base=base, progress=show)
+        manifest = export_task_model(
+            loaded, out, to, rank=rank, max_error=max_error, dtype=dtype, base=base, progress=show
+        )
     if json:
         write_json({"out": str(out), **manifest})
     else:

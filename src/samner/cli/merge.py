@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,18 +11,13 @@ import typer
 
 from samner.cli import options
 from samner.cli.options import check_output_folder, given_parameters
-from samner.cli.output import console, counted, say, status, table, write_json
+from samner.cli.output import console, counted, say, table, write_json
 from samner.cli.runtime import start
 from samner.errors import SamnerError
 from samner.progress import Progress
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from samner.export import Source, Target
-    from samner.pool import ExpertPool
-
-KINDS = ("adapter", "fused", "delta")
 
 
 def merge(
@@ -64,9 +59,10 @@ def merge(
         typer.Option(
             "--base",
             metavar="FOLDER",
-            help="For fused: the base model's folder or GGUF; not needed with --pool, or if adapters name a folder.",
+            help="For fused: the base model's folder or GGUF file; not needed with --pool.",
         ),
     ] = None,
+    same_base: options.SameBase = None,
     device: options.Device = "auto",
     threads: Annotated[
         int | None, typer.Option("--threads", metavar="N", help="Processor threads; all if not given.")
@@ -82,12 +78,6 @@ def merge(
     Example: samner merge --pool builtin news legal --to adapter --rank 64 -o merged
     """
     check_output_folder(out)
-    if to not in KINDS:
-        raise SamnerError(f"unknown --to {to!r}; known are {', '.join(KINDS)}")
-    if to != "adapter" and (rank, max_error, dtype) != (None, None, None):
-        raise SamnerError("--rank, --max-error and --dtype are for --to adapter")
-    if to != "fused" and base:
-        raise SamnerError("--base is for --to fused")
     numbers = _weights(weights, len(adapters))
     parameters: dict[str, Any] = {**given_parameters(density, lam, param or ())}
     device = start(device)
@@ -96,19 +86,31 @@ def merge(
     from samner.merging import make_method, methods
     from samner.pool import ExpertPool
 
-    opened = ExpertPool.load(pool) if pool else None
-    if opened:
+    folders = [Path(name) for name in adapters]
+    if pool:
+        opened = ExpertPool.load(pool)
         parameters = adaptation.merge_parameters(opened, method, parameters)
+        folders = [opened.expert_folder(name) for name in adapters]
+        base = base or (opened.base_folder if to == "fused" else None)
     if "seed" in methods().get(method, {}):
         parameters["seed"] = seed
     make_method(method, dict(parameters))  # before a name that is no parameter of it is taken for another argument
-
-    with status("reading adapters"):
-        sources, base = _sources(adapters, opened, base)
-    target = _target(to, sources, rank, max_error, dtype, base)
     with Progress() as show:
         manifest = export_merge(
-            sources, out, target, method, numbers, device=device, threads=threads, progress=show, **parameters
+            folders,
+            out,
+            to,
+            method,
+            numbers,
+            rank=rank,
+            max_error=max_error,
+            dtype=dtype,
+            base=base,
+            same_base=same_base or (),
+            device=device,
+            threads=threads,
+            progress=show,
+            **parameters,
         )
     if json:
         write_json({"out": str(out), **manifest})
@@ -127,42 +129,6 @@ def _weights(text: str | None, count: int) -> list[float] | None:
     if len(numbers) != count:
         raise SamnerError(f"--weights gives {counted(len(numbers), 'weight')} for {counted(count, 'adapter')}")
     return numbers
-
-
-def _sources(names: Sequence[str], pool: ExpertPool | None, base: Path | None) -> tuple[list[Source], Path | None]:
-    """The adapters, and the base model's folder if it is known."""
-    from samner.export import Source, named_base
-
-    if pool is None:
-        sources = [Source.read(Path(name)) for name in names]
-        named = named_base(sources)
-        return sources, base or (Path(named) if named and Path(named).is_dir() else None)
-    return [Source.read(pool.expert_folder(name)) for name in names], base or pool.base_folder
-
-
-def _target(
-    to: str,
-    sources: Sequence[Source],
-    rank: int | None,
-    max_error: float | None,
-    dtype: str | None,
-    base: Path | None,
-) -> Target:
-    from samner.backbones.families import model_folder
-    from samner.export import AdapterTarget, DeltaTarget, FusedTarget, named_base
-
-    named = named_base(sources)
-    if to == "adapter":
-        causal = any(source.causal for source in sources)
-        return AdapterTarget(rank, max_error, dtype or "float32", named, causal)
-    if to == "delta":
-        return DeltaTarget()
-    if base is None:
-        raise SamnerError(
-            f"--to fused adds the merge to the base model's weights: --base FOLDER says where they are"
-            f"{f' (the adapters name {named!r})' if named else ''}"
-        )
-    return FusedTarget(model_folder(base), next((source.card.base for source in sources if source.card), None))
 
 
 def _show(manifest: Mapping[str, Any], to: Console) -> None:

@@ -183,6 +183,15 @@ DType = Annotated[
         rich_help_panel=_ADAPTERS,
     ),
 ]
+SameBase = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--same-base",
+        metavar="A=B",
+        help="That two names are of one base model, whose adapters are taken together; or A, if all are of that. May "
+        "be repeated.",
+    ),
+]
 
 
 def labels_given(labels: str | None, file: Path | None) -> tuple[EntityType, ...] | None:

@@ -163,6 +163,7 @@ def add(
     name: Annotated[
         str | None, typer.Option("--name", metavar="NAME", help="Another name for it in the pool than its own.")
     ] = None,
+    same_base: options.SameBase = None,
 ) -> None:
     """Copy an expert into a pool.
 
@@ -173,7 +174,7 @@ def add(
         raise PoolError(f"{expert}: no such folder; name the one that 'samner train' wrote")
     start("cpu")
     with status("checking the expert against the base model"):
-        card = opened.add(expert, name)
+        card = opened.add(expert, name, same_base=same_base or ())
     say(f"added {card.name} to {pool}, which has {counted(len(opened.experts), 'expert')} now")
 
 

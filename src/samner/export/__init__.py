@@ -1,20 +1,12 @@
-"""Merges and task models as files that other programs load: PEFT, transformers, vLLM, llama.cpp."""
+"""Merges and task models as folders that other programs load: PEFT, transformers, vLLM, llama.cpp.
+
+In come adapters to merge, or a task model; out go new folders, each with a manifest and a model card. A form of export
+is a file of its own (``adapter``, ``fused``, ``delta``, ``vllm``, ``gguf``) and an entry in ``folders``. May import
+everything up to ``task_model``, but for selection, and no family of backbones.
+"""
 
 from __future__ import annotations
 
-from samner.export.merged import export_merge
-from samner.export.sources import Source, named_base
-from samner.export.targets import AdapterTarget, DeltaTarget, FusedTarget, Target
-from samner.export.task_model import KINDS, export_task_model
+from samner.export.folders import MERGES, MODELS, export_merge, export_task_model
 
-__all__ = [
-    "KINDS",
-    "AdapterTarget",
-    "DeltaTarget",
-    "FusedTarget",
-    "Source",
-    "Target",
-    "export_merge",
-    "export_task_model",
-    "named_base",
-]
+__all__ = ["MERGES", "MODELS", "export_merge", "export_task_model"]

@@ -1,29 +1,44 @@
-"""Merged task vectors as a PEFT adapter."""
+"""Merged task vectors as a PEFT adapter: the best approximation of a rank, and how much is lost by it."""
 
 from __future__ import annotations
 
+import json
 import math
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
+from torch import Tensor
 from torch.nn.functional import pad
 
 from samner.errors import SamnerError
+from samner.export.target import Request, Target, code
 from samner.files import write_json
-from samner.lora import CONFIG_FILE, WEIGHTS_FILE
-from samner.merging import low_rank
-from samner.merging.deltas import Deltas
-from samner.merging.engine import Progress
+from samner.lora import CONFIG_FILE, WEIGHTS_FILE, LoraFactors
 from samner.merging.registry import is_number
-from samner.merging.stream import check_finite, is_finite, writing
+from samner.merging.stream import Deltas, check_finite, is_finite, writing
+from samner.merging.task_vectors import Progress
 
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """What an adapter's rank is chosen from: the values of vLLM's ``max_lora_rank`` that are worth having."""
 
-_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+DTYPES: Mapping[str, torch.dtype] = {
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+}
+
+# for an error within a percent or so of the least possible, also where singular values hardly decay
+_ITERATIONS = 3
+_OVERSAMPLING = 16
+_OVERSAMPLED = 8  # and one more for so many ranks
+_CHUNK = 1 << 20  # values
+
+Pair = tuple[Tensor, Tensor]
+"""``b`` (out, rank) and ``a`` (rank, in); what they stand for is their product."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +95,7 @@ def write_adapter(
             suffices, or the values leave the range of ``dtype``.
         OSError: If the disk is full.
     """
-    if dtype not in _DTYPES:
+    if dtype not in DTYPES.values():
         raise SamnerError(f"an adapter is stored as float32, float16 or bfloat16, not as {dtype}")
     tried: AdapterReport | None = None
     for candidate in _candidates(deltas, rank, max_error):
@@ -130,20 +145,18 @@ def _write_weights(
     return AdapterReport(rank, overall.relative_error, overall.energy, modules)
 
 
-def _approximations(
-    deltas: Deltas, rank: int, dtype: torch.dtype
-) -> Iterator[tuple[str, low_rank.Pair, tuple[float, float]]]:
+def _approximations(deltas: Deltas, rank: int, dtype: torch.dtype) -> Iterator[tuple[str, Pair, tuple[float, float]]]:
     """Of each module the factors as they are stored, and the squared norms of it and of what they miss."""
     if deltas.low_rank:
         for module in deltas.shapes:
             factors = deltas.factors(module)
-            b, a = (factor.to(dtype) for factor in low_rank.truncate_product(factors, rank))
-            yield module, (b, a), low_rank.product_loss(factors, (b, a))
+            b, a = (factor.to(dtype) for factor in truncate_product(factors, rank))
+            yield module, (b, a), product_loss(factors, (b, a))
     else:
         for module, dense in deltas.dense():
             check_finite(module, dense)
-            b, a = (factor.to(dtype) for factor in low_rank.truncate(dense, rank))
-            losses = low_rank.loss(dense, (b, a))
+            b, a = (factor.to(dtype) for factor in truncate(dense, rank))
+            losses = loss(dense, (b, a))
             del dense  # before the next one is made
             yield module, (b, a), losses
 
@@ -175,3 +188,139 @@ def _config(deltas: Deltas, rank: int, base: str | None, causal: bool) -> dict[s
         "use_dora": False,
         "use_rslora": False,
     }
+
+
+def truncate(dense: Tensor, rank: int) -> Pair:
+    """The best approximation of a matrix by a randomised SVD, the same every time; exact if the rank allows it."""
+    rows, columns = dense.shape
+    if rank >= columns:
+        return dense, torch.eye(columns)
+    if rank >= rows:
+        return torch.eye(rows), dense
+    q = min(rank + _OVERSAMPLING + rank // _OVERSAMPLED, rows, columns)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        u, s, v = torch.svd_lowrank(dense, q=q, niter=_ITERATIONS)
+    root = s[:rank].sqrt()
+    return u[:, :rank] * root, (v[:, :rank] * root).T
+
+
+def truncate_product(factors: LoraFactors, rank: int) -> Pair:
+    """The best approximation of a product, in float64 and without making it; exact if the rank allows it."""
+    b, a = _exact(factors)
+    if rank >= factors.rank:
+        return b, a
+    left, upper_left = torch.linalg.qr(b)
+    right, upper_right = torch.linalg.qr(a.T)
+    u, s, vt = torch.linalg.svd(upper_left @ upper_right.T, full_matrices=False)
+    root = s[:rank].sqrt()
+    return left @ (u[:, :rank] * root), (root[:, None] * vt[:rank]) @ right.T
+
+
+def loss(dense: Tensor, pair: Pair) -> tuple[float, float]:
+    """The squared norms of a matrix and of its difference to a product.
+
+    The difference is made, a few rows at a time: as the difference of the two norms a small one would be all rounding.
+    """
+    b, a = pair
+    rows = max(1, _CHUNK // dense.shape[1])
+    norm = lost = 0.0
+    for part, b_part in zip(dense.split(rows), b.split(rows), strict=True):
+        difference = torch.addmm(part, b_part.float(), a.float(), alpha=-1)
+        norm += float(torch.dot(part.flatten(), part.flatten()))
+        lost += float(torch.dot(difference.flatten(), difference.flatten()))
+    return norm, lost
+
+
+def product_loss(factors: LoraFactors, pair: Pair) -> tuple[float, float]:
+    """The same for a matrix that is a product itself, which is not made."""
+    b, a = _exact(factors)
+    both = torch.cat([b, -pair[0].double()], dim=1), torch.cat([a, pair[1].double()])
+    return _squared(b, a), max(0.0, _squared(*both))
+
+
+def _exact(factors: LoraFactors) -> Pair:
+    return factors.b.cpu().double() * factors.scale, factors.a.cpu().double()
+
+
+def _squared(b: Tensor, a: Tensor) -> float:
+    """``|b a|^2 = <b^T b, a a^T>``."""
+    return float(((b.T @ b) * (a @ a.T)).sum())
+
+
+@dataclass(frozen=True)
+class AdapterTarget(Target):
+    """A PEFT adapter.
+
+    Args:
+        rank: Of the adapter; if neither this nor ``max_error`` is given, the rank that task vectors of low rank have.
+        max_error: Instead of a rank, the relative error that it may have.
+        dtype: One of ``DTYPES``, in which the factors are stored.
+        base: The base model that the configuration is to name.
+        causal: Whether that is a causal language model.
+    """
+
+    library: ClassVar[str | None] = "peft"
+
+    rank: int | None = None
+    max_error: float | None = None
+    dtype: str = "float32"
+    base: str | None = None
+    causal: bool = False
+
+    @classmethod
+    def of(cls, request: Request) -> AdapterTarget:
+        dtype = request.dtype or "float32"
+        if dtype not in DTYPES:
+            raise SamnerError(f"unknown type {dtype!r} for the factors; known are {', '.join(DTYPES)}")
+        if request.rank is not None and request.max_error is not None:
+            raise SamnerError("give --rank or --max-error, not both")
+        if request.rank is not None and request.rank < 1:
+            raise SamnerError(f"--rank must be at least 1, not {request.rank}")
+        if request.max_error is not None and not 0 < request.max_error < 1:
+            raise SamnerError(f"--max-error must lie between 0 and 1, not {request.max_error}")
+        if request.base and not request.backbone:
+            raise SamnerError("--base is for --to fused")
+        return cls(request.rank, request.max_error, dtype, request.named, request.causal)
+
+    def check(self, low_rank: bool) -> None:
+        if self.rank is None and self.max_error is None and not low_rank:
+            raise SamnerError(
+                "an adapter has a rank, and what is to be written has none: give --rank "
+                f"({', '.join(map(str, RANKS))}) or --max-error (0.1, for instance)"
+            )
+
+    def write(self, deltas: Deltas, place: Path, progress: Progress) -> dict[str, Any]:
+        place.mkdir(exist_ok=True)
+        rank = self.rank
+        if rank is None and self.max_error is None:
+            rank = max(deltas.factors(module).rank for module in deltas.shapes)
+        report = write_adapter(
+            deltas,
+            place,
+            rank=rank,
+            max_error=self.max_error,
+            base=self.base,
+            causal=self.causal,
+            dtype=DTYPES[self.dtype],
+            progress=progress,
+        )
+        return asdict(report)
+
+    def usage(self, parts: Mapping[str, str], reports: Mapping[str, Mapping[str, Any]]) -> str:
+        (first, folder), *more = parts.items()
+        if self.causal and self.base:
+            imports = ["from peft import PeftModel", "from transformers import AutoModelForCausalLM"]
+            lines = [
+                f"model = AutoModelForCausalLM.from_pretrained({json.dumps(self.base)})",
+                f"model = PeftModel.from_pretrained(model, {json.dumps(folder)}, adapter_name={json.dumps(first)})",
+                *(f"model.load_adapter({json.dumps(f)}, adapter_name={json.dumps(name)})" for name, f in more),
+            ]
+        elif folder == ".":
+            imports = ["from peft import PeftModel"]
+            lines = ['model = PeftModel.from_pretrained(base, ".")  # on the model that the adapters were trained on']
+        else:
+            imports = ["from pathlib import Path", "", "from samner.backbones import load_backbone"]
+            lines = ['backbone = load_backbone(Path("my-domain/base"))  # of the model that was exported']
+            lines += [f'backbone.add_expert("{name}", Path("{folder}"))' for name, folder in parts.items()]
+        return "Plain PEFT adapters.\n\n" + code("\n".join([*imports, "", *lines]), "python")

@@ -1,22 +1,24 @@
-"""Merged task vectors added to the weights of a base model."""
+"""Merged task vectors added to the weights of a base model, each to the tensor that is its module's."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, TypeAlias
 
 import torch
 from torch import Tensor
 
-from samner.errors import ModelError
-from samner.export.names import tensor_names
+from samner.backbones import Backbone, load_backbone
+from samner.backbones.families import model_folder
+from samner.errors import ModelError, SamnerError
+from samner.export.target import Request, Target
 from samner.files import read_json
-from samner.merging.deltas import Deltas
-from samner.merging.engine import Progress
-from samner.merging.stream import DTYPES, Entry, is_finite, naming, raw, read_header
+from samner.merging.stream import DTYPES, Deltas, Entry, is_finite, naming, raw, read_header
+from samner.merging.task_vectors import Progress
+from samner.names import match_modules, shown
 
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
@@ -27,6 +29,12 @@ _COPIED = {".json", ".jinja", ".model", ".py", ".tiktoken", ".txt"}
 _LEGAL = ("LICENSE", "NOTICE", "USE_POLICY")
 _FLOATS = ("F32", "F16", "BF16")
 _CHUNK = 1 << 24  # bytes
+
+_WEIGHT = ".weight"
+_TIED = ": it is tied to the embeddings (tie_word_embeddings), which would change with it"
+
+_Way: TypeAlias = tuple[str, str]
+"""The prefix taken from a module's name, and the one added to it; one of the two is empty."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +107,66 @@ def write_fused(deltas: Deltas, base: Path, folder: Path, *, progress: Progress 
     return FusedReport(len(shards), len(modules), total)
 
 
+def tensor_names(modules: Collection[str], tensors: Collection[str], base: Path) -> Mapping[str, str]:
+    """The weight tensor of each module.
+
+    It is ``<module>.weight``. An adapter may have been made on a model that wraps the base, or on a part of it; then
+    one prefix is to be added to all modules or taken from all of them.
+
+    Args:
+        modules: Names of modules, in order.
+        tensors: Names of the base's tensors.
+        base: The base's folder.
+
+    Raises:
+        ModelError: If a module has no tensor of its own, or several ways to name them fit.
+    """
+    stems = {tensor.removesuffix(_WEIGHT) for tensor in tensors if tensor.endswith(_WEIGHT)}
+    names = match_modules(modules, stems)
+    if len(names) < len(modules):
+        ways = {("", ""), *_ways(next(iter(modules), ""), stems)}
+        missing = {way: [module for module in modules if _stem(module, way) not in stems] for way in sorted(ways)}
+        fitting = [way for way in missing if not missing[way]]
+        if not fitting:
+            module = min(missing.values(), key=len)[0]
+            raise ModelError(f"{base}: has no tensor {shown(module)}{_WEIGHT}{_why(module, base)}")
+        if len(fitting) > 1:
+            options = " or ".join(_stem(next(iter(modules)), way) + _WEIGHT for way in fitting)
+            raise ModelError(f"{base}: module {next(iter(modules))} may be {options}")
+        names = {module: _stem(module, fitting[0]) for module in modules}
+    names = {module: name + _WEIGHT for module, name in names.items()}
+    for module in modules:
+        if _is_head(module) and _config(base).get("tie_word_embeddings") is True:
+            raise ModelError(f"{base}: tensor {names[module]} cannot be changed{_TIED}")
+    return names
+
+
+def _ways(module: str, stems: Collection[str]) -> set[_Way]:
+    """How a module would have to be renamed to be one of the stems."""
+    added = {("", stem.removesuffix(module)) for stem in stems if stem.endswith(f".{module}")}
+    taken = {(module.removesuffix(stem), "") for stem in stems if module.endswith(f".{stem}")}
+    return added | taken
+
+
+def _stem(module: str, way: _Way) -> str:
+    taken, added = way
+    return added + module.removeprefix(taken) if module.startswith(taken) else ""
+
+
+def _is_head(module: str) -> bool:
+    return module.rpartition(".")[2] == "lm_head"
+
+
+def _why(module: str, base: Path) -> str:
+    # models tie by default, and configurations leave out what is the default
+    return _TIED if _is_head(module) and _config(base).get("tie_word_embeddings", True) is True else ""
+
+
+def _config(base: Path) -> dict[str, Any]:
+    path = base / "config.json"
+    return read_json(path) if path.is_file() else {}
+
+
 def _shards(base: Path) -> dict[str, Mapping[str, Entry]]:
     """The tensors of each weight file, by its name; of the two layouts the one that transformers would take."""
     if (base / WEIGHTS_FILE).is_file():
@@ -150,3 +218,72 @@ def _changed(source: IO[bytes], entry: Entry, delta: Tensor, what: str) -> Itera
         if not is_finite(merged):
             raise ModelError(f"{what} would leave the range of {entry.dtype} with its task vector added")
         yield raw(merged)
+
+
+@dataclass(frozen=True)
+class FusedTarget(Target):
+    """A base model with the task vectors added to its weights.
+
+    Args:
+        base: Folder of the base model: a transformers checkpoint in safetensors, or a base of samner's own.
+        backbone: The base of samner's own, where it is loaded.
+        fingerprint: That a base of samner's own must have, if it is known.
+    """
+
+    base: Path | None
+    backbone: Backbone | None = None
+    fingerprint: str | None = None
+
+    @classmethod
+    def of(cls, request: Request) -> FusedTarget:
+        request.no_adapter()
+        if request.backbone and not request.causal:
+            if request.base:
+                raise SamnerError(
+                    "--base is for models of a language model; the base of this one is in its own folder"
+                )
+            return cls(None, request.backbone)
+        if request.base and not request.base.exists():
+            raise ModelError(f"{request.base}: no such folder; --base names the one that holds the base model")
+        # a folder that an adapter names is not opened unasked; what a task model was loaded with is known
+        known = request.named if request.backbone else None
+        base = model_folder(request.base) if request.base else Path(known or "")
+        if not (request.base or known) or not base.is_dir():
+            raise SamnerError(
+                f"the weights of {request.named or 'the base model'} are not in a folder here: --base FOLDER says "
+                "where they are"
+            )
+        return cls(base, None, request.fingerprint)
+
+    def write(self, deltas: Deltas, place: Path, progress: Progress) -> dict[str, Any]:
+        place.mkdir(exist_ok=True)
+        base, backbone = self.base, self.backbone
+        if base and (base / "base.json").is_file():
+            backbone = load_backbone(base)
+            if self.fingerprint not in (None, backbone.fingerprint):
+                raise ModelError(f"{base}: is not the base model that the adapters were trained on")
+            base = Path(backbone.checkpoint) if backbone.checkpoint else None
+            if base and not base.is_dir():
+                raise ModelError(f"the weights of {base} are not in a folder here: --base FOLDER says where they are")
+        if base:
+            return asdict(write_fused(deltas, base, place, progress=progress))
+        assert backbone is not None
+        name = f"to be written to {place.name}"
+        backbone.add_task_model(name, dict(deltas.dense()))
+        try:
+            backbone.save_fused(name, place)
+        finally:
+            backbone.remove(name)
+        return {"modules": len(deltas.shapes)}
+
+    def usage(self, parts: Mapping[str, str], reports: Mapping[str, Mapping[str, Any]]) -> str:
+        if "." in parts.values():
+            return (
+                "The folder is a base model like the one it was made of and loads as that does. It needs no adapter."
+            )
+        if self.base:
+            return "Each part is a checkpoint that transformers, vLLM and llama.cpp's converter load."
+        return (
+            "Each part is a base model of samner's own; `samner.backbones.load_backbone` reads it, and its "
+            "predictions without any expert are those of the task model. It can be the base of a new pool."
+        )

@@ -6,9 +6,18 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from samner.errors import SamnerError
+from samner.export.adapter import AdapterTarget
+from samner.export.fused import FusedTarget
+from samner.export.target import Request, Target, code
+from samner.merging.stream import Deltas
+from samner.merging.task_vectors import Progress
 
 ADAPTER_CONVERTER = "convert_lora_to_gguf.py"
 MODEL_CONVERTER = "convert_hf_to_gguf.py"
@@ -34,28 +43,50 @@ def find_converter(name: str) -> list[str]:
     )
 
 
-def adapter_to_gguf(adapter: Path, base: str, file: Path) -> None:
-    """Convert a PEFT adapter.
+@dataclass(frozen=True)
+class GgufTarget(Target):
+    """A file of llama.cpp for each part: an adapter if rank, error or type of one are given, else a whole model.
 
     Args:
-        adapter: Its folder.
-        base: Folder or hub id of the base model, of which only the configuration is read.
-        file: To write.
-
-    Raises:
-        SamnerError: If there is no converter, or it fails.
+        before: What is converted.
+        base: Folder or hub id of the base model, of whose adapters only the configuration is read.
     """
-    option = "--base" if Path(base).is_dir() else "--base-model-id"
-    _run([*find_converter(ADAPTER_CONVERTER), str(adapter), option, base], file)
 
+    before: AdapterTarget | FusedTarget
+    base: str
 
-def model_to_gguf(model: Path, file: Path) -> None:
-    """Convert a transformers checkpoint.
+    @classmethod
+    def of(cls, request: Request) -> GgufTarget:
+        if not request.causal or not request.named:
+            raise SamnerError("llama.cpp runs language models only; export this one to peft or fused")
+        before = AdapterTarget.of(request) if request.of_adapters else FusedTarget.of(request)
+        find_converter(ADAPTER_CONVERTER if request.of_adapters else MODEL_CONVERTER)
+        return cls(before, request.named)
 
-    Raises:
-        SamnerError: If there is no converter, or it fails.
-    """
-    _run([*find_converter(MODEL_CONVERTER), str(model)], file)
+    def check(self, low_rank: bool) -> None:
+        self.before.check(low_rank)
+
+    def write(self, deltas: Deltas, place: Path, progress: Progress) -> dict[str, Any]:
+        with tempfile.TemporaryDirectory(prefix=f".{place.name}.", dir=place.parent) as name:
+            report = self.before.write(deltas, Path(name), progress)
+            progress(f"converting {place.name} to GGUF", 0, 1)
+            if isinstance(self.before, AdapterTarget):
+                option = "--base" if Path(self.base).is_dir() else "--base-model-id"
+                command = [*find_converter(ADAPTER_CONVERTER), name, option, self.base]
+            else:
+                command = [*find_converter(MODEL_CONVERTER), name]
+            _run(command, place.with_name(f"{place.name}.gguf"))
+        return report
+
+    def usage(self, parts: Mapping[str, str], reports: Mapping[str, Mapping[str, Any]]) -> str:
+        if isinstance(self.before, FusedTarget):
+            return code("\n".join(f"llama-server -m {part}.gguf" for part in parts))
+        options = " ".join(f"--lora {part}.gguf" for part in parts)
+        return (
+            "With the base model as GGUF:\n\n"
+            + code(f"llama-server -m base.gguf --lora-init-without-apply {options}")
+            + '\n\nA request names the part that is to answer by its number: `"lora": [{"id": 0, "scale": 1.0}]`.'
+        )
 
 
 def _run(command: list[str], file: Path) -> None:
@@ -69,10 +100,5 @@ def _run(command: list[str], file: Path) -> None:
     if process.returncode:
         last = next((line for line in reversed(process.stderr.splitlines()) if line.strip()), "it says nothing")
         raise SamnerError(f"llama.cpp's {name} failed: {last.strip()}")
-    if not file.is_file() or not _is_gguf(file):
+    if not file.is_file() or file.open("rb").read(len(_MAGIC)) != _MAGIC:
         raise SamnerError(f"llama.cpp's {name} wrote no GGUF file")
-
-
-def _is_gguf(file: Path) -> bool:
-    with file.open("rb") as opened:
-        return opened.read(len(_MAGIC)) == _MAGIC

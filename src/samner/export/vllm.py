@@ -1,13 +1,17 @@
-"""The exact command by which vLLM serves adapters over one base."""
+"""Adapters with the exact command by which vLLM serves them over one base."""
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from samner.errors import SamnerError
-from samner.export.adapter import RANKS
+from samner.export.adapter import RANKS, AdapterTarget
+from samner.export.target import Request, code
 
 SCRIPT = "serve.sh"
 
@@ -36,25 +40,35 @@ def vllm_command(base: str, adapters: Mapping[str, str], rank: int) -> str:
     return shlex.join(["vllm", "serve", base, *options, "--lora-modules", *modules])
 
 
-def write_vllm_script(folder: Path, base: str, ranks: Mapping[str, int]) -> str:
-    """Write the script that serves the adapters below a folder, wherever that is moved; returns the command in it.
+@dataclass(frozen=True)
+class VllmTarget(AdapterTarget):
+    """PEFT adapters of a language model, and the script that serves them, wherever their folder is moved."""
 
-    Args:
-        folder: Holds a PEFT adapter under each name.
-        base: Folder or hub id of the base model.
-        ranks: Name to rank of each adapter.
-    """
-    command = vllm_command(resolved(base), {name: name for name in ranks}, max(ranks.values()))
-    text = (
-        "#!/bin/sh\n"
-        "# Serves the adapters beside this file over one copy of the base model, by an OpenAI-compatible API. Which\n"
-        '# adapter answers is the "model" of a request. More options of vLLM can be given: sh serve.sh --port 8001\n'
-        f'cd "$(dirname "$0")" && exec {command} "$@"\n'
-    )
-    (folder / SCRIPT).write_text(text, encoding="utf-8")
-    return command
+    @classmethod
+    def of(cls, request: Request) -> AdapterTarget:
+        if not request.causal:
+            raise SamnerError("vLLM runs language models only; export this one to peft or fused")
+        target = super().of(request)
+        if target.rank:
+            vllm_rank(target.rank)
+        return target
 
+    def finish(self, folder: Path, reports: Mapping[str, Mapping[str, Any]]) -> None:
+        text = (
+            "#!/bin/sh\n"
+            "# Serves the adapters beside this file over one copy of the base model, by an OpenAI-compatible API. "
+            'Which\n# adapter answers is the "model" of a request. More options of vLLM can be given: sh serve.sh '
+            f'--port 8001\ncd "$(dirname "$0")" && exec {self._command(reports)} "$@"\n'
+        )
+        (folder / SCRIPT).write_text(text, encoding="utf-8")
 
-def resolved(base: str) -> str:
-    """A base model's reference that means the same in another folder: a path in full, a hub id as it is."""
-    return str(Path(base).resolve()) if Path(base).is_dir() else base
+    def usage(self, parts: Mapping[str, str], reports: Mapping[str, Mapping[str, Any]]) -> str:
+        return (
+            f"`sh {SCRIPT}`, or from within this folder:\n\n{code(self._command(reports))}\n\n"
+            f'A request names the part that is to answer: `"model": {json.dumps(next(iter(parts)))}`.'
+        )
+
+    def _command(self, reports: Mapping[str, Mapping[str, Any]]) -> str:
+        return vllm_command(
+            self.base or "BASE", {name: name for name in reports}, max(r["rank"] for r in reports.values())
+        )

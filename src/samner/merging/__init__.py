@@ -1,5 +1,8 @@
 """LoRA experts merged in weight space: TIES, DARE, task arithmetic and more, on exact task vectors of any size.
 
+In come adapters (``samner.lora``), weights and a method; out come merged task vectors, tile by tile, module by module
+or as low-rank factors, and files of them. The base model is not needed. May import the ground floor only.
+
 Example:
     >>> from samner.merging import LoraAdapter, merge
     >>> adapters = [LoraAdapter.load("news"), LoraAdapter.load("medicine")]
@@ -9,9 +12,8 @@ Example:
 from __future__ import annotations
 
 from samner.lora import LoraAdapter, LoraFactors
-from samner.merging.api import merge
-from samner.merging.merger import Merger
-from samner.merging.methods import breadcrumbs, dare, della, knots, linear, ties  # noqa: F401 - each registers its methods
+from samner.merging import methods as _methods  # noqa: F401 - registers them
+from samner.merging.merger import Merger, merge
 from samner.merging.registry import MergeMethod, make_method, merge_method, methods
 
 __all__ = [

@@ -8,9 +8,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from samner.merging.engine import Engine
 from samner.merging.registry import TileRule
-from samner.merging.task_vectors import Part, TaskVectors, Tile
+from samner.merging.task_vectors import Engine, Part, TaskVectors, Tile
 
 Sparsify: TypeAlias = Callable[[Part, Tile], Part]
 """Sets some of an expert's values on a tile to zero, in place or not, and may scale the others."""

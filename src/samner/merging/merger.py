@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from pathlib import PurePath
 from types import TracebackType
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from samner.errors import SamnerError
 from samner.lora import LoraAdapter, LoraFactors
-from samner.merging.engine import Engine, Progress
+from samner.merging.bases import of_one_base
 from samner.merging.registry import DenseMethod, LowRankMethod, TileRule, is_number, make_method
-from samner.merging.task_vectors import Expert, TaskVectors, Tile, on_device
+from samner.merging.task_vectors import Engine, Expert, Progress, TaskVectors, Tile, on_device
 
 
 class Merger:
@@ -34,10 +34,12 @@ class Merger:
         device: A torch device name.
         threads: Of torch, while the merger is open; as set by default.
         progress: Called with a stage, the values done and those to do.
+        same_base: That names are of one base model, as ``"A=B"``, or all adapters of one, as ``"A"``.
         **params: The method's parameters, for instance ``density=0.2, lam=1.0``.
 
     Attributes:
         shapes: Shape (out, in) of each module that any adapter of positive weight adapts, in order.
+        base: The base model's name, as far as the adapters tell it.
 
     Raises:
         SamnerError: If the method, a parameter or the device is unknown, a value is out of range, there are no
@@ -59,10 +61,13 @@ class Merger:
         device: str = "cpu",
         threads: int | None = None,
         progress: Progress | None = None,
-        **params: object,
+        same_base: Iterable[str] = (),
+        **params: Any,
     ) -> None:
         chosen = make_method(method, params)
-        experts = _experts(adapters, weights)
+        weights = _checked(weights, len(adapters))
+        aligned, self.base = of_one_base(adapters, same_base)
+        experts = _experts(aligned, weights)
         self._engine = Engine(device, threads, progress)
         try:
             self._vectors = TaskVectors(experts, self._engine)
@@ -128,21 +133,24 @@ class Merger:
         return torch.mm(b[tile.start : tile.stop], a, out=out)
 
 
-def _experts(adapters: Sequence[LoraAdapter], weights: Sequence[float] | None) -> list[Expert]:
-    """The adapters that have a weight, in an order that depends on their content only."""
-    if not adapters:
+def _checked(weights: Sequence[float] | None, count: int) -> Sequence[float]:
+    """One weight for each adapter."""
+    if not count:
         raise SamnerError("there are no adapters to merge")
     if weights is None:
-        weights = [1.0] * len(adapters)
-    if len(weights) != len(adapters):
-        raise SamnerError(f"{len(weights)} weights do not fit {len(adapters)} adapters")
+        return [1.0] * count
+    if len(weights) != count:
+        raise SamnerError(f"{len(weights)} weights do not fit {count} adapters")
     for weight in weights:
         if not is_number(weight) or weight < 0:
             raise SamnerError(f"weights must be finite and not negative, not {weight!r}")
     if not any(weights):
         raise SamnerError("at least one weight must be above 0")
-    _check_bases(adapters)
-    _check_shapes(adapters)
+    return weights
+
+
+def _experts(adapters: Sequence[LoraAdapter], weights: Sequence[float]) -> list[Expert]:
+    """The adapters that have a weight, in an order that depends on their content only."""
     # only ratios matter: brought into float32's range by a power of two, which is exact
     exponent = math.frexp(max(weights))[1]
     # of two equal adapters the lighter comes first, so that the order is total as far as it can be seen
@@ -156,25 +164,26 @@ def _experts(adapters: Sequence[LoraAdapter], weights: Sequence[float] | None) -
     )
 
 
-def _check_bases(adapters: Sequence[LoraAdapter]) -> None:
-    """Adapters of one base name it alike but for where it lies: a hub's name, or a folder of that name."""
-    named = [(adapter, adapter.base) for adapter in adapters if adapter.base]
-    for adapter, base in named:
-        first, other = named[0]
-        if PurePath(base).name.lower() != PurePath(other).name.lower():
-            raise SamnerError(
-                f"{first.name!r} is an adapter of {other} but {adapter.name!r} of {base}: only adapters of one base "
-                "model can be merged"
-            )
+def merge(
+    adapters: Sequence[LoraAdapter],
+    method: str = "ties",
+    weights: Sequence[float] | None = None,
+    *,
+    same_base: Iterable[str] = (),
+    **params: Any,
+) -> dict[str, Tensor]:
+    """Merge adapters whose task vectors fit into memory; see :class:`Merger`, for models of any size.
 
+    Returns:
+        Module name to merged dense ``dW``, float32 of shape (out, in), to be added to the base weight.
 
-def _check_shapes(adapters: Sequence[LoraAdapter]) -> None:
-    seen: dict[str, LoraAdapter] = {}
-    for adapter in adapters:
-        for module, factors in adapter.factors.items():
-            other = seen.setdefault(module, adapter)
-            if other.factors[module].shape != factors.shape:
-                raise SamnerError(
-                    f"module {module} has shape {other.factors[module].shape} in {other.name!r} but {factors.shape} "
-                    f"in {adapter.name!r}: the adapters are of different base models"
-                )
+    Raises:
+        SamnerError: As :class:`Merger` does.
+
+    Example:
+        >>> experts = [LoraAdapter.load("news"), LoraAdapter.load("medicine")]
+        >>> merge(experts, "ties", weights=[2, 1], density=0.2)["encoder.layer.0.output.dense"].shape
+        torch.Size([384, 1536])
+    """
+    with Merger(adapters, method, weights, same_base=same_base, **params) as merger:
+        return dict(merger.dense())

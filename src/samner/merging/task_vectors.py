@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
+from samner.errors import SamnerError
 from samner.lora import LoraAdapter, LoraFactors
-from samner.merging.engine import Engine
 
 Expert: TypeAlias = tuple[LoraAdapter, float]
 """An adapter and its weight, which is positive."""
+
+Progress: TypeAlias = Callable[[str, int, int], None]
+"""Called with the name of a stage, how many values of it are done, and how many there are."""
 
 BLOCK = 1 << 15  # values
 _BLOCKS = {"cpu": 4}  # blocks in a tile: what the processors' caches hold
@@ -40,6 +43,49 @@ class Part(NamedTuple):
     expert: int
     weight: float
     values: Tensor
+
+
+class Engine:
+    """Device, threads and working memory of a merge.
+
+    Args:
+        device: A torch device name.
+        threads: How many, of torch; as it is set by default. ``close`` sets it back.
+        progress: Called as work gets done.
+
+    Raises:
+        SamnerError: If the device cannot be used or ``threads`` is below 1.
+    """
+
+    def __init__(self, device: str = "cpu", threads: int | None = None, progress: Progress | None = None) -> None:
+        try:
+            self.device = torch.device(device)
+            torch.empty(0, device=self.device)
+        except (RuntimeError, AssertionError) as error:
+            raise SamnerError(f"cannot compute on the device {device!r} ({str(error).splitlines()[0]})") from error
+        if threads is not None and threads < 1:
+            raise SamnerError(f"threads must be at least 1, not {threads}")
+        self.progress: Progress = progress or (lambda stage, done, total: None)
+        self._threads = torch.get_num_threads() if threads else None
+        self._buffers: dict[str, Tensor] = {}
+        if threads:
+            torch.set_num_threads(threads)
+
+    def buffer(self, name: str, shape: Sequence[int]) -> Tensor:
+        """Working memory of a shape, float32, which keeps what was last written to it under that name and shape.
+
+        New memory for every step of every tile would take longer to get than the steps themselves.
+        """
+        size = math.prod(shape)
+        if name not in self._buffers or len(self._buffers[name]) < size:
+            self._buffers[name] = torch.empty(size, device=self.device)
+        return self._buffers[name][:size].view(*shape)
+
+    def close(self) -> None:
+        """Give back the memory and set torch's threads to what they were."""
+        self._buffers.clear()
+        if self._threads:
+            torch.set_num_threads(self._threads)
 
 
 class TaskVectors:
@@ -134,3 +180,14 @@ def generator(*key: object) -> torch.Generator:
     """Random numbers (of the CPU) that follow from a key."""
     digest = hashlib.sha256("\0".join(map(str, key)).encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big", signed=True))
+
+
+def uniform(like: Tensor, tile: Tile, *key: object) -> Tensor:
+    """Uniform random numbers for the values of a tile, the same however the module is cut into tiles."""
+    rows, columns = like.shape
+    step = block_rows(columns)
+    blocks = [
+        torch.rand(min(step, rows - row), columns, generator=generator(*key, tile.module, tile.start + row))
+        for row in range(0, rows, step)
+    ]
+    return torch.cat(blocks).to(like.device)

@@ -1,4 +1,4 @@
-"""The exact magnitude that the largest values of a task vector reach, without ever holding the task vector.
+"""Task vectors made sparse by magnitude: exact thresholds, without ever holding a task vector.
 
 The bits of floats that are not negative are ordered as the floats are, so magnitudes are handled as integers. A sample
 says between which bounds the threshold must lie; one pass counts the values above them and keeps those between, and
@@ -9,7 +9,7 @@ bounds. So the result never depends on the sample, and memory on neither the val
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -17,7 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from samner.merging.task_vectors import TaskVectors, Tile
+from samner.errors import SamnerError
+from samner.merging.task_vectors import Part, TaskVectors, Tile
+
+SCOPES = ("global", "tensor")
+"""Whether a share of values is counted over all modules of an expert, or over each module alone."""
 
 _SMALL = 1 << 16  # up to so many values need no bounds
 _SAMPLE = 1 << 14  # values in the sample for every module
@@ -56,6 +60,72 @@ class Limit(NamedTuple):
 
 NOTHING = Limit(_INFINITY, Tile("", 0, 0), 0)
 EVERYTHING = Limit(0, Tile("\U0010ffff", 0, 0), 0)
+
+
+class Trim:
+    """Keeps the largest magnitudes of each expert, exactly ``round(share * n)`` of ``n`` values.
+
+    Equal magnitudes go to the first in the order of module name, row, column.
+
+    Args:
+        vectors: The task vectors.
+        share: Of the values, from 0 to 1.
+        scope: One of ``SCOPES``.
+    """
+
+    def __init__(self, vectors: TaskVectors, share: float, scope: str) -> None:
+        self._limits = _limits(vectors, scope, lambda size: round(share * size))
+
+    def __call__(self, part: Part, tile: Tile) -> Part:
+        """The part with the rest set to zero, in place."""
+        return part._replace(values=self._limits[part.expert][tile.module].top(part.values, tile))
+
+
+class Band:
+    """Keeps the largest magnitudes of each expert after the very largest, exactly ``round(share * n)`` of ``n``.
+
+    Equal magnitudes are ordered as :class:`Trim` orders them.
+
+    Args:
+        vectors: The task vectors.
+        share: Of the values, from 0 to 1.
+        outliers: Share of the values that are left out at the top, or less where fewer than that are not kept.
+        scope: One of ``SCOPES``.
+    """
+
+    def __init__(self, vectors: TaskVectors, share: float, outliers: float, scope: str) -> None:
+        def above(size: int) -> int:
+            return min(round(outliers * size), size - round(share * size))
+
+        self._engine = vectors.engine
+        self._outer = _limits(vectors, scope, lambda size: above(size) + round(share * size))
+        self._inner = _limits(vectors, scope, above)
+
+    def __call__(self, part: Part, tile: Tile) -> Part:
+        """The part with the rest set to zero, in place."""
+        outliers = self._engine.buffer("outliers", part.values.shape).copy_(part.values)
+        outliers = self._inner[part.expert][tile.module].top(outliers, tile)
+        kept = self._outer[part.expert][tile.module].top(part.values, tile)
+        return part._replace(values=kept.sub_(outliers))
+
+
+def _limits(vectors: TaskVectors, scope: str, keep: Callable[[int], int]) -> list[Mapping[str, Limit]]:
+    """Of each expert, by module, what keeps the ``keep(n)`` largest of the ``n`` values that a scope has."""
+    limits: list[Mapping[str, Limit]] = []
+    for expert, (adapter, _) in enumerate(vectors.experts):
+        modules = sorted(adapter.factors)
+        found: dict[str, Limit] = {}
+        for group in [modules] if scope == "global" else [[module] for module in modules]:
+            size = sum(math.prod(vectors.shapes[module]) for module in group)
+            found |= dict.fromkeys(group, magnitude_limit(vectors, expert, group, keep(size)))
+        limits.append(found)
+    return limits
+
+
+def check_scope(scope: object) -> None:
+    """Refuse what is not one of ``SCOPES``."""
+    if scope not in SCOPES:
+        raise SamnerError(f"scope must be 'global' or 'tensor', not {scope!r}")
 
 
 def magnitude_limit(vectors: TaskVectors, expert: int, modules: Sequence[str], keep: int) -> Limit:

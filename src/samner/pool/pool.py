@@ -18,6 +18,7 @@ from samner.backbones import Backbone, load_backbone
 from samner.errors import ModelError, PoolError, SamnerError
 from samner.files import MODEL_FILES, atomic_folder, copy_model, inside, model_files, sha256, user_path
 from samner.lora import LoraAdapter
+from samner.names import base_key, shown
 from samner.pool.card import ADAPTER_FILES, CARD, ExpertCard, PoolCard, check_name
 from samner.pools import SHIPPED, shipped
 from samner.references import HUB_ID
@@ -162,8 +163,9 @@ class ExpertPool:
             PoolError: If there is no such expert, its files are damaged, or it was trained on another base.
             ModelError: If it is not an adapter that can be merged.
         """
-        folder, _ = self._sound(self.expert_folder(name))
-        return LoraAdapter.load(folder, name)
+        folder, card = self._sound(self.expert_folder(name))
+        adapter = LoraAdapter.load(folder, name, fingerprint=card.base, checksums=card.files)
+        return adapter.on_base(self.backbone.module_shapes())
 
     def load_experts(self, names: Iterable[str]) -> None:
         """Register experts with the base model, so that it can answer as each of them.
@@ -204,8 +206,14 @@ class ExpertPool:
             raise PoolError(f"{folder}: was trained on another base model than the one in {self.base_folder}")
         return folder, card
 
-    def add(self, source: Path, name: str | None = None) -> ExpertCard:
+    def add(self, source: Path, name: str | None = None, *, same_base: Iterable[str] = ()) -> ExpertCard:
         """Copy an expert's folder, as ``samner train`` writes it, into the pool.
+
+        Args:
+            source: The folder.
+            name: Another name for it in the pool than its own.
+            same_base: Names of the expert's base that are said to be of the pool's base, too, whatever the
+                fingerprints: ``"A"`` or ``"A=B"``.
 
         Raises:
             PoolError: If the name is taken, a file is missing or its checksum is wrong, or it was trained on another
@@ -214,7 +222,9 @@ class ExpertPool:
         """
         source = user_path(source)
         card = ExpertCard.read(source)
-        problems = list(_file_problems(source, card)) + list(self._fit_problems(source, card, self.backbone))
+        problems = list(_file_problems(source, card)) or list(
+            self._fit_problems(source, card, self.backbone, same_base)
+        )
         if problems:
             raise PoolError(problems[0])
         target = inside(self.folder, f"{EXPERTS}/{check_name(name or card.name)}")
@@ -224,7 +234,9 @@ class ExpertPool:
             with atomic_folder(target) as temporary:
                 for file in ADAPTER_FILES:  # what else there is stays behind
                     shutil.copyfile(source / file, temporary / file)
-                added = card.model_copy(update={"name": target.name}).write(temporary)
+                added = card.model_copy(update={"name": target.name, "base": self.backbone.fingerprint}).write(
+                    temporary
+                )
                 if any(added.files[file] != card.files[file] for file in ADAPTER_FILES):
                     raise PoolError(f"{source}: was changed while it was copied")
         except (OSError, SamnerError) as error:
@@ -288,20 +300,22 @@ class ExpertPool:
                     problems.append(str(error))
         return problems
 
-    def _fit_problems(self, folder: Path, card: ExpertCard, base: Backbone) -> Iterator[str]:
-        if card.base != base.fingerprint:
-            yield f"{folder}: was trained on another base model than the one in {self.base_folder}"
-            return
+    def _fit_problems(
+        self, folder: Path, card: ExpertCard, base: Backbone, same_base: Iterable[str] = ()
+    ) -> Iterator[str]:
         try:
-            adapter = LoraAdapter.load(folder, card.name)
+            adapter = LoraAdapter.load(folder, card.name, fingerprint=card.base, checksums=card.files)
+            if card.base != base.fingerprint:
+                name = adapter.base or card.base[:16]
+                if not any(base_key(name) in map(base_key, (said, *said.split("="))) for said in same_base):
+                    yield (
+                        f"{folder}: was trained on another base model than the one in {self.base_folder}; if both are "
+                        f"the same, say so by --same-base {shown(name)}"
+                    )
+                    return
+            adapter.on_base(base.module_shapes())
         except ModelError as error:
-            yield str(error)
-            return
-        shapes = base.module_shapes()
-        for module, factors in adapter.factors.items():
-            if shapes.get(module) != factors.shape:
-                have = shapes.get(module, "no such module")
-                yield f"{folder}: adapts {module} as {factors.shape}, the base has {have}"
+            yield str(error) if str(folder) in str(error) else f"{folder}: {error}"
 
 
 _Stamp = tuple[int, int, int]

@@ -219,9 +219,9 @@ def test_an_expert_that_does_not_fit_is_refused(backbone, make_lm, tmp_path):
 
     other = AutoModelForCausalLM.from_pretrained(make_lm(intermediate_size=40))
     get_peft_model(other, LoraConfig(r=2, target_modules="all-linear")).save_pretrained(tmp_path / "other")
-    with pytest.raises(ModelError, match=r"other: .*mlp.down_proj' is \(32, 40\), this base has \(32, 48\)"):
+    with pytest.raises(ModelError, match=r"other: adapts .*mlp.down_proj as \(32, 40\), the base has \(32, 48\)"):
         backbone.add_expert("other", tmp_path / "other")
-    with pytest.raises(ModelError, match=r"adapter_config\.json: cannot be read"):
+    with pytest.raises(ModelError, match=r"adapter_config\.json: no such file"):
         backbone.add_expert("none", tmp_path / "none")
 
 

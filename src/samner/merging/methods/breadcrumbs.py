@@ -8,8 +8,8 @@ from samner.errors import SamnerError
 from samner.merging.consensus import average
 from samner.merging.methods.ties import TrimMethod
 from samner.merging.registry import TileRule, is_number, merge_method
-from samner.merging.sparsify import Band
 from samner.merging.task_vectors import TaskVectors
+from samner.merging.threshold import Band
 
 
 @merge_method("breadcrumbs")

@@ -2,16 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from samner.errors import SamnerError
 from samner.merging.consensus import average, elect
 from samner.merging.registry import DenseMethod, SparseMethod, TileRule, merge_method
-from samner.merging.sparsify import Drop
-from samner.merging.task_vectors import TaskVectors
+from samner.merging.task_vectors import Part, TaskVectors, Tile, uniform
 
 LEAST_CHANCE = 1e-6
 """No value is kept with a lower probability: random float32 numbers are hardly finer, and what is kept grows by it."""
+
+
+class Drop:
+    """Keeps each value with probability ``density`` and divides it by that.
+
+    What is kept follows from the seed, the module's name and the adapter's content, never from its name or position.
+
+    Args:
+        vectors: The task vectors.
+        density: From 0 (not included) to 1.
+        seed: Any whole number.
+    """
+
+    def __init__(self, vectors: TaskVectors, density: float, seed: int) -> None:
+        self._digests: Sequence[str] = [adapter.digest for adapter, _ in vectors.experts]
+        self._density = density
+        self._seed = seed
+
+    def __call__(self, part: Part, tile: Tile) -> Part:
+        """The part with some values set to zero, in place."""
+        chances = uniform(part.values, tile, self._seed, self._digests[part.expert])
+        return part._replace(values=part.values.mul_(chances < self._density).div_(self._density))
 
 
 @dataclass(frozen=True, kw_only=True)

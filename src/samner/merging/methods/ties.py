@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from samner.merging.consensus import average, elect
 from samner.merging.registry import DenseMethod, SparseMethod, TileRule, merge_method
-from samner.merging.sparsify import Trim, check_scope
 from samner.merging.task_vectors import TaskVectors
+from samner.merging.threshold import Trim, check_scope
 
 
 @dataclass(frozen=True, kw_only=True)
