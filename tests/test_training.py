@@ -82,6 +82,7 @@ class TestTrainExpert:
         expected = embed_domain([e.text for s in sets for e in s.examples])
         np.testing.assert_allclose(card.vector, expected, atol=1e-5)
         assert {path.name for path in (tmp_path / "out").iterdir()} == {
+            "README.md",
             "expert.json",
             "adapter_config.json",
             "adapter_model.safetensors",
