@@ -68,7 +68,7 @@ def test_an_error_of_the_system_is_one_line_too(samner, monkeypatch, tmp_path):
     def refuse(*arguments, **options):
         raise PermissionError(13, "Permission denied", "/some/file")
 
-    monkeypatch.setattr("samner.cli.evaluate.read_examples", refuse)
+    monkeypatch.setattr("samner.cli.evaluate.read_gold", refuse)
     result = samner("evaluate", "--gold", "a", "--predicted", "b")
     assert (result.exit_code, result.stderr) == (2, "error: /some/file: Permission denied\n")
 
@@ -77,7 +77,7 @@ def test_an_interrupt_is_130(samner, monkeypatch):
     def interrupt(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("samner.cli.evaluate.read_examples", interrupt)
+    monkeypatch.setattr("samner.cli.evaluate.read_gold", interrupt)
     result = samner("evaluate", "--gold", "a", "--predicted", "b")
     assert (result.exit_code, result.stdout, result.stderr) == (130, "", "interrupted\n")
 
@@ -108,4 +108,4 @@ def test_the_modes_and_methods_in_the_help_are_those_there_are():
 def test_device_that_is_not_there(samner, texts, tiny_pool: Path):
     result = samner("select", texts, "--pool", tiny_pool, "--labels", "a", "--device", "cuda:99")
     assert result.exit_code == 2
-    assert "error: --device cuda:99: cannot be used here" in result.stderr
+    assert "error: the device 'cuda:99' cannot be used here" in result.stderr

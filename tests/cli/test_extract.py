@@ -14,6 +14,7 @@ import pytest
 import samner
 from samner.cli.extract import batches, batches_as_they_come
 from samner.data import read_examples
+from samner.entities import Example
 from samner.errors import SamnerError
 from samner.files import exclusive
 from samner.task_model import TaskModel
@@ -307,26 +308,29 @@ def test_a_pipe_is_answered_as_it_comes(saved_model: Path):
 def test_texts_of_a_pipe_wait_only_so_long_for_more():
     go_on, said = Event(), []
 
-    def texts() -> Iterator[str]:
-        yield from ("a", "b", "c")
+    def texts() -> Iterator[Example]:
+        yield from map(Example, "abc")
         go_on.wait(30)
-        yield "d"
+        yield Example("d")
         raise SamnerError("line 5 is wrong")
 
     with pytest.raises(SamnerError, match="line 5 is wrong"):
         for batch in batches_as_they_come(texts()):
-            said.append(batch)
+            said.append([example.text for example in batch])
             go_on.set()
     assert said == [["a", "b", "c"], ["d"]]
 
 
 def test_batches_of_a_pipe_are_short_too():
-    texts = [*["a"] * 600, "b" * 40_000, "c" * 40_000]
+    texts = [Example(text) for text in [*["a"] * 600, "b" * 40_000, "c" * 40_000]]
     assert list(batches_as_they_come(texts)) == list(batches(texts))
     assert list(batches_as_they_come([])) == []
 
 
 def test_batches_are_short():
-    assert list(batches([])) == []
-    assert [len(batch) for batch in batches(["a"] * 600)] == [256, 256, 88]
-    assert [len(batch) for batch in batches(["a" * 40_000, "b" * 40_000, "c", "d" * 200_000, "e"])] == [1, 2, 1, 1]
+    def sizes(texts: list[str]) -> list[int]:
+        return [len(batch) for batch in batches(map(Example, texts))]
+
+    assert sizes([]) == []
+    assert sizes(["a"] * 600) == [256, 256, 88]
+    assert sizes(["a" * 40_000, "b" * 40_000, "c", "d" * 200_000, "e"]) == [1, 2, 1, 1]
