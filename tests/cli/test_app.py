@@ -108,4 +108,4 @@ def test_the_modes_and_methods_in_the_help_are_those_there_are():
 def test_device_that_is_not_there(samner, texts, tiny_pool: Path):
     result = samner("select", texts, "--pool", tiny_pool, "--labels", "a", "--device", "cuda:99")
     assert result.exit_code == 2
-    assert "error: --device cuda:99: cannot be used here" in result.stderr
+    assert "error: the device 'cuda:99' cannot be used here" in result.stderr

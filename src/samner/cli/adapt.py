@@ -27,7 +27,7 @@ _SHOWN = 12
 def adapt(
     texts: options.Texts,
     out: options.OutFolder,
-    pool: options.Pool = "builtin",
+    pool: options.Pool = options.DEFAULT_POOL,
     labels: options.Labels = None,
     labels_file: options.LabelsFile = None,
     mode: options.Mode = "union",
@@ -117,8 +117,22 @@ class Adaptation:
                 **self.parameters,
             )
         say(f"adapted {self.pool} to {counted(len(types), 'label')} in {time.monotonic() - started:.1f} s")
+        if hint := better_pool(self.pool):
+            say(hint)
         warn(model.warnings)
         return model
+
+
+def better_pool(pool: str) -> str | None:
+    """What to say to who uses the fast pool because the language model of the better one is missing."""
+    from samner.pools import SHIPPED
+    from samner.references import find
+
+    best = next(iter(SHIPPED))
+    needed = SHIPPED[best].needs
+    if pool not in SHIPPED or pool == best or needed is None or find(needed):
+        return None
+    return f"the pool {best} finds more and is slower; its language model is missing: samner pool fetch {best}"
 
 
 def warn(warnings: Iterable[str]) -> None:

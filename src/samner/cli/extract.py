@@ -52,7 +52,7 @@ def extract(
         Path | None,
         typer.Option("--model", metavar="FOLDER", help="A model that 'samner adapt' saved; nothing is adapted then."),
     ] = None,
-    pool: options.Pool = "builtin",
+    pool: options.Pool = options.DEFAULT_POOL,
     labels: options.Labels = None,
     labels_file: options.LabelsFile = None,
     mode: options.Mode = "union",

@@ -25,8 +25,26 @@ Texts = Annotated[
         metavar="TEXTS", help="Texts: JSON Lines, plain text (one a line), CSV, CoNLL, ..., or - for standard input."
     ),
 ]
+DEFAULT_POOL = "default"
+
+
+def named_pool(pool: str) -> str:
+    """The pool that was named; where none was, the best whose model is there."""
+    from samner.pools import default_pool
+
+    return default_pool() if pool == DEFAULT_POOL else pool
+
+
 Pool = Annotated[
-    str, typer.Option("--pool", metavar="POOL", help="'builtin', a folder, or the hub id of a pool (owner/name).")
+    str,
+    typer.Option(
+        "--pool",
+        metavar="POOL",
+        help="'smollm2', 'builtin' (smaller and faster), a folder, or the hub id of a pool (owner/name). By default "
+        "smollm2 where its language model is there (see 'samner pool fetch'), else builtin.",
+        callback=named_pool,
+        show_default=False,
+    ),
 ]
 Labels = Annotated[
     str | None,

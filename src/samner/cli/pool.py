@@ -114,7 +114,7 @@ def _create_over(folder: Path, model: str, name: str | None, **settings: Any) ->
     say(f"made {folder} over {model}; next: samner train DATA --pool {folder} --name NAME -o EXPERT")
 
 
-def list_(pool: options.Pool = "builtin", json: options.Json = False) -> None:
+def list_(pool: options.Pool = options.DEFAULT_POOL, json: options.Json = False) -> None:
     """List the experts of a pool."""
     cards = list(_open(pool).experts.values())
     if json:
@@ -131,7 +131,7 @@ def list_(pool: options.Pool = "builtin", json: options.Json = False) -> None:
 
 def show(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Of the expert.")],
-    pool: options.Pool = "builtin",
+    pool: options.Pool = options.DEFAULT_POOL,
     json: options.Json = False,
 ) -> None:
     """Show the card of an expert: its types, data, licences and training."""
@@ -238,7 +238,15 @@ def fetch(
 
 
 def verify(
-    pool: Annotated[str, typer.Argument(metavar="POOL", help="'builtin', a folder, or a hub id.")] = "builtin",
+    pool: Annotated[
+        str,
+        typer.Argument(
+            metavar="POOL",
+            help="'smollm2', 'builtin', a folder, or a hub id.",
+            callback=options.named_pool,
+            show_default=False,
+        ),
+    ] = options.DEFAULT_POOL,
     json: options.Json = False,
 ) -> None:
     """Check the checksums of all files, and that every expert fits the base; exit with 1 if not."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def select(
     texts: options.Texts,
-    pool: options.Pool = "builtin",
+    pool: options.Pool = options.DEFAULT_POOL,
     labels: options.Labels = None,
     labels_file: options.LabelsFile = None,
     experts: options.Experts = 3,

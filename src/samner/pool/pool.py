@@ -20,7 +20,7 @@ from samner.files import MODEL_FILES, atomic_folder, copy_model, inside, model_f
 from samner.lora import LoraAdapter
 from samner.names import base_key, shown
 from samner.pool.card import ADAPTER_FILES, CARD, ExpertCard, PoolCard, check_name
-from samner.pools import SHIPPED, shipped
+from samner.pools import SHIPPED, default_pool, shipped
 from samner.references import HUB_ID
 
 EXPERTS, BASELINES = "experts", "baselines"
@@ -62,17 +62,20 @@ class ExpertPool:
         return ExpertPool, (self.folder, self.device)
 
     @classmethod
-    def load(cls, reference: str | Path, device: str = "cpu") -> ExpertPool:
+    def load(cls, reference: str | Path | None = None, device: str = "cpu") -> ExpertPool:
         """Open a pool.
 
         Args:
-            reference: ``"builtin"``, ``"demo-lm"`` (a small language model for trying things out, which knows no real
-                text), a folder, or the id of a model-hub repository that holds a pool's files.
+            reference: ``"smollm2"``, ``"builtin"`` (smaller and faster), ``"demo-lm"`` (for trying things out: it knows
+                no real text), a folder, or the id of a model-hub repository that holds a pool's files. By default the
+                first of those whose language model is there; see ``samner pool fetch``.
             device: Torch device for the base model.
 
         Raises:
             PoolError: If there is no such pool.
         """
+        if reference is None:
+            reference = default_pool()
         if reference in SHIPPED:
             return cls(shipped(str(reference)), device)
         path = user_path(reference)

