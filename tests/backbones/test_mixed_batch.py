@@ -1,102 +1,202 @@
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+import copy
+import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from samner.backbones import BASE
 from samner.backbones.mixed_batch import MixedModels
 from samner.errors import ModelError
-from samner.lora import LoraAdapter
-from samner.merging import merge
+from samner.lora import LoraAdapter, LoraFactors
+
+WIDTH, HIDDEN = 6, 10
 
 
-@pytest.fixture(scope="module")
-def experts(make_expert) -> list[Path]:
-    return [make_expert(1), make_expert(2, r=2, use_rslora=True)]
+class Net(nn.Module):
+    """Two linear layers, one without bias, and a third that nobody adapts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(WIDTH, HIDDEN)
+        self.second = nn.Linear(HIDDEN, WIDTH, bias=False)
+        self.head = nn.Linear(WIDTH, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.second(self.first(x).tanh()))
 
 
-@pytest.fixture(scope="module")
-def deltas(experts: list[Path]) -> list[dict[str, torch.Tensor]]:
-    adapters = [LoraAdapter.load(folder) for folder in experts]
-    return [merge(adapters, density=0.5), merge(adapters, "linear", [2, 1])]
+def net(dtype: torch.dtype = torch.float32) -> Net:
+    torch.manual_seed(0)
+    return Net().to(dtype).eval()
 
 
-@pytest.fixture
-def model(lm: Path) -> Any:
-    from transformers import AutoModelForCausalLM
+def adapter(seed: int, rank: int, scale: float, *modules: str) -> LoraAdapter:
+    generator = torch.Generator().manual_seed(seed)
+    shapes = {"first": (HIDDEN, WIDTH), "second": (WIDTH, HIDDEN)}
+    return LoraAdapter(
+        str(seed),
+        {
+            name: LoraFactors(
+                torch.randn(rank, shapes[name][1], generator=generator),
+                torch.randn(shapes[name][0], rank, generator=generator),
+                scale,
+            )
+            for name in modules
+        },
+    )
 
-    return AutoModelForCausalLM.from_pretrained(lm).eval()
+
+EXPERTS = {"a": adapter(1, 2, 0.5, "first", "second"), "b": adapter(2, 3, 1.5, "second")}
+TASK_MODELS = {
+    "x": {name: EXPERTS["a"].delta(name) * 0.7 for name in ("first", "second")},
+    "y": {"first": adapter(3, 4, 0.3, "first").delta("first")},
+}
 
 
-def mixed_of(model: Any, experts: list[Path], deltas: list[dict[str, torch.Tensor]]) -> MixedModels:
-    linears = {n: m for n, m in model.named_modules() if isinstance(m, nn.Linear) and n != "lm_head"}
-    mixed = MixedModels(linears)
-    for name, folder in zip("ab", experts, strict=True):
-        mixed.add_expert(name, LoraAdapter.load(folder))
-    for name, vectors in zip("xy", deltas, strict=True):
-        mixed.add_task_model(name, vectors)
+def mixed_of(model: Net) -> MixedModels:
+    mixed = MixedModels({"first": model.first, "second": model.second})
+    for name, factors in EXPERTS.items():
+        mixed.add_expert(name, factors, [f"type of {name}"])
+    for name, deltas in TASK_MODELS.items():
+        mixed.add_task_model(name, deltas)
     return mixed
 
 
-@pytest.mark.parametrize("order", ["b.axy", "xa.yb", "a", "y", "..x", "aax"])
-def test_each_row_is_read_by_its_model(lm, model, experts, deltas, order):
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM
+def alone(name: str) -> Net:
+    """A net with the weights that a model stands for."""
+    model = net()
+    if name != BASE:
+        deltas = TASK_MODELS.get(name) or {m: EXPERTS[name].delta(m) for m in EXPERTS[name].modules}
+        for module, delta in deltas.items():
+            model.get_submodule(module).weight.data += delta
+    return model
 
-    mixed = mixed_of(model, experts, deltas)
+
+def batch(rows: int) -> Tensor:
+    return torch.randn(rows, 5, WIDTH, generator=torch.Generator().manual_seed(rows))
+
+
+@pytest.mark.parametrize("order", ["b.axy", "xa.yb", "a", "y", "..x", "aax", "xx..yyab", "x.x", "xy"])
+@torch.no_grad()
+def test_each_row_is_read_by_its_model(order: str) -> None:
+    model = net()
+    mixed = mixed_of(model)
     names = [BASE if letter == "." else letter for letter in order]
-    ids = torch.arange(len(names) * 7).reshape(len(names), 7)
-    with torch.no_grad(), mixed.rows(names):
-        answers = model(ids).logits
+    x = batch(len(names))
+    with mixed.rows(names):
+        answers = model(x)
     for row, name in enumerate(names):
-        alone: Any = AutoModelForCausalLM.from_pretrained(lm).eval()
-        if name in "ab":
-            alone = PeftModel.from_pretrained(alone, experts["ab".index(name)])
-        elif name in "xy":
-            for module, delta in deltas["xy".index(name)].items():
-                alone.get_submodule(module).weight.data += delta
+        assert torch.allclose(answers[row], alone(name)(x[row : row + 1])[0], atol=1e-5), name
+
+
+@torch.no_grad()
+def test_rows_may_be_flattened() -> None:
+    model = net()
+    mixed = mixed_of(model)
+    x = batch(3)
+    with mixed.rows([BASE, "x", "b"]):
+        assert torch.allclose(model(x.flatten(0, 1)).view(3, 5, 3), model(x), atol=1e-6)
+
+
+@torch.no_grad()
+def test_a_base_in_half_precision_stays_so() -> None:
+    model = net(torch.bfloat16)
+    mixed = mixed_of(model)
+    x = batch(5)
+    with mixed.rows(["a", BASE, "x", "y", "b"]):
+        answers = model(x.bfloat16())
+    assert answers.dtype == torch.bfloat16
+    for row, name in enumerate(["a", BASE, "x", "y", "b"]):
+        assert torch.allclose(answers[row].float(), alone(name)(x[row]), atol=0.1), name
+
+
+@torch.no_grad()
+def test_the_base_is_itself_outside_and_a_pass_within_a_pass_has_its_own_rows() -> None:
+    model = net()
+    mixed = mixed_of(model)
+    x, plain = batch(1), net()(batch(1))
+    with pytest.raises(RuntimeError, match="amid"), mixed.rows(["a"]):
+        first = model(x)
+        with mixed.rows(["y"]):
+            assert not torch.allclose(model(x), first)
+        assert torch.equal(model(x), first)
+        assert not torch.allclose(first, plain)
+        raise RuntimeError("amid")
+    assert torch.equal(model(x), plain)
+    assert all(torch.equal(value, net().state_dict()[key]) for key, value in model.state_dict().items())
+
+
+@torch.no_grad()
+def test_threads_have_their_own_rows() -> None:
+    model = net()
+    mixed = mixed_of(model)
+    names = [BASE, "a", "b", "x", "y"]
+    x = batch(4)
+    expected = {name: alone(name)(x) for name in names}
+
+    def ask(number: int) -> bool:
+        name = names[number % len(names)]
         with torch.no_grad():
-            assert torch.allclose(answers[row], alone(ids[row : row + 1]).logits[0], atol=1e-4), name
+            mixed.add_expert(f"passing {number}", EXPERTS["a"])
+            with mixed.rows([name] * 4):
+                right = torch.allclose(model(x), expected[name], atol=1e-5)
+            mixed.remove(f"passing {number}")
+        return right and f"passing {number}" not in mixed.names
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(ask, range(400)))
+    assert set(mixed.names) == {"a", "b", "x", "y"}
 
 
-def test_the_base_is_itself_again_afterwards(model, experts, deltas):
-    mixed = mixed_of(model, experts, deltas)
-    ids = torch.arange(7)[None]
-    with torch.no_grad():
-        before = model(ids).logits
-        with pytest.raises(RuntimeError, match="amid"), mixed.rows(["a"]):
-            assert not torch.allclose(model(ids).logits, before)
-            raise RuntimeError("amid")
-        assert torch.equal(model(ids).logits, before)
-    assert not any("forward" in vars(module) for module in model.modules())
+@torch.no_grad()
+def test_what_is_removed_amid_a_pass_ends_it() -> None:
+    model = net()
+    mixed = mixed_of(model)
+    with mixed.rows(["x"]):
+        mixed.remove("x")
+        assert torch.allclose(model(batch(1)), alone("x")(batch(1)), atol=1e-5)
+    with pytest.raises(ModelError, match="holds no model 'x'"), mixed.rows([BASE, "x"]):
+        pass
 
 
-def test_rows_may_be_flattened_and_biased():
-    layer = nn.Linear(3, 2)
-    mixed = MixedModels({"layer": layer})
-    delta = torch.randn(2, 3)
-    mixed.add_task_model("x", {"layer": delta})
-    x = torch.randn(2, 5, 3)
-    with torch.no_grad():
-        with mixed.rows([BASE, "x"]):
-            flat = layer(x.flatten(0, 1)).view(2, 5, 2)
-            whole = layer(x)
-        expected = torch.stack([layer(x[0]), layer(x[1]) + x[1] @ delta.T])
-    assert torch.allclose(flat, expected, atol=1e-6) and torch.allclose(whole, expected, atol=1e-6)
+@torch.no_grad()
+def test_a_copy_answers_the_same_and_without_weights_that_can_be_made_again() -> None:
+    model = net()
+    mixed = mixed_of(model)
+    before = len(pickle.dumps((model, mixed)))
+    with mixed.rows(["x", "a"]):
+        expected = model(batch(2))
+    pickled = pickle.dumps((model, mixed))
+    assert len(pickled) == before
+    for copied, its in (pickle.loads(pickled), copy.deepcopy((model, mixed))):
+        with its.rows(["x", "a"]):
+            assert torch.equal(copied(batch(2)), expected)
+            assert not torch.allclose(model(batch(2)), expected)  # its rows are not those of the original
 
 
-def test_what_does_not_fit_is_refused(model, experts, deltas):
-    mixed = mixed_of(model, experts, deltas)
+def test_what_does_not_fit_is_refused() -> None:
+    mixed = mixed_of(net())
     for name in ("a", "x", BASE):
         with pytest.raises(ModelError, match=f"the name '{name}' is taken"):
             mixed.add_task_model(name, {})
-    with pytest.raises(ModelError, match=r"'lm_head' is \(2, 3\), this base has no such module"):
-        mixed.add_task_model("z", {"lm_head": torch.zeros(2, 3)})
+        with pytest.raises(ModelError, match=f"the name '{name}' is taken"):
+            mixed.add_expert(name, EXPERTS["a"])
+    with pytest.raises(ModelError, match=r"'head' is \(2, 3\), this base has no such module"):
+        mixed.add_task_model("z", {"head": torch.zeros(2, 3)})
+    with pytest.raises(ModelError, match=r"'first' is \(2, 3\), this base has \(10, 6\)"):
+        mixed.add_task_model("z", {"first": torch.zeros(2, 3)})
+    with pytest.raises(ModelError, match="'a' is not a task model"):
+        mixed.deltas("a")
     mixed.remove("a")
     mixed.remove("x")
     mixed.remove("unknown")
     assert set(mixed.names) == {"b", "y"}
+
+
+def test_it_knows_what_models_were_taught() -> None:
+    mixed = mixed_of(net())
+    assert (mixed.types("a"), mixed.types("y"), mixed.types(BASE)) == (("type of a",), (), ())

@@ -6,8 +6,13 @@ import pytest
 import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, models
+from transformers import PreTrainedTokenizerFast
 
-from samner.backbones.encoder.tokens import MAX_WORD_TOKENS, Batch, Tokens, WordTokenizer, collate, repeat
+from samner.backbones.encoder.tokens import MAX_WORD_TOKENS, Batch, WordTokenizer, collate, repeat
+from samner.embedding import sentence_encoder
+from samner.errors import ModelError
+from samner.windows import Tokens
 from samner.words import borders
 
 NASTY = [
@@ -106,7 +111,7 @@ class TestSplitting:
     def test_sub_tokens_are_those_of_the_whole_text(self, tokenizer: WordTokenizer, text: str) -> None:
         (tokens,) = tokenizer([text])
         assume(all(word.cost < MAX_WORD_TOKENS for word in tokens.words))
-        whole = tokenizer.tokenizer(text, add_special_tokens=False)["input_ids"]
+        whole = sentence_encoder().tokenizer(text, add_special_tokens=False)["input_ids"]
         assert [piece for ids in tokens.ids for piece in ids] == whole
 
     def test_a_window_cut_at_words_has_the_same_words(self, tokenizer: WordTokenizer) -> None:
@@ -118,16 +123,33 @@ class TestSplitting:
 
     def test_a_long_word_is_one_word_of_few_tokens(self, tokenizer: WordTokenizer) -> None:
         word = "xq7z" * 24
-        assert len(tokenizer.tokenizer(word, add_special_tokens=False)["input_ids"]) > MAX_WORD_TOKENS
+        assert len(sentence_encoder().tokenizer(word, add_special_tokens=False)["input_ids"]) > MAX_WORD_TOKENS
         (tokens,) = tokenizer([f"see {word} there"])
         assert [word.cost for word in tokens.words] == [1, MAX_WORD_TOKENS, 1]
         assert tokens.words[1][:2] == (4, 100)
 
-    def test_a_full_cache_is_emptied(self, tokenizer: WordTokenizer) -> None:
-        fresh = WordTokenizer(tokenizer.tokenizer)
-        fresh._cache = {str(i): (1,) for i in range(500_001)}
-        assert fresh(["brand new words"]) == tokenizer(["brand new words"])
-        assert len(fresh._cache) == 3
+    def test_the_cache_is_bounded_and_left_out_of_pickles(
+        self, tokenizer: WordTokenizer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("samner.backbones.encoder.tokens._CACHED_WORDS", 10)
+        fresh = WordTokenizer(sentence_encoder().tokenizer)
+        size = len(pickle.dumps(fresh))
+        texts = [f"word{i} of many, many words{i}" for i in range(100)]
+        assert [fresh([text]) for text in texts] == [tokenizer([text]) for text in texts]
+        assert len(pickle.dumps(fresh)) == size
+        assert pickle.loads(pickle.dumps(fresh))(texts) == tokenizer(texts)
+
+    def test_threads_and_whoever_else_uses_the_tokenizer_do_not_disturb_each_other(
+        self, tokenizer: WordTokenizer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("samner.backbones.encoder.tokens._CACHED_WORDS", 50)
+        shared = sentence_encoder().tokenizer
+        fresh = WordTokenizer(shared)
+        texts = [[f"word{i} of thread{t}, electroencephalography{i}" for i in range(40)] for t in range(4)]
+        with ThreadPoolExecutor(5) as pool:
+            found = [pool.submit(fresh, its) for its in texts for _ in range(3)]
+            pool.submit(lambda: [shared(texts[0][:k], padding=True, truncation=True) for k in range(1, 40)]).result()
+        assert [one.result() for one in found] == [tokenizer(its) for its in texts for _ in range(3)]
 
     def test_no_texts_give_no_tokens(self, tokenizer: WordTokenizer) -> None:
         assert tokenizer([]) == []
@@ -181,17 +203,14 @@ class TestCollate:
             assert torch.equal(mine, theirs) if isinstance(mine, torch.Tensor) else mine == theirs
 
 
-class _Plain:
-    """A tokenizer that has no special tokens, not even one for padding."""
-
-    cls_token_id = sep_token_id = bos_token_id = eos_token_id = pad_token_id = None
-
-    def __call__(self, words: list[str], **_: object) -> dict[str, list[list[int]]]:
-        return {"input_ids": [list(map(ord, word)) for word in words]}
-
-
 def test_a_tokenizer_without_special_tokens_will_do() -> None:
-    tokenizer = WordTokenizer(_Plain())
+    backend = Tokenizer(models.BPE({letter: i for i, letter in enumerate("abcd", 1)}, []))
+    tokenizer = WordTokenizer(PreTrainedTokenizerFast(tokenizer_object=backend))
     batch = collate(tokenizer(["ab c", "d"]), tokenizer)
-    assert batch.input_ids.tolist() == [[97, 98, 99], [100, 0, 0]]
+    assert batch.input_ids.tolist() == [[1, 2, 3], [4, 0, 0]]
     assert batch.word_ids.tolist() == [[0, 0, 1], [2, 4, 4]]
+
+
+def test_a_tokenizer_of_another_library_is_refused() -> None:
+    with pytest.raises(ModelError, match="not of the tokenizers library"):
+        WordTokenizer(object())

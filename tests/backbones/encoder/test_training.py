@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from samner.backbones import Backbone, TrainingData, TrainingSet, load_backbone
+from samner.backbones import BASE, Backbone, TrainingData, TrainingSet, load_backbone
 from samner.backbones.encoder.fit import CHECKPOINT
 from samner.backbones.encoder.training import Recipe, dev_score, safe_negatives
 from samner.entities import Entity, Example, entity_types
@@ -51,13 +51,12 @@ class TestTrainExpert:
     def test_the_base_stays_as_it_is(self, base: Any, tmp_path: Path) -> None:
         texts = ["Aspirin relieves headache within hours.", "Ada Moreno scored twice for Rovers on Sunday."]
         state = {name: value.clone() for name, value in base.encoder.state_dict().items()}
-        before, fingerprint = base.predict(texts, TYPES, ["base"], 0.1), base.fingerprint
+        before = base.predict(texts, TYPES, ["base"], 0.1)
         record = train(base, tmp_path / "expert")
         assert record["outcome"]["steps"] == 6 and record["recipe"]["rank"] == 2
         assert base.encoder.state_dict().keys() == state.keys()
         assert all(torch.equal(value, state[name]) for name, value in base.encoder.state_dict().items())
         assert base.predict(texts, TYPES, ["base"], 0.1) == before
-        assert base._fingerprint() == fingerprint
         assert not any(parameter.requires_grad for parameter in base.encoder.parameters())
         assert not base.encoder.training
 
@@ -137,7 +136,7 @@ class TestDevScore:
                 "Aspirin cures headache now.": [Entity(0, 7, "drug", 0.9), Entity(0, 13, "drug", 0.8)],
                 "Ibuprofen cures fever now.": [Entity(0, 9, "disease", 0.9)],
             }
-            base.run = lambda encoder, pieces, types, threshold: [entities[piece] for piece in pieces]
+            base.read = lambda pieces, *_, **__: {BASE: [entities[piece.text] for piece in pieces]}
             assert dev_score(base, gold, len(texts)) == pytest.approx(f1)
 
         answer(["one"], 2 * 1 / (1 + 2))
@@ -150,14 +149,13 @@ class TestDevScore:
             "medicine", [Example(text, (Entity(0, 7, "drug"), Entity(start, start + 7, "drug")))], TYPES
         )
 
-        def find(encoder: object, pieces: list[str], types: object, threshold: float) -> list[list[Entity]]:
+        def find(pieces: list[Any], *_: Any, **__: Any) -> dict[str, list[list[Entity]]]:
             assert len(pieces) > 1
-            return [
-                [Entity(piece.index(d), piece.index(d) + 7, "drug") for d in ("Aspirin", "Codeine") if d in piece]
-                for piece in pieces
-            ]
+            texts = [piece.text for piece in pieces]
+            drugs = ("Aspirin", "Codeine")
+            return {BASE: [[Entity(t.index(d), t.index(d) + 7, "drug") for d in drugs if d in t] for t in texts]}
 
-        base.run = find
+        base.read = find
         assert dev_score(base, gold, 10) == 1.0
 
 
