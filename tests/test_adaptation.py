@@ -163,8 +163,8 @@ class TestAdapt:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            ({"texts": "one string"}, "must be a list of strings, not one string"),
-            ({"texts": ["x", 3]}, "number 1 is of type int"),
+            ({"texts": "one string"}, "texts must be a list of texts, not the single string"),
+            ({"texts": ["x", 3]}, "every one of texts must be a string; number 1 is 3"),
             ({"texts": []}, "at least one text that is not blank"),
             ({"texts": ["", " \n"]}, "at least one text that is not blank"),
             ({"labels": []}, "at least one label"),
@@ -360,5 +360,6 @@ def test_a_pool_says_how_its_experts_are_merged(tiny_pool: Path, tmp_path: Path)
     linear = adapt(pool, TEXTS, LABELS, method="linear")  # knows no density
     assert linear.settings["parameters"] == {"lam": 0.5}
     halves = pool.backbone.task_vectors(linear.merges["similarity"].model)
-    whole = adapt(pool, TEXTS, LABELS, method="linear", lam=1.0).merges["similarity"].model
-    assert all(torch.allclose(2 * halves[m], vector) for m, vector in pool.backbone.task_vectors(whole).items())
+    whole = adapt(pool, TEXTS, LABELS, method="linear", lam=1.0)
+    vectors = pool.backbone.task_vectors(whole.merges["similarity"].model)
+    assert all(torch.allclose(2 * halves[m], vector) for m, vector in vectors.items())

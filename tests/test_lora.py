@@ -273,7 +273,7 @@ A, B = "base_model.model.query.lora_A.weight", "base_model.model.query.lora_B.we
         ({"query.lora_A.weight": torch.ones(2, 3)}, "one matrix twice, as base_model.*A.weight and as query"),
         ({A.replace("A.weight", "A.default.weight"): torch.ones(2, 3)}, "two adapters, of .*A.default.weight"),
         ({"lora_A.weight": torch.ones(2, 3)}, "LoRA under a key that is not known"),
-        ({"x\n\x1b[2J": torch.ones(2, 3)}, r"the tensor 'x\\n\\x1b\[2J', which"),
+        ({"x\n\x1b[2J": torch.ones(2, 3)}, r"the tensor x\\n\\x1b\[2J, which"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -47,9 +47,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
     calls: list[tuple[int, str]] = []
     original = EncoderBackbone.predict
 
-    def predict(self: Any, texts: Any, types: Any, models: Any, threshold: float) -> Any:
+    def predict(self: Any, texts: Any, types: Any, models: Any, threshold: float, *rest: Any) -> Any:
         calls.extend((len(texts), model) for model in models)
-        return original(self, texts, types, models, threshold)
+        return original(self, texts, types, models, threshold, *rest)
 
     monkeypatch.setattr(EncoderBackbone, "predict", predict)
     return calls
@@ -224,10 +224,10 @@ def test_what_is_read_survives_a_stop(
     config = configure(tmp_path, groups={"main": {"arms": {"base": {}}}}, comparisons=[])
     original = EncoderBackbone.predict
 
-    def stop(self: Any, texts: Any, types: Any, models: Any, threshold: float) -> Any:
+    def stop(self: Any, texts: Any, types: Any, models: Any, threshold: float, *rest: Any) -> Any:
         if any("scored" in text for text in texts) and models == ["base"]:
             raise KeyboardInterrupt
-        return original(self, texts, types, models, threshold)
+        return original(self, texts, types, models, threshold, *rest)
 
     with monkeypatch.context() as patch:
         patch.setattr(EncoderBackbone, "predict", stop)

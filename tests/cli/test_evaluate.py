@@ -69,8 +69,8 @@ def test_wrong_arguments(samner, gold: Path, predicted: Path, tmp_path: Path):
         (["--gold", gold, "--predicted", short], "has 2 texts but"),
         (["--gold", gold, "--predicted", other], "text 1 of"),
         (["--gold", gold, "--predicted", predicted, "--labels", "persn"], "'persn' occurs in neither file; there are"),
-        (["--gold", none, "--predicted", none], "none.jsonl: no text of 1 has an entity, so it is no gold"),
-        (["--gold", none, "--predicted", none, "--labels", "person"], "none.jsonl: no text of 1 has an entity"),
+        (["--gold", none, "--predicted", none], "none.jsonl: no text has an entity, so there is nothing to score"),
+        (["--gold", none, "--predicted", none, "--labels", "person"], "none.jsonl: no text has an entity"),
     ):
         result = samner("evaluate", *arguments)
         assert (result.exit_code, result.stdout) == (2, "")

@@ -66,9 +66,9 @@ class ExpertPool:
         """Open a pool.
 
         Args:
-            reference: ``"smollm2"``, ``"builtin"`` (smaller and faster), ``"demo-lm"`` (for trying things out: it knows
-                no real text), a folder, or the id of a model-hub repository that holds a pool's files. By default the
-                first of those whose language model is there; see ``samner pool fetch``.
+            reference: ``"smollm2"``, ``"builtin"`` (smaller and faster), ``"demo-lm"`` (for trying things out: it
+                knows no real text), a folder, or the id of a model-hub repository that holds a pool's files. By
+                default the first of those whose language model is there; see ``samner pool fetch``.
             device: Torch device for the base model.
 
         Raises:

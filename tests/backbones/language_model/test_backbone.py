@@ -184,8 +184,13 @@ def test_nothing_to_read(backbone):
 
 
 def test_a_question_beyond_the_model_is_refused(backbone):
+    (tokens,) = backbone.tokenize(["word " * 500])
     with pytest.raises(ModelError, match=r"a question of \d+ tokens and an answer of 40 are more than the 512"):
-        backbone.predict(["word " * 500], TYPES, [BASE], 0.5)
+        backbone.read([tokens], TYPES, [BASE], 0.5)
+
+
+def test_a_text_beyond_the_model_is_read_in_windows(backbone):
+    assert len(backbone.predict(["word " * 500], TYPES, [BASE], 0.5)[BASE]) == 1
 
 
 # -- at rest ----------------------------------------------------------------------------------------------------------
