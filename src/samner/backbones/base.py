@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from samner.backbones.recipe import TrainingRecipe
 from samner.entities import Entity, EntityType, Example
 from samner.errors import SamnerError
-from samner.windows import Tokens, windows
+from samner.windows import Tokens, Word, windows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -189,6 +189,10 @@ class Backbone(ABC):
     @abstractmethod
     def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
         """The words of each text with their spans and costs in tokens."""
+
+    def words(self, texts: Sequence[str]) -> list[tuple[Word, ...]]:
+        """The words of each text, of which an entity holds one or more whole."""
+        return [tokens.words for tokens in self.tokenize(texts)]
 
     @abstractmethod
     def module_shapes(self) -> dict[str, tuple[int, int]]:
