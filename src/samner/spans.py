@@ -19,8 +19,8 @@ def decode(
 ) -> list[Entity]:
     """All spans whose first word starts, last word ends and every word lies inside an entity of a type.
 
-    Each of those probabilities must reach ``threshold``; the span's score is their geometric mean, the inside
-    probabilities entering by their own mean. Spans of one type may overlap: resolving that is the caller's.
+    A span's score is the least of those probabilities, so that a threshold finds just what a lower one finds with at
+    least that score. Spans of one type may overlap: resolving that is the caller's.
 
     Args:
         probabilities: W x L x 3, roles start, end, inside.
@@ -34,14 +34,13 @@ def decode(
         p = probabilities[:, column, :]
         inside, ends = hit[:, column, 2], hit[:, column, 1]
         for start in np.flatnonzero(hit[:, column, 0] & inside).tolist():
-            total = 0.0
+            least = float(p[start, 0])
             for end in range(start, min(start + MAX_ENTITY_WORDS, len(words))):
                 if not inside[end]:
                     break
-                total += float(p[end, 2])
+                least = min(least, float(p[end, 2]))
                 if ends[end]:
-                    mean_inside = total / (end - start + 1)
-                    score = (float(p[start, 0]) * float(p[end, 1]) * mean_inside) ** (1 / 3)
+                    score = min(least, float(p[end, 1]))
                     entities.append(Entity(words[start].start, words[end].end, types[column].name, score))
     return entities
 
