@@ -310,6 +310,28 @@ class TestAtRest:
             loaded.save(tmp_path / "third")
         assert not (tmp_path / "third").exists()
 
+    def test_it_is_saved_from_wherever_the_process_works_by_then(
+        self, saved: TaskModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        saved.save(tmp_path / "a" / "model")
+        monkeypatch.chdir(tmp_path / "a")
+        loaded = TaskModel.load("model")
+        monkeypatch.chdir(tmp_path)
+        loaded.save("again")
+        base = tmp_path / "a" / "model" / "base"
+        card = base / "base.json"
+        card.write_text(card.read_text() + " ")  # another file of the same base
+        loaded.save("once more")
+        values = json.loads(card.read_text())
+        card.write_text(json.dumps(values | {"types": [*values.get("types", []), "one more"]}))
+        with pytest.raises(ModelError):
+            loaded.save("of another base")
+        shutil.rmtree(base)
+        with pytest.raises(ModelError, match="base: the base model that was loaded is no longer there to be saved"):
+            loaded.save("of no base")
+        assert {path.name for path in tmp_path.iterdir()} >= {"again", "once more"}
+        assert not (tmp_path / "of no base").exists() and not (tmp_path / "of another base").exists()
+
     def test_it_needs_neither_pool_nor_place(self, saved: TaskModel, tmp_path: Path) -> None:
         (tmp_path / "model").rename(tmp_path / "moved")
         loaded = TaskModel.load(str(tmp_path / "moved"))

@@ -117,6 +117,10 @@ class TaskModel:
     settings: Mapping[str, Any] = field(default_factory=dict)
     threshold: float = 0.5
 
+    def __post_init__(self) -> None:
+        self.base_folder = self.base_folder.absolute()  # the working folder may be another when it is read again
+        self._base_files = _files(self.base_folder)
+
     def predict(
         self,
         texts: Iterable[str],
@@ -206,13 +210,19 @@ class TaskModel:
         """Write the model as a folder: manifest, base, and one file of task vectors per task model.
 
         Raises:
-            SamnerError: If the folder exists.
+            SamnerError: If the folder exists, or the base model is no longer where it was loaded from.
         """
         from samner.merging.stream import TensorDeltas, write_delta
 
         merges = self._merges(self.mode)
         with atomic_folder(user_path(folder)) as temporary:
+            if not self.base_folder.is_dir():
+                raise ModelError(f"{self.base_folder}: the base model that was loaded is no longer there to be saved")
             copy_model(self.base_folder, temporary / "base")
+            if self._base_files != _files(self.base_folder):
+                base = load_backbone(temporary / "base")
+                if base.fingerprint != self.backbone.fingerprint:
+                    raise ModelError(f"{self.base_folder}: is no longer the base model that was loaded")
             models = dict.fromkeys(merge.model for merge in merges.values())
             for model in models:
                 write_delta(TensorDeltas(self.backbone.task_vectors(model)), temporary / f"{model}.safetensors")
@@ -299,6 +309,12 @@ class TaskModel:
             return model
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ModelError(f"{path}: not a task model's manifest ({type(error).__name__}: {error})") from error
+
+
+def _files(folder: Path) -> dict[Path, tuple[int, int]]:
+    """The files below a folder, with size and time of the last change."""
+    found = ((path, path.stat()) for path in folder.rglob("*") if path.is_file())
+    return {path: (status.st_size, status.st_mtime_ns) for path, status in found}
 
 
 def versions() -> dict[str, str]:

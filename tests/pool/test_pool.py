@@ -160,7 +160,7 @@ class TestHub:
     ) -> None:
         shutil.copytree(tiny_pool, tmp_path / "owner" / "name")
         monkeypatch.chdir(tmp_path)
-        assert ExpertPool.load("owner/name").folder == Path("owner/name")
+        assert ExpertPool.load("owner/name").folder == tmp_path / "owner" / "name"
 
 
 class TestCreating:

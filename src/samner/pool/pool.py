@@ -47,10 +47,10 @@ class ExpertPool:
     """
 
     def __init__(self, folder: Path, device: str = "cpu") -> None:
-        self.folder = folder
-        self.device = device
         card = PoolCard.read(folder)
-        self.base_folder = inside(folder, card.base)
+        self.folder = folder.absolute()  # experts are read when they are needed, wherever the process works by then
+        self.device = device
+        self.base_folder = inside(self.folder, card.base)
         self.merge = card.merge
         self._lock = RLock()  # of what is kept in memory; the folder needs none
         self._backbone: Backbone | None = None
