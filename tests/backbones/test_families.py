@@ -16,8 +16,6 @@ from samner.lora import LoraAdapter
 from samner.pool import ExpertPool
 from tests.backbones import toy_family
 
-OWN = ["encoder", "causal", "token_classification"]
-
 
 def test_a_base_is_loaded_by_the_family_it_names(tiny_pool: Path) -> None:
     backbone = load_backbone(tiny_pool / "base")
@@ -48,13 +46,12 @@ def test_a_card_that_is_no_json_is_refused(tmp_path: Path) -> None:
         load_backbone(tmp_path)
 
 
-@pytest.mark.parametrize(("group", "names"), [(GROUP, OWN), (SERVED, ["causal"])])
-def test_the_families_of_samner_are_entry_points_as_those_of_others_are(group: str, names: list[str]) -> None:
+@pytest.mark.parametrize("group", [GROUP, SERVED])
+def test_the_families_of_samner_are_entry_points_as_those_of_others_are(group: str) -> None:
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))["project"]
     own = {name: point.value for name, point in families(group).items() if point.value.startswith("samner.")}
-    assert list(own) == names
     assert own == project["entry-points"][group]
-    assert all(family(name, group).family == name for name in names)
+    assert all(family(name, group).family == name for name in own)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +94,7 @@ class TestOfAnotherPackage:
             entities = [dict(zip(("start", "end", "label"), span, strict=True)) for span in spans]
             (tmp_path / name).write_text(json.dumps({"text": text, "entities": entities}) + "\n", "utf-8")
 
-        assert list(families()) == [*OWN, "toy"]
+        assert list(families())[-1] == "toy"
         assert family_over_models().family == "causal"
 
         samner("pool create pool --model any --family toy")
