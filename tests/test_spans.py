@@ -103,7 +103,7 @@ def brute_force(p: np.ndarray, words: list[Word], threshold: float) -> list[Enti
             for last in range(first, len(words)):
                 inside = p[first : last + 1, column, 2]
                 if min(p[first, column, 0], p[last, column, 1], inside.min()) >= threshold:
-                    score = np.prod([p[first, column, 0], p[last, column, 1], inside.mean()], dtype=float) ** (1 / 3)
+                    score = min(p[first, column, 0], p[last, column, 1], inside.min())
                     found.append(Entity(words[first].start, words[last].end, entity_type.name, score))
     return found
 
