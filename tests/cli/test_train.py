@@ -115,7 +115,7 @@ def test_wrong_data(samner, tiny_pool: Path, tmp_path: Path):
         ([tmp_path / "no"], "no such file or folder"),
         ([tmp_path / "empty"], "holds no train.jsonl"),
         ([tmp_path / "both"], "holds both train.conll and train.jsonl"),
-        ([tmp_path / "plain.txt"], "no text of 1 has an entity, so it is no gold"),
+        ([tmp_path / "plain.txt"], "no text has an entity, so there is nothing to score or learn from"),
         ([tmp_path / "bad.jsonl"], "bad.jsonl:1: entities[0]: 0:9 lies outside"),
         ([twice, twice], "is given twice"),
     ):
