@@ -78,7 +78,7 @@ def main() -> None:
         report = score(read_examples(path), found, LABELS)
     console.print(
         f"\nTwo task models read {len(texts)} texts in {seconds:.1f} s. Against what people marked by hand: strict F1 "
-        f"{100 * report.strict.f1:.1f} (precision {100 * report.strict.counts.precision:.1f}, "
+        f"{100 * report.strict.counts.f1:.1f} (precision {100 * report.strict.counts.precision:.1f}, "
         f"recall {100 * report.strict.counts.recall:.1f})."
     )
 

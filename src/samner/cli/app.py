@@ -27,7 +27,7 @@ VERBS = {
     "prompts": "Look at the questions that a language model is asked.",
     "merge": "Merge LoRA adapters on their task vectors, exactly.",
     "export": "Export a model that 'samner adapt' saved, for other programs.",
-    "evaluate": "Score predicted entities against gold, or a pool on many targets.",
+    "evaluate": "Score predicted entities against gold.",
     "benchmark": "Measure a pool: every way to select and merge, on every target, with a report.",
     "data": "Check files of texts, and convert them from any format to any other.",
     "schema": "Print the JSON Schema of a kind of file, which editors use to complete and check it.",
@@ -48,6 +48,11 @@ class Guarded(TyperGroup):
             return super().invoke(ctx)
         except SamnerError as error:
             _fail(str(error))
+        except typer.TyperException as error:  # a wrong option or argument
+            message, at = str(getattr(error, "message", error)), getattr(error, "ctx", None)
+            if format_message := getattr(error, "format_message", None):
+                message = format_message()
+            _fail(f"{message.rstrip('.')}; see '{at.command_path if at else 'samner'} -h'")
         except BrokenPipeError as error:
             # who read our output has gone; Python's own flush at exit must not complain either
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
