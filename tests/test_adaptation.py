@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import gc
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -163,8 +165,12 @@ class TestAdapt:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            ({"texts": "one string"}, "texts must be a list of texts, not the single string"),
-            ({"texts": ["x", 3]}, "every one of texts must be a string; number 1 is 3"),
+            ({"texts": "one string"}, "^texts must be a list of texts, not the single string"),
+            ({"texts": None}, "^texts must be a list"),
+            ({"pool": "builtin"}, "^pool must be an ExpertPool"),
+            ({"exclude": "news"}, "^exclude must be a list of names, not the single string 'news'"),
+            ({"exclude": None}, "^exclude must be a list"),
+            ({"texts": ["x", 3]}, "^every one of texts must be a string; number 1 is 3$"),
             ({"texts": []}, "at least one text that is not blank"),
             ({"texts": ["", " \n"]}, "at least one text that is not blank"),
             ({"labels": []}, "at least one label"),
@@ -174,7 +180,12 @@ class TestAdapt:
             ({"mode": "both"}, "unknown mode 'both'"),
             ({"experts": 0}, "not 0"),
             ({"experts": "all"}, "at least 1 or 'auto', not 'all'"),
-            ({"samples": 0}, "at least 1"),
+            ({"samples": 0}, "^samples must be a whole number of at least 1, not 0$"),
+            ({"samples": 2.5}, "^samples must be"),
+            ({"samples": "10"}, "^samples must be"),
+            ({"samples": None}, "^samples must be"),
+            ({"seed": "a"}, "^seed must be a whole number of at least 0"),
+            ({"threshold": "0.3"}, "threshold must lie between 0 and 1, not '0.3'"),
             ({"threshold": 1.5}, "threshold must lie between 0 and 1"),
             ({"method": "average"}, "unknown merge method 'average'"),
             ({"sparsity": 0.2}, "has no parameter 'sparsity'"),
@@ -185,7 +196,7 @@ class TestAdapt:
     def test_bad_arguments_are_refused(self, pool: ExpertPool, arguments: dict[str, Any], message: str) -> None:
         before = set(pool.backbone.models)
         with pytest.raises(SamnerError, match=message):
-            adapt(pool, **{"texts": TEXTS, "labels": LABELS, **arguments})
+            adapt(**{"pool": pool, "texts": TEXTS, "labels": LABELS, **arguments})
         assert {name for name in pool.backbone.models if name.startswith("task-")} <= before
 
     def test_an_empty_pool_is_refused(self, tiny_pool: Path, tmp_path: Path) -> None:
@@ -215,6 +226,19 @@ class TestWarnings:
 
     def test_more_experts_than_there_are_are_asked_for(self, pool: ExpertPool) -> None:
         assert adapt(pool, TEXTS, LABELS, experts=9).warnings == ("9 experts were asked for, and there are only 2",)
+
+    @pytest.mark.parametrize(
+        "texts",
+        [
+            ["Codeine relieves fever within hours."],
+            ["Codeine relieves fever within hours.", "codeine relieves FEVER within hours"],
+            ["Codeine helps.", "Codeine relieves."],
+        ],
+        ids=["one", "one again", "short"],
+    )
+    def test_texts_that_decide_nothing(self, pool: ExpertPool, texts: list[str]) -> None:
+        (warning,) = adapt(pool, texts, LABELS, mode="sampling", experts=1).warnings
+        assert "too little to tell experts apart" in warning or "no two experts agreed" in warning
 
 
 class TestPrivacy:
@@ -287,6 +311,84 @@ class TestSeveral:
         assert one == pytest.approx(other, abs=1e-4)
 
 
+class TestLifetime:
+    """A task model is on the base as long as somebody has it."""
+
+    def on(self, pool: ExpertPool) -> set[str]:
+        gc.collect()
+        return {name for name in pool.backbone.models if name.startswith("task-")}
+
+    def test_it_leaves_with_the_last_reference(self, different: ExpertPool) -> None:
+        before = self.on(different)
+        for density in (0.11, 0.22, 0.33):
+            model = adapt(different, TEXTS, LABELS, mode="similarity", density=density)
+            assert scores(model)
+            del model
+            assert self.on(different) == before
+
+    def test_models_share_it_until_the_last_is_closed(self, different: ExpertPool) -> None:
+        before = self.on(different)
+        first, second = (adapt(different, TEXTS, LABELS, mode="similarity", density=0.44) for _ in range(2))
+        expected = scores(second)
+        assert len(self.on(different) - before) == 1
+        first.close()
+        first.close()
+        with pytest.raises(SamnerError, match="was closed"):
+            first.predict(TEXTS)
+        assert scores(second) == expected
+        with second:
+            assert scores(second) == expected
+        assert self.on(different) == before
+        with pytest.raises(SamnerError, match="was closed"):
+            second.save("nowhere")
+
+    def test_a_loaded_model_can_be_closed(self, different: ExpertPool, tmp_path: Path) -> None:
+        adapt(different, TEXTS, LABELS, mode="similarity").save(tmp_path / "model")
+        with TaskModel.load(tmp_path / "model") as model:
+            assert len(model.backbone.models) == 1
+        assert not model.backbone.models
+
+    def test_what_is_asked_again_after_a_removal_is_made_again(self, different: ExpertPool) -> None:
+        merged = merge_experts(different, {"medicine": 1.0}, "ties", {"density": 0.55})
+        different.backbone.remove(merged.model)
+        again = merge_experts(different, {"medicine": 1.0}, "ties", {"density": 0.55})
+        assert again == merged and again.model in different.backbone.models
+        del merged
+        assert again.model in self.on(different)
+
+
+class TestThreads:
+    def test_everything_at_once_gives_the_answers_of_one_thread(self, different: ExpertPool, tmp_path: Path) -> None:
+        pool = ExpertPool(Path(shutil.copytree(different.folder, tmp_path / "pool")))
+        pool.backbone.threshold = THRESHOLD
+        source = Path(shutil.copytree(pool.folder / "experts" / "sports", tmp_path / "source"))
+        ways: list[dict[str, Any]] = [{"experts": 1}, {"density": 0.7}, {"mode": "economy"}]
+        kept = adapt(pool, TEXTS, LABELS)
+
+        def adapted(way: int) -> list[float]:
+            with adapt(pool, TEXTS, LABELS, exclude=[n for n in pool.experts if n.startswith("x")], **ways[way]) as m:
+                return scores(m)
+
+        def edited(number: int) -> list[float]:
+            pool.add(source, f"x{number}")
+            pool.remove(f"x{number}")
+            return []
+
+        def verified(_: int) -> list[float]:
+            return [] if all("x" in Path(problem.split(":")[0]).name for problem in pool.verify()) else [1.0]
+
+        jobs = [(lambda _: scores(kept), 0), *((adapted, i) for i in range(3)), (verified, 0)] * 3
+        jobs += [(edited, i) for i in range(6)]
+        names = set(pool.backbone.models)
+        expected = [scores(kept), *(adapted(i) for i in range(3)), []] * 3 + [[]] * 6
+        with ThreadPoolExecutor(6) as threads:
+            found = [threads.submit(job, argument) for job, argument in jobs]
+        for one, right in zip(found, expected, strict=True):
+            assert one.result() == pytest.approx(right, abs=1e-5)
+        assert scores(kept) == pytest.approx(expected[0], abs=1e-5)
+        assert names <= set(pool.backbone.models) and not any(n.startswith("x") for n in pool.experts)
+
+
 class TestParts:
     def test_economy_merges_every_pick_by_how_many_picked_it(self, different: ExpertPool) -> None:
         def picked(strategy: str, *chosen: str) -> Selection:
@@ -315,6 +417,13 @@ class TestParts:
         assert models[1].settings["parameters"]["seed"] == 1
         assert models[0].merges["similarity"].model != models[1].merges["similarity"].model
         assert scores(models[0]) != scores(models[1])
+
+    def test_of_many_texts_some_evenly_spread_are_read(self, pool: ExpertPool) -> None:
+        texts = [f"Codeine relieves fever within {i} hours." for i in range(1001)]
+        chosen = select(pool, texts, entity_types(LABELS), samples=3)
+        read = [texts[i * 1001 // 500] for i in range(500)]
+        assert chosen["similarity"].cosine == select(pool, read, entity_types(LABELS))["similarity"].cosine
+        assert all(texts[place] in read for place in chosen["sampling"].sample) and max(chosen["sampling"].sample) > 3
 
     def test_select_alone(self, pool: ExpertPool) -> None:
         types = entity_types(LABELS)

@@ -74,7 +74,7 @@ def adapt(
     types = entity_types(labels)
     if mode not in modes():
         raise SamnerError(f"unknown mode {mode!r}; known are {', '.join(modes())}")
-    seed = arguments.whole(seed, "seed", 0)
+    seed, samples = arguments.whole(seed, "seed", 0), arguments.whole(samples, "samples", 1)
     if "seed" in methods().get(method, {}):
         parameters = {**parameters, "seed": seed}
     parameters = merge_parameters(pool, method, parameters)

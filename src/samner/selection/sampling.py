@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from samner.selection.similarity import Target
 from samner.spans import flat
 
 _DISAGREEMENT = "no two experts agreed on any entity in the sample texts; expect little of what is found to be right"
+
+_ENOUGH = 4
+"""Different entities that experts agree on, from which their F1 is not mere chance."""
 
 Votes = Mapping[tuple[int, int, int, str], tuple[str, ...]]
 """For an entity (index of its text, start, end, label), the experts that predicted it."""
@@ -99,7 +102,7 @@ def select_by_sampling(
         sample=tuple(places),
         pseudo_labels=labels,
         note="; ".join(filter(None, (note, _fewer(samples, len(places))))),
-        warnings=(*too_few(count, len(names)), *((_DISAGREEMENT,) if needed is None and len(names) > 1 else ())),
+        warnings=(*too_few(count, len(names)), *(_doubts(sample, gold) if len(names) > 1 else ())),
     )
 
 
@@ -120,6 +123,17 @@ def draw(texts: Sequence[str], samples: int, seed: int) -> list[int]:
 
 def _fewer(samples: int, there: int) -> str:
     return f"of {samples} samples asked for, there are only {there}, all distinct texts" if there < samples else ""
+
+
+def _doubts(sample: Sequence[str], gold: Collection[tuple[int, int, int, str]]) -> list[str]:
+    """Why what the experts agreed on decides nothing; one sentence, however often it stands in the texts, is one."""
+    if not gold:
+        return [_DISAGREEMENT]
+    said = {(sample[text][start:end].casefold(), label) for text, start, end, label in gold}
+    if len(said) >= _ENOUGH:
+        return []
+    rests = "a single entity" if len(said) == 1 else f"{len(said)} different entities"
+    return [f"the choice by sampling rests on {rests}, too little to tell experts apart; give more or longer texts"]
 
 
 def _votes(predicted: Mapping[str, Sequence[Sequence[Entity]]]) -> Votes:
