@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import itertools
+import random
+import sys
+from types import FrameType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from samner import spans
 from samner.entities import Entity, entity_types
 from samner.spans import MAX_ENTITY_WORDS, decode, flat
 from samner.windows import Word
@@ -150,3 +155,33 @@ def test_no_span_is_longer_than_the_limit() -> None:
 
 def test_a_text_without_words_has_no_spans() -> None:
     assert decode(np.zeros((0, 2, 3), dtype=np.float32), [], TYPES, 0.5) == []
+
+
+def steps(found: list[Entity]) -> int:
+    """How many lines of samner's code run to resolve overlaps."""
+    count = 0
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal count
+        count += event == "line"
+        return trace if frame.f_code.co_filename == spans.__file__ else None
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        flat(found)
+    finally:
+        sys.settrace(before)
+    return count
+
+
+@pytest.mark.parametrize("longest", [30, 1_000_000], ids=["short spans", "spans as long as the text"])
+def test_steps_grow_little_faster_than_the_number_of_spans(longest: int) -> None:
+    draw = random.Random(0)
+
+    def many(count: int) -> list[Entity]:
+        starts = [draw.randrange(10 * count) for _ in range(count)]
+        ends = [start + draw.randrange(1, min(longest, 10 * count)) for start in starts]
+        return [Entity(start, end, "drug", draw.random()) for start, end in zip(starts, ends, strict=True)]
+
+    assert steps(many(8000)) < 8 * 1.5 * steps(many(1000))
