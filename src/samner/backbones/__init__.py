@@ -1,4 +1,9 @@
-"""Base models that can be trained, adapted and asked, one folder per family behind one interface."""
+"""Base models that can be trained, adapted and asked, one folder per family behind one interface.
+
+In come a folder with a ``base.json``, experts (PEFT folders) and task vectors; out go the candidate entities that each
+of several models finds in texts of any length. It may import the ground floor and ``data``; what is above it knows
+``Backbone``, and no family.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,22 @@ def test_one_mixed_batch_answers_as_each_question_alone(backbone, constrained):
     together = backbone.engine.answer(asked)
     assert_same(together, [backbone.engine.answer([question])[0] for question in asked])
     assert len({answer.text for answer in together[: len(MODELS)]}) > 1  # the models differ
+
+
+def test_threads_get_the_answers_of_one(backbone):
+    ways = [[BASE, "a"], ["x"], ["b", "x", "a"]]
+    expected = [backbone.predict(TEXTS, TYPES, models, 0.01) for models in ways]
+    before = {model: backbone.statistics[model]["answers"] for model in MODELS}
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda i: backbone.predict(TEXTS, TYPES, ways[i % 3], 0.01), range(9)))
+    for i, answers in enumerate(found):
+        for model, texts in answers.items():
+            assert [[e.key for e in found] for found in texts] == [
+                [e.key for e in found] for found in expected[i % 3][model]
+            ]
+    asked = len(backbone.prompt.questions("", TYPES)) * len(TEXTS)
+    counted = {model: backbone.statistics[model]["answers"] - before[model] for model in MODELS}
+    assert counted == {BASE: 3 * asked, "a": 6 * asked, "b": 3 * asked, "x": 6 * asked}
 
 
 def test_small_batches_change_nothing(backbone):
