@@ -41,12 +41,12 @@ def adapter(
     watch: Watch, paths: Sequence[str], rank: int, save: str, scope: str = "global", threads: int | None = None
 ) -> None:
     """TIES written as an adapter."""
-    from samner.export.adapter import write_adapter
+    from samner.export.adapter import AdapterTarget
 
     methods()
     Path(save).mkdir()
     with watch, _merger(watch, paths, scope=scope, threads=threads) as merger:
-        write_adapter(merger, Path(save), rank=rank)
+        AdapterTarget(rank).write(merger, Path(save))
         watch.reached("adapter")
 
 

@@ -6,7 +6,7 @@ import json
 import math
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -42,35 +42,8 @@ Pair = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
-class ModuleError:
-    """What a module lost: relative Frobenius error, and the share of the squared norm that is retained."""
-
-    relative_error: float
-    energy: float
-
-
-@dataclass(frozen=True)
-class AdapterReport:
-    """Rank of an adapter and what it lost, over all modules and in each."""
-
-    rank: int
-    relative_error: float
-    energy: float
-    modules: dict[str, ModuleError]
-
-
-def write_adapter(
-    deltas: Deltas,
-    folder: Path,
-    *,
-    rank: int | None = None,
-    max_error: float | None = None,
-    base: str | None = None,
-    causal: bool = False,
-    dtype: torch.dtype = torch.float32,
-    progress: Progress | None = None,
-) -> AdapterReport:
-    """Write task vectors as a plain LoRA adapter of one rank, which PEFT and vLLM load unchanged.
+class AdapterTarget(Target):
+    """A plain LoRA adapter of one rank, which PEFT and vLLM load unchanged.
 
     Each module gets the best approximation of the rank, found by a randomised SVD with power iterations, in the memory
     of one task vector. What has low rank is decomposed from its factors, and written exactly where the rank suffices;
@@ -80,55 +53,113 @@ def write_adapter(
     anew. As no rank that is added retains more than those before it did on average, this skips what is too small.
 
     Args:
-        deltas: What to write.
-        folder: An empty folder; the caller sees to it that it is discarded if an error is raised.
-        rank: Of the adapter; any, also one larger than the modules.
-        max_error: Instead of a rank: the relative error, over all modules, for which the smallest of ``RANKS`` is
-            taken.
-        base: The name of the base model, for the adapter's configuration.
-        causal: Whether that is a causal language model, for the same.
-        dtype: In which the factors are stored. Their rounding counts as an error too.
-        progress: Called with the values of the task vectors done.
+        rank: Of the adapter; any, also one larger than the modules. If neither this nor ``max_error`` is given, the
+            rank that task vectors of low rank have.
+        max_error: Instead of a rank: the relative error (Frobenius norm of what is missing, over that of the task
+            vectors), over all modules, for which the smallest of ``RANKS`` is taken.
+        dtype: One of ``DTYPES``, in which the factors are stored. Their rounding counts as an error too.
+        base: The base model that the configuration is to name.
+        causal: Whether that is a causal language model.
 
     Raises:
-        SamnerError: If not exactly one of ``rank`` and ``max_error`` is given or it is out of range, no rank
-            suffices, or the values leave the range of ``dtype``.
-        OSError: If the disk is full.
+        SamnerError: If a value is out of range, and from ``write`` if no rank suffices, or the values leave the range
+            of ``dtype``.
     """
-    if dtype not in DTYPES.values():
-        raise SamnerError(f"an adapter is stored as float32, float16 or bfloat16, not as {dtype}")
-    tried: AdapterReport | None = None
-    for candidate in _candidates(deltas, rank, max_error):
-        if max_error is not None and tried and 1 - tried.energy * candidate / tried.rank > max_error**2:
-            continue
-        tried = _write_weights(deltas, folder / WEIGHTS_FILE, candidate, dtype, progress)
-        if max_error is None or tried.relative_error <= max_error:
-            write_json(folder / CONFIG_FILE, _config(deltas, candidate, base, causal))
-            return tried
-    reached = f"at rank {tried.rank} it is {tried.relative_error:.3g}" if tried else "there are no modules"
-    raise SamnerError(f"no rank up to {RANKS[-1]} has a relative error of at most {max_error}: {reached}")
+
+    library: ClassVar[str | None] = "peft"
+
+    rank: int | None = None
+    max_error: float | None = None
+    dtype: str = "float32"
+    base: str | None = None
+    causal: bool = False
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise SamnerError(f"unknown type {self.dtype!r} for the factors; known are {', '.join(DTYPES)}")
+        if self.rank is not None and self.max_error is not None:
+            raise SamnerError("give --rank or --max-error, not both")
+        if self.rank is not None and self.rank < 1:
+            raise SamnerError(f"--rank must be at least 1, not {self.rank}")
+        if self.max_error is not None and not (is_number(self.max_error) and 0 < self.max_error < 1):
+            raise SamnerError(f"--max-error must lie between 0 and 1, not {self.max_error}")
+
+    @classmethod
+    def of(cls, request: Request) -> AdapterTarget:
+        if request.base and not request.backbone:
+            raise SamnerError("--base is for --to fused")
+        return cls(request.rank, request.max_error, request.dtype or "float32", request.named, request.causal)
+
+    def check(self, low_rank: bool) -> None:
+        if self.rank is None and self.max_error is None and not low_rank:
+            raise SamnerError(
+                "an adapter has a rank, and what is to be written has none: give --rank "
+                f"({', '.join(map(str, RANKS))}) or --max-error (0.1, for instance)"
+            )
+
+    def write(self, deltas: Deltas, place: Path, progress: Progress = lambda *step: None) -> dict[str, Any]:
+        self.check(deltas.low_rank)
+        place.mkdir(exist_ok=True)
+        most, tried = self.max_error, None
+        for rank in self._candidates(deltas):
+            if most is not None and tried and 1 - tried["energy"] * rank / tried["rank"] > most**2:
+                continue
+            tried = _write_weights(deltas, place / WEIGHTS_FILE, rank, DTYPES[self.dtype], progress)
+            if most is None or tried["relative_error"] <= most:
+                write_json(place / CONFIG_FILE, self._config(deltas, rank))
+                return tried
+        reached = f"at rank {tried['rank']} it is {tried['relative_error']:.3g}" if tried else "there are no modules"
+        raise SamnerError(f"no rank up to {RANKS[-1]} has a relative error of at most {most}: {reached}")
+
+    def _candidates(self, deltas: Deltas) -> tuple[int, ...]:
+        """The ranks to try: of ``RANKS`` those up to the first that is enough for every module."""
+        if self.max_error is not None:
+            return RANKS[: bisect_left(RANKS, max(map(min, deltas.shapes.values()))) + 1]
+        return (self.rank or max(deltas.factors(module).rank for module in deltas.shapes),)
+
+    def _config(self, deltas: Deltas, rank: int) -> dict[str, object]:
+        return {
+            "base_model_name_or_path": self.base,
+            "bias": "none",
+            "fan_in_fan_out": False,
+            "inference_mode": True,
+            "init_lora_weights": True,
+            "lora_alpha": rank,
+            "lora_dropout": 0.0,
+            "modules_to_save": None,
+            "peft_type": "LORA",
+            "r": rank,
+            "target_modules": list(deltas.shapes),
+            "task_type": "CAUSAL_LM" if self.causal else None,
+            "use_dora": False,
+            "use_rslora": False,
+        }
+
+    def usage(self, parts: Mapping[str, str], reports: Mapping[str, Mapping[str, Any]]) -> str:
+        (first, folder), *more = parts.items()
+        if self.causal and self.base:
+            imports = ["from peft import PeftModel", "from transformers import AutoModelForCausalLM"]
+            lines = [
+                f"model = AutoModelForCausalLM.from_pretrained({json.dumps(self.base)})",
+                f"model = PeftModel.from_pretrained(model, {json.dumps(folder)}, adapter_name={json.dumps(first)})",
+                *(f"model.load_adapter({json.dumps(f)}, adapter_name={json.dumps(name)})" for name, f in more),
+            ]
+        elif folder == ".":
+            imports = ["from peft import PeftModel"]
+            lines = ['model = PeftModel.from_pretrained(base, ".")  # on the model that the adapters were trained on']
+        else:
+            imports = ["from pathlib import Path", "", "from samner.backbones import load_backbone"]
+            lines = ['backbone = load_backbone(Path("my-domain/base"))  # of the model that was exported']
+            lines += [f'backbone.add_expert("{name}", Path("{folder}"))' for name, folder in parts.items()]
+        return "Plain PEFT adapters.\n\n" + code("\n".join([*imports, "", *lines]), "python")
 
 
-def _candidates(deltas: Deltas, rank: int | None, max_error: float | None) -> tuple[int, ...]:
-    """The ranks to try: of ``RANKS`` those up to the first that is enough for every module."""
-    if rank is not None and max_error is None:
-        if rank < 1:
-            raise SamnerError(f"the rank must be a whole number above 0, not {rank}")
-        return (rank,)
-    if max_error is None or rank is not None:
-        raise SamnerError("give either the rank of the adapter or the largest error it may have")
-    if not is_number(max_error) or not 0 < max_error < 1:
-        raise SamnerError(f"the largest error must lie between 0 and 1, not {max_error!r}")
-    return RANKS[: bisect_left(RANKS, max(map(min, deltas.shapes.values()))) + 1]
-
-
-def _write_weights(
-    deltas: Deltas, path: Path, rank: int, dtype: torch.dtype, progress: Progress | None
-) -> AdapterReport:
+def _write_weights(deltas: Deltas, path: Path, rank: int, dtype: torch.dtype, progress: Progress) -> dict[str, Any]:
+    """Write the factors; returns rank, relative error and retained energy, over all modules and in each."""
     names = [_tensor(module, letter) for module in deltas.shapes for letter in "AB"]
     total = sum(map(math.prod, deltas.shapes.values()))
     done = 0
-    modules: dict[str, ModuleError] = {}
+    modules = {}
     losses = []
     with writing(path, names, {"format": "pt"}) as add:
         for module, (b, a), (norm, lost) in _approximations(deltas, rank, dtype):
@@ -139,10 +170,8 @@ def _write_weights(
             modules[module] = _error([(norm, lost)])
             losses.append((norm, lost))
             done += math.prod(deltas.shapes[module])
-            if progress:
-                progress(f"adapter of rank {rank}", done, total)
-    overall = _error(losses)
-    return AdapterReport(rank, overall.relative_error, overall.energy, modules)
+            progress(f"adapter of rank {rank}", done, total)
+    return {"rank": rank, **_error(losses), "modules": modules}
 
 
 def _approximations(deltas: Deltas, rank: int, dtype: torch.dtype) -> Iterator[tuple[str, Pair, tuple[float, float]]]:
@@ -161,33 +190,14 @@ def _approximations(deltas: Deltas, rank: int, dtype: torch.dtype) -> Iterator[t
             yield module, (b, a), losses
 
 
-def _error(losses: Sequence[tuple[float, float]]) -> ModuleError:
+def _error(losses: Sequence[tuple[float, float]]) -> dict[str, float]:
     norm, lost = (sum(values) for values in zip(*losses, strict=True))
     share = lost / norm if norm else 0.0
-    return ModuleError(math.sqrt(share), 1 - share)
+    return {"relative_error": math.sqrt(share), "energy": 1 - share}
 
 
 def _tensor(module: str, letter: str) -> str:
     return f"base_model.model.{module}.lora_{letter}.weight"
-
-
-def _config(deltas: Deltas, rank: int, base: str | None, causal: bool) -> dict[str, object]:
-    return {
-        "base_model_name_or_path": base,
-        "bias": "none",
-        "fan_in_fan_out": False,
-        "inference_mode": True,
-        "init_lora_weights": True,
-        "lora_alpha": rank,
-        "lora_dropout": 0.0,
-        "modules_to_save": None,
-        "peft_type": "LORA",
-        "r": rank,
-        "target_modules": list(deltas.shapes),
-        "task_type": "CAUSAL_LM" if causal else None,
-        "use_dora": False,
-        "use_rslora": False,
-    }
 
 
 def truncate(dense: Tensor, rank: int) -> Pair:
@@ -246,81 +256,3 @@ def _exact(factors: LoraFactors) -> Pair:
 def _squared(b: Tensor, a: Tensor) -> float:
     """``|b a|^2 = <b^T b, a a^T>``."""
     return float(((b.T @ b) * (a @ a.T)).sum())
-
-
-@dataclass(frozen=True)
-class AdapterTarget(Target):
-    """A PEFT adapter.
-
-    Args:
-        rank: Of the adapter; if neither this nor ``max_error`` is given, the rank that task vectors of low rank have.
-        max_error: Instead of a rank, the relative error that it may have.
-        dtype: One of ``DTYPES``, in which the factors are stored.
-        base: The base model that the configuration is to name.
-        causal: Whether that is a causal language model.
-    """
-
-    library: ClassVar[str | None] = "peft"
-
-    rank: int | None = None
-    max_error: float | None = None
-    dtype: str = "float32"
-    base: str | None = None
-    causal: bool = False
-
-    @classmethod
-    def of(cls, request: Request) -> AdapterTarget:
-        dtype = request.dtype or "float32"
-        if dtype not in DTYPES:
-            raise SamnerError(f"unknown type {dtype!r} for the factors; known are {', '.join(DTYPES)}")
-        if request.rank is not None and request.max_error is not None:
-            raise SamnerError("give --rank or --max-error, not both")
-        if request.rank is not None and request.rank < 1:
-            raise SamnerError(f"--rank must be at least 1, not {request.rank}")
-        if request.max_error is not None and not 0 < request.max_error < 1:
-            raise SamnerError(f"--max-error must lie between 0 and 1, not {request.max_error}")
-        if request.base and not request.backbone:
-            raise SamnerError("--base is for --to fused")
-        return cls(request.rank, request.max_error, dtype, request.named, request.causal)
-
-    def check(self, low_rank: bool) -> None:
-        if self.rank is None and self.max_error is None and not low_rank:
-            raise SamnerError(
-                "an adapter has a rank, and what is to be written has none: give --rank "
-                f"({', '.join(map(str, RANKS))}) or --max-error (0.1, for instance)"
-            )
-
-    def write(self, deltas: Deltas, place: Path, progress: Progress) -> dict[str, Any]:
-        place.mkdir(exist_ok=True)
-        rank = self.rank
-        if rank is None and self.max_error is None:
-            rank = max(deltas.factors(module).rank for module in deltas.shapes)
-        report = write_adapter(
-            deltas,
-            place,
-            rank=rank,
-            max_error=self.max_error,
-            base=self.base,
-            causal=self.causal,
-            dtype=DTYPES[self.dtype],
-            progress=progress,
-        )
-        return asdict(report)
-
-    def usage(self, parts: Mapping[str, str], reports: Mapping[str, Mapping[str, Any]]) -> str:
-        (first, folder), *more = parts.items()
-        if self.causal and self.base:
-            imports = ["from peft import PeftModel", "from transformers import AutoModelForCausalLM"]
-            lines = [
-                f"model = AutoModelForCausalLM.from_pretrained({json.dumps(self.base)})",
-                f"model = PeftModel.from_pretrained(model, {json.dumps(folder)}, adapter_name={json.dumps(first)})",
-                *(f"model.load_adapter({json.dumps(f)}, adapter_name={json.dumps(name)})" for name, f in more),
-            ]
-        elif folder == ".":
-            imports = ["from peft import PeftModel"]
-            lines = ['model = PeftModel.from_pretrained(base, ".")  # on the model that the adapters were trained on']
-        else:
-            imports = ["from pathlib import Path", "", "from samner.backbones import load_backbone"]
-            lines = ['backbone = load_backbone(Path("my-domain/base"))  # of the model that was exported']
-            lines += [f'backbone.add_expert("{name}", Path("{folder}"))' for name, folder in parts.items()]
-        return "Plain PEFT adapters.\n\n" + code("\n".join([*imports, "", *lines]), "python")

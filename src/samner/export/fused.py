@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
@@ -37,16 +37,7 @@ _Way: TypeAlias = tuple[str, str]
 """The prefix taken from a module's name, and the one added to it; one of the two is empty."""
 
 
-@dataclass(frozen=True)
-class FusedReport:
-    """What was written: weight files, changed modules, and bytes of weights."""
-
-    shards: int
-    modules: int
-    bytes: int
-
-
-def write_fused(deltas: Deltas, base: Path, folder: Path, *, progress: Progress | None = None) -> FusedReport:
+def write_fused(deltas: Deltas, base: Path, folder: Path, progress: Progress = lambda *step: None) -> dict[str, int]:
     """Write a base model with the task vectors added to its weights, in the base's own files, names and types.
 
     Everything is checked before anything is written, but for the values. Each weight file is copied byte by byte but
@@ -59,6 +50,9 @@ def write_fused(deltas: Deltas, base: Path, folder: Path, *, progress: Progress 
             folders are not.
         folder: An empty folder; the caller sees to it that it is discarded if an error is raised.
         progress: Called with the bytes written so far.
+
+    Returns:
+        How many weight files (``shards``), changed ``modules`` and ``bytes`` of weights there are.
 
     Raises:
         ModelError: If a weight file is missing or damaged, no tensor or several may be what a module is called, its
@@ -86,8 +80,7 @@ def write_fused(deltas: Deltas, base: Path, folder: Path, *, progress: Progress 
     def count(size: int) -> None:
         nonlocal written
         written += size
-        if progress:
-            progress("writing", written, total)
+        progress("writing", written, total)
 
     # one pass in the order of the tensors' places, so that the merge is one as well
     dense = deltas.dense([modules[tensor] for tensor in places if tensor in modules])
@@ -104,7 +97,7 @@ def write_fused(deltas: Deltas, base: Path, folder: Path, *, progress: Progress 
                 del delta  # before the next one is made
             for chunk in _read(source, (base / name).stat().st_size - source.tell(), base / name):
                 count(target.write(chunk))
-    return FusedReport(len(shards), len(modules), total)
+    return {"shards": len(shards), "modules": len(modules), "bytes": total}
 
 
 def tensor_names(modules: Collection[str], tensors: Collection[str], base: Path) -> Mapping[str, str]:
@@ -136,7 +129,7 @@ def tensor_names(modules: Collection[str], tensors: Collection[str], base: Path)
         names = {module: _stem(module, fitting[0]) for module in modules}
     names = {module: name + _WEIGHT for module, name in names.items()}
     for module in modules:
-        if _is_head(module) and _config(base).get("tie_word_embeddings") is True:
+        if module.split(".")[-1] == "lm_head" and _config(base).get("tie_word_embeddings") is True:
             raise ModelError(f"{base}: tensor {names[module]} cannot be changed{_TIED}")
     return names
 
@@ -153,13 +146,11 @@ def _stem(module: str, way: _Way) -> str:
     return added + module.removeprefix(taken) if module.startswith(taken) else ""
 
 
-def _is_head(module: str) -> bool:
-    return module.rpartition(".")[2] == "lm_head"
-
-
 def _why(module: str, base: Path) -> str:
     # models tie by default, and configurations leave out what is the default
-    return _TIED if _is_head(module) and _config(base).get("tie_word_embeddings", True) is True else ""
+    return (
+        _TIED if module.split(".")[-1] == "lm_head" and _config(base).get("tie_word_embeddings", True) is True else ""
+    )
 
 
 def _config(base: Path) -> dict[str, Any]:
@@ -266,7 +257,7 @@ class FusedTarget(Target):
             if base and not base.is_dir():
                 raise ModelError(f"the weights of {base} are not in a folder here: --base FOLDER says where they are")
         if base:
-            return asdict(write_fused(deltas, base, place, progress=progress))
+            return write_fused(deltas, base, place, progress)
         assert backbone is not None
         name = f"to be written to {place.name}"
         backbone.add_task_model(name, dict(deltas.dense()))
