@@ -318,7 +318,7 @@ def test_texts_of_a_pipe_wait_only_so_long_for_more():
         for batch in batches_as_they_come(texts()):
             said.append([example.text for example in batch])
             go_on.set()
-    assert [[example.text for example in batch] for batch in said] == [["a", "b", "c"], ["d"]]
+    assert said == [["a", "b", "c"], ["d"]]
 
 
 def test_batches_of_a_pipe_are_short_too():

@@ -132,7 +132,7 @@ def test_the_builtin_pool_is_not_changed(samner, pool: Path, monkeypatch):
             assert result.exit_code == 2
             assert "make your own first: samner pool create my-pool --from builtin" in result.stderr
     assert (builtin / "experts" / "sports").is_dir()
-    assert "medicine" in samner("pool", "list").stdout
+    assert "medicine" in samner("pool", "list", "--pool", "builtin").stdout
 
 
 def test_a_copy_has_a_model_card(samner, pool: Path, tmp_path: Path):
@@ -172,7 +172,7 @@ class TestFetch:
 
     def test_wrongly(self, samner, toy: str, tmp_path: Path):
         for arguments, message in (
-            (["nothing"], "no pool 'nothing' comes with samner; there are: builtin"),
+            (["nothing"], "no pool 'nothing' comes with samner; there are: smollm2, builtin"),
             (["demo-lm", "--from", tmp_path], "--from is for a pool that needs a model"),
             (["--from", tmp_path], "--from is for a pool that needs a model"),
             ([toy, "--from", tmp_path], "holds no weights in safetensors"),
