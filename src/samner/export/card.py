@@ -106,7 +106,7 @@ def worst(report: Mapping[str, Any]) -> list[tuple[str, Mapping[str, float]]]:
 
 
 def _errors(report: Mapping[str, Any], of: str = "") -> str:
-    """What an adapter lost, from the report of ``write_adapter``."""
+    """What an adapter lost, from its report."""
     heading = f"## What the rank costs{of}\n\n"
     if is_exact(report):
         return f"{heading}Nothing: the task vectors have rank {report['rank']}, and so has the adapter."
