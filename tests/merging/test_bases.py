@@ -36,7 +36,7 @@ def test_different_bases_are_refused_with_both_names(tmp_path: Path) -> None:
     assert "--same-base meta-llama/Llama-3.1-8B=Qwen/Qwen3-8B" in str(error.value)
 
 
-SNAPSHOT = "/root/.cache/huggingface/hub/models--meta-llama--Llama-3.1-8B/snapshots/" + "0e9e39f2" * 5
+SNAPSHOT = "/home/ada/.cache/huggingface/hub/models--meta-llama--Llama-3.1-8B/snapshots/" + "0e9e39f2" * 5
 
 
 @pytest.mark.parametrize(
