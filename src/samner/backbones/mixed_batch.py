@@ -7,6 +7,7 @@ way for both is simpler, leaves the base a plain model that others may wrap, and
 
 Which row belongs to whom is an argument of the pass: a context variable, of which each thread has its own. Layers
 learn to look at it once, when the base is loaded, and nothing that threads share is changed while models are asked.
+Outside of a pass, so also in training, a layer is what it was; within, it may multiply in eight bits.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from samner.backbones.base import BASE, Backbone
+from samner.backbones.int8 import Columns, Int8Input, Int8Weight
 from samner.errors import ModelError
 from samner.lora import LoraAdapter
 
@@ -38,20 +40,35 @@ class _Rows:
         plain: By the base, where a task model answers others.
         products: By the base and factors A and scaled B.
         weights: By a weight of their own.
+        eights: By one in eight bits.
     """
 
     plain: list[tuple[int, int]] = field(default_factory=list)
     products: list[tuple[int, int, Tensor, Tensor]] = field(default_factory=list)
     weights: list[tuple[int, int, Tensor]] = field(default_factory=list)
+    eights: list[tuple[int, int, Int8Weight]] = field(default_factory=list)
+
+
+class _Eight(NamedTuple):
+    """A layer of the base in eight bits, and the columns of its input that are taken apart."""
+
+    columns: Columns
+    weight: Int8Weight
 
 
 class _Plan(NamedTuple):
-    """How many rows the batches of a pass have, and what changes for which of them, by layer."""
+    """How many rows the batches of a pass have, what changes for which of them, and what is in eight bits, by layer.
+
+    ``last`` holds at most one input with its eight-bit form: layers that are given the same one follow each other.
+    """
 
     rows: int
     layers: Mapping[nn.Module, _Rows]
+    eights: Mapping[nn.Module, _Eight]
+    last: list[tuple[Tensor, Int8Input]]
 
 
+_NOTHING = _Rows()
 _PLAN: ContextVar[_Plan | None] = ContextVar("samner_rows", default=None)
 _FUSING = threading.Lock()  # of the module, as what holds a lock cannot be pickled
 
@@ -63,7 +80,7 @@ class _Model:
     types: tuple[str, ...]
     factors: Mapping[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
     deltas: Mapping[str, Tensor] | None = None
-    weights: Mapping[str, Tensor] | None = None
+    weights: Mapping[str, Tensor | Int8Weight] | None = None
 
     def __getstate__(self) -> tuple[Any, ...]:
         return self.types, self.factors, self.deltas  # the weights are made again when they are needed
@@ -82,6 +99,7 @@ class MixedModels:
 
     def __init__(self, linears: Mapping[str, nn.Linear]) -> None:
         self._linears = dict(linears)
+        self._eights: dict[nn.Module, _Eight] = {}
         self._models: dict[str, _Model] = {}  # only ever changed by single operations, which need no lock
         for layer in self._linears.values():
             # what is there may be accelerate's, where it spreads a model over devices
@@ -101,6 +119,28 @@ class MixedModels:
         """Whether a name is of a task model, not of an expert or the base."""
         model = self._models.get(name)
         return model is not None and model.deltas is not None
+
+    def quantize(self, read: Callable[[], object]) -> None:
+        """Multiply in eight bits from now on, in passes; before there is any model.
+
+        Args:
+            read: Has the base read some texts, in which the columns of outliers are seen.
+        """
+        peaks: dict[nn.Module, Tensor] = {}
+
+        def look(layer: nn.Module, given: tuple[Tensor]) -> None:
+            peak = given[0].abs().flatten(0, -2).amax(0).float()
+            peaks[layer] = torch.maximum(peaks[layer], peak) if layer in peaks else peak
+
+        hooks = [layer.register_forward_pre_hook(look) for layer in self._linears.values()]
+        try:
+            read()
+        finally:
+            for hook in hooks:
+                hook.remove()
+        for layer in self._linears.values():
+            columns = Columns.largest(peaks[layer])
+            self._eights[layer] = _Eight(columns, Int8Weight.of(layer.weight.detach(), columns, layer.weight.dtype))
 
     def add_expert(self, name: str, adapter: LoraAdapter, types: Sequence[str] = ()) -> None:
         """Put a LoRA adapter on the base.
@@ -172,29 +212,39 @@ class MixedModels:
                 for module, factors in model.factors.items():
                     layers.setdefault(self._linears[module], _Rows()).products.append((start, stop, *factors))
                 for module, weight in self._fused(model).items():
-                    layers.setdefault(self._linears[module], _Rows()).weights.append((start, stop, weight))
+                    its = layers.setdefault(self._linears[module], _Rows())
+                    if isinstance(weight, Int8Weight):
+                        its.eights.append((start, stop, weight))
+                    else:
+                        its.weights.append((start, stop, weight))
             start = stop
         for rows in layers.values():
-            ends = [0, *(stop for _, stop, _ in rows.weights)]
-            starts = [*(start for start, _, _ in rows.weights), start]
+            own = [part[:2] for part in (*rows.weights, *rows.eights)]
+            ends, starts = [0, *(stop for _, stop in own)], [*(start for start, _ in own), start]
             rows.plain = [(one, other) for one, other in zip(ends, starts, strict=True) if one < other]
-        token = _PLAN.set(_Plan(start, layers))
+        token = _PLAN.set(_Plan(start, layers, self._eights, []))
         try:
             yield
         finally:
             _PLAN.reset(token)
 
-    def _fused(self, model: _Model) -> Mapping[str, Tensor]:
+    def _fused(self, model: _Model) -> Mapping[str, Tensor | Int8Weight]:
         if not model.deltas:
             return {}
         with _FUSING:
             if model.weights is None:
                 from peft.utils.integrations import dequantize_module_weight
 
-                weights = {}
+                weights: dict[str, Tensor | Int8Weight] = {}
                 for module, delta in model.deltas.items():
-                    weight = dequantize_module_weight(self._linears[module]).detach()
-                    weights[module] = (weight.float() + delta.to(weight.device)).to(**self._like(module))
+                    layer = self._linears[module]
+                    weight = dequantize_module_weight(layer).detach()
+                    weight = weight.float() + delta.to(weight.device)
+                    eight = self._eights.get(layer)
+                    like = self._like(module)
+                    weights[module] = (
+                        Int8Weight.of(weight, eight.columns, like["dtype"]) if eight else weight.to(**like)
+                    )
                 model.weights = weights
             return model.weights
 
@@ -275,19 +325,24 @@ def _forward(layer: nn.Linear, plain: Callable[[Tensor], Tensor], x: Tensor) -> 
         x: Rows x ... x in, or with the first dimensions in one.
     """
     plan = _PLAN.get()
-    rows = plan.layers.get(layer) if plan else None
-    if plan is None or rows is None:
+    if plan is None:
         return plain(x)
-    shape, x = x.shape[:-1], x.reshape(-1, x.shape[-1])
+    rows, eight = plan.layers.get(layer, _NOTHING), plan.eights.get(layer)
+    if eight is None and rows is _NOTHING:
+        return plain(x)
+    shape, given = x.shape[:-1], x
+    x = x.reshape(-1, x.shape[-1])
     n = len(x) // plan.rows
-    if rows.weights:
-        x = x.to(rows.weights[0][2].dtype)
+    if eight:
+        answer = _in_eight_bits(layer, eight, rows, n, _last(plan, given, x, eight))
+    elif rows.weights:
+        x = x.to(layer.weight.dtype)
         answer = x.new_empty(len(x), layer.out_features)
         for start, stop in rows.plain:
             answer[start * n : stop * n] = plain(x[start * n : stop * n])
         for start, stop, weight in rows.weights:  # into its place: joining the parts afterwards costs a tenth more
-            bias: Any = layer.bias  # Tensor | None, whatever its annotation
             part, into = x[start * n : stop * n], answer[start * n : stop * n]
+            bias: Any = layer.bias  # Tensor | None, whatever its annotation
             if bias is None:
                 torch.mm(part, weight.T, out=into)
             else:
@@ -297,3 +352,21 @@ def _forward(layer: nn.Linear, plain: Callable[[Tensor], Tensor], x: Tensor) -> 
     for start, stop, a, b in rows.products:
         answer[start * n : stop * n] += linear(linear(x[start * n : stop * n].to(a.dtype), a), b)
     return answer.view(*shape, -1)
+
+
+def _in_eight_bits(layer: nn.Linear, eight: _Eight, rows: _Rows, n: int, x: Int8Input) -> Tensor:
+    """What a layer and task models' weights in its place answer; a batch's row is n rows of the input."""
+    answer = x.outliers.new_empty(len(x.values), layer.out_features)
+    if not rows.eights:
+        eight.weight.multiply(x, answer)
+    for start, stop, weight in (*((*part, eight.weight) for part in rows.plain), *rows.eights):
+        weight.multiply(x.rows(start * n, stop * n), answer[start * n : stop * n])
+    bias: Any = layer.bias
+    return answer if bias is None else answer.add_(bias)
+
+
+def _last(plan: _Plan, given: Tensor, x: Tensor, eight: _Eight) -> Int8Input:
+    """An input in eight bits; those of a block's first layers are one."""
+    if not plan.last or plan.last[0][0] is not given:
+        plan.last[:] = [(given, Int8Input.of(x, eight.columns, eight.weight.outliers.dtype))]
+    return plan.last[0][1]

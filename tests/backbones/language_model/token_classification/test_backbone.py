@@ -13,7 +13,6 @@ from samner.backbones.language_model.token_classification.network import logits
 from samner.entities import entity_types
 from samner.errors import ModelError, SamnerError
 from samner.files import read_json, write_json
-from samner.precision import fastest_dtype
 
 TEXTS = ["Ada Moreno of Basel took aspirin.", "", "Aspirin relieves headache within hours. " * 6, "Basel"]
 TYPES = entity_types(["drug", "city", "person"])
@@ -38,9 +37,7 @@ def expert(classifier_folder: Path, tmp_path: Path) -> Callable[[int], Path]:
 
 def exact(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compute in float32, whatever is fastest here."""
-    for module in ("backbone", "network"):
-        name = f"samner.backbones.language_model.token_classification.{module}.fastest_dtype"
-        monkeypatch.setattr(name, lambda device="cpu": torch.float32)
+    monkeypatch.setenv("SAMNER_PRECISION", "float32")
 
 
 def keys(answers: Any) -> Any:
@@ -148,6 +145,19 @@ def test_missing_weights_are_named(make_classifier: Callable[..., Path]) -> None
         TokenClassifier.load(folder)
 
 
-def test_the_number_format_is_measured() -> None:
-    assert fastest_dtype("cpu") in (torch.float32, torch.bfloat16)
-    assert fastest_dtype("meta") is torch.float32
+def test_in_eight_bits_it_answers_nearly_the_same(
+    classifier_folder: Path, expert: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = []
+    for precision in ("float32", "int8"):
+        monkeypatch.setenv("SAMNER_PRECISION", precision)
+        classifier = TokenClassifier.load(classifier_folder)
+        classifier.add_expert("one", expert(1), ["drug"])
+        classifier.add_task_model("merged", {m: torch.ones(s) / 50 for m, s in classifier.module_shapes().items()})
+        answers = classifier.predict(TEXTS, TYPES, [BASE, "one", "merged"], 0.001)
+        scores.append({(m, i, e.key): e.score for m, its in answers.items() for i, es in enumerate(its) for e in es})
+    exact_scores, found = scores
+    shared = exact_scores.keys() & found.keys()
+    assert len(shared) > 0.9 * max(len(exact_scores), len(found))
+    errors = [abs(exact_scores[key] - found[key]) for key in shared]
+    assert 0 < sum(errors) / len(errors) < 0.02  # the states of this tiny random model are as wild as noise
