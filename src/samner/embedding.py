@@ -15,6 +15,7 @@ import numpy.typing as npt
 from samner.errors import ModelError
 from samner.references import KNOWN, located
 from samner.references import MINILM as MINILM
+from samner.words import sound
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -67,10 +68,9 @@ def encode(texts: Sequence[str], reference: str = MINILM, device: str = "cpu") -
     Raises:
         ModelError: If the sentence encoder cannot be loaded.
     """
-    sound = [text.encode("utf-8", "replace").decode() for text in texts]  # half surrogate pairs become "?"
     with _LOCK:
         vectors = sentence_encoder(reference, device).encode(
-            sound, normalize_embeddings=True, show_progress_bar=False, batch_size=64
+            [sound(text) for text in texts], normalize_embeddings=True, show_progress_bar=False, batch_size=64
         )
     return np.asarray(vectors, dtype=np.float32)
 

@@ -297,3 +297,13 @@ def _forward(layer: nn.Linear, plain: Callable[[Tensor], Tensor], x: Tensor) -> 
     for start, stop, a, b in rows.products:
         answer[start * n : stop * n] += linear(linear(x[start * n : stop * n].to(a.dtype), a), b)
     return answer.view(*shape, -1)
+
+
+def batches(costs: Sequence[int], budget: int) -> list[list[int]]:
+    """Indices of what costs anything, the most costly first, in batches of at most ``budget`` once they are padded."""
+    made: list[list[int]] = []
+    for i in sorted((i for i, cost in enumerate(costs) if cost), key=lambda i: -costs[i]):
+        if not made or (len(made[-1]) + 1) * costs[made[-1][0]] > budget:
+            made.append([])
+        made[-1].append(i)
+    return made

@@ -11,15 +11,14 @@ from samner.backbones.families import model_folder
 from samner.errors import ModelError, SamnerError
 from samner.export.adapter import AdapterTarget
 from samner.export.card import merge_card, task_model_card
-from samner.export.delta import DeltaTarget
 from samner.export.fused import FusedTarget
 from samner.export.gguf import GgufTarget
-from samner.export.target import Request, Target
+from samner.export.target import DeltaTarget, Request, Target
 from samner.export.vllm import VllmTarget
 from samner.files import atomic_folder, sha256, write_json
 from samner.lora import LoraAdapter
 from samner.merging import Merger, make_method
-from samner.merging.bases import of_one_base
+from samner.merging.merger import of_one_base
 from samner.merging.registry import LowRankMethod
 from samner.merging.stream import TensorDeltas
 from samner.merging.task_vectors import Progress

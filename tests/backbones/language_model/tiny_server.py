@@ -15,7 +15,7 @@ from typing import Any
 
 from samner.backbones import BASE, load_backbone
 from samner.backbones.language_model.engines.local import LocalEngine
-from samner.backbones.language_model.engines.questions import Generated, Question
+from samner.backbones.language_model.generation.ask import Generated, Question
 from samner.errors import SamnerError
 
 BASE_NAME = "tiny-lm"

@@ -9,11 +9,10 @@ import torch
 
 from samner.backbones import BASE, load_backbone
 from samner.backbones.language_model.token_classification.backbone import TokenClassifier
-from samner.backbones.language_model.token_classification.network import logits
+from samner.backbones.language_model.token_classification.network import fastest_dtype, logits
 from samner.entities import entity_types
 from samner.errors import ModelError, SamnerError
 from samner.files import read_json, write_json
-from samner.precision import fastest_dtype
 
 TEXTS = ["Ada Moreno of Basel took aspirin.", "", "Aspirin relieves headache within hours. " * 6, "Basel"]
 TYPES = entity_types(["drug", "city", "person"])

@@ -15,7 +15,7 @@ from samner.backbones import TrainingData
 from samner.backbones.language_model.generation.prompt import load_prompt
 from samner.backbones.language_model.loading import linear_layers
 from samner.backbones.language_model.training import checkpoints as runs
-from samner.backbones.language_model.training.recipe import Recipe
+from samner.backbones.language_model.training.examples import Recipe
 from samner.backbones.language_model.training.trainer import Outcome, train_adapter
 from samner.errors import ModelError, SamnerError
 from samner.lora import LoraAdapter

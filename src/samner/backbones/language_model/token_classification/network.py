@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
+from time import perf_counter
 from typing import Any
 
 import torch
@@ -11,13 +13,10 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from samner.backbones.language_model.token_classification.inputs import Question, Reader, TypesPart, padded
+from samner.backbones.mixed_batch import batches
 from samner.entities import Entity, EntityType
-from samner.precision import fastest_dtype
-from samner.spans import decode
-from samner.windows import Tokens
-
-ROLES = ("start", "end", "inside")
-"""What a word can be of an entity: its first, its last, one of its words."""
+from samner.spans import ROLES, decode
+from samner.words import Tokens
 
 _BATCH_TOKENS = 2048
 
@@ -128,7 +127,7 @@ def predict(
     with torch.autocast(device.type, dtype, enabled=dtype is not torch.float32):
         with rows(1):
             shared = SharedTypes(model, part, models)
-        for group in _batches([len(q.copies) for q in questions], _BATCH_TOKENS // models):
+        for group in batches([len(q.copies) for q in questions], _BATCH_TOKENS // models):
             with rows(len(group)):
                 scores = shared.logits(model, heads, [questions[i] for i in group], reader.padding)
             values = scores.float().sigmoid().cpu().numpy()
@@ -139,16 +138,37 @@ def predict(
     return result
 
 
-def _batches(costs: Sequence[int], budget: int) -> list[list[int]]:
-    """Indices of texts, longest first, in batches of at most ``budget`` padded sub-tokens."""
-    batches: list[list[int]] = []
-    for i in sorted(range(len(costs)), key=lambda i: -costs[i]):
-        if not batches or (len(batches[-1]) + 1) * costs[batches[-1][0]] > budget:
-            batches.append([])
-        batches[-1].append(i)
-    return batches
-
-
 def _at(states: Tensor, places: Tensor) -> Tensor:
     """B x P x hidden: the states at the places (B x P) of each row."""
     return states.gather(1, places.unsqueeze(-1).expand(-1, -1, states.shape[-1]))
+
+
+_GAIN = 1.3  # bfloat16 costs digits, so it has to be worth it
+
+
+@lru_cache(maxsize=4)
+def fastest_dtype(device: str = "cpu") -> torch.dtype:
+    """``torch.bfloat16`` where the processor multiplies in it clearly faster than in ``torch.float32``, which else.
+
+    Measured once in a process: processors without instructions for it compute it many times slower.
+
+    Args:
+        device: A torch device name.
+    """
+    if torch.device(device).type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    if torch.device(device).type != "cpu":
+        return torch.float32
+    seconds = {dtype: _seconds(dtype) for dtype in (torch.float32, torch.bfloat16)}
+    return torch.bfloat16 if seconds[torch.bfloat16] * _GAIN < seconds[torch.float32] else torch.float32
+
+
+def _seconds(dtype: torch.dtype) -> float:
+    """The best of three products of two matrices of a small language model's size."""
+    left, right = torch.ones(512, 576, dtype=dtype), torch.ones(576, 1536, dtype=dtype)
+    best = float("inf")
+    for _ in range(4):  # the first one also sets up the kernels
+        begin = perf_counter()
+        left @ right
+        best = min(best, perf_counter() - begin)
+    return best

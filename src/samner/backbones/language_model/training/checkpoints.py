@@ -8,8 +8,6 @@ None of it leaves the run folder: an expert holds safetensors and JSON.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import math
 import os
@@ -25,9 +23,8 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
-from samner.backbones.base import TrainingData, share_of_peak
-from samner.backbones.language_model.generation.prompt import Prompt
-from samner.backbones.language_model.training.recipe import Recipe
+from samner.backbones.fit import share_of_peak
+from samner.backbones.language_model.training.examples import Recipe
 from samner.errors import ModelError, SamnerError
 from samner.files import inside, read_json, write_json
 from samner.lora import WEIGHTS_FILE
@@ -36,13 +33,6 @@ log = logging.getLogger(__name__)
 
 RECORD = "run.json"
 _CHECKPOINT_SECONDS = 600.0
-
-
-def identity(data: TrainingData, recipe: Recipe, prompt: Prompt, base: str) -> str:
-    """Digest of what decides a run, apart from its time box."""
-    settings = {k: v for k, v in recipe.model_dump().items() if k != "max_minutes"}
-    sizes = [(s.name, len(s.examples), [t.prompt for t in s.types]) for s in [*data.train, *data.dev]]
-    return hashlib.sha256(json.dumps([settings, sizes, prompt.model_dump(), base]).encode()).hexdigest()
 
 
 class Record:

@@ -7,10 +7,9 @@ from typing import Any
 
 import torch
 
-from samner.backbones.base import DryRun, TrainingData
+from samner.backbones.base import DryRun
 from samner.backbones.language_model.generation.prompt import Prompt
-from samner.backbones.language_model.training.examples import in_windows, sft_examples
-from samner.backbones.language_model.training.recipe import Recipe
+from samner.backbones.language_model.training.examples import Recipe, in_windows, sft_examples
 from samner.backbones.language_model.training.rows import make_plan, packs_exactly
 from samner.backbones.language_model.training.trainer import (
     describe,
@@ -19,6 +18,7 @@ from samner.backbones.language_model.training.trainer import (
     processes,
     put_adapter,
 )
+from samner.backbones.training import TrainingData
 from samner.errors import ModelError, SamnerError
 
 _TINY = {
