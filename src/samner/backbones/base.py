@@ -126,6 +126,15 @@ class Backbone(ABC):
         raise SamnerError(f"a base of the {cls.family} family is not made over other models")
 
     @classmethod
+    def model_folder(cls, path: Path) -> Path:
+        """The folder of a model in safetensors that a path means: itself, or what the family makes of another format.
+
+        Raises:
+            ModelError: If it is a file that the family cannot read.
+        """
+        return path
+
+    @classmethod
     def prompts(cls) -> Sequence[str]:
         """Names of the prompts that the family brings, where models are asked in text."""
         return ()

@@ -118,14 +118,3 @@ def load_backbone(folder: Path, device: str = "cpu") -> Backbone:
     if name not in families(SERVED):
         raise ModelError(f"{folder / 'base.json'}: the {name} family runs in this process, not on the server {device}")
     return family(name, SERVED).load(folder, device)
-
-
-def model_folder(path: Path) -> Path:
-    """The folder of a language model: itself, or that which a GGUF file is dequantised into.
-
-    Raises:
-        ModelError: If it is a file, but no GGUF that can be a base.
-    """
-    from samner.backbones.language_model.gguf import base_from_gguf, is_gguf
-
-    return base_from_gguf(path) if is_gguf(str(path)) else path

@@ -25,8 +25,8 @@ Progress: TypeAlias = Callable[[str, int, int], None]
 """Called with the name of a stage, how many values of it are done, and how many there are."""
 
 BLOCK = 1 << 15  # values
-_BLOCKS = {"cpu": 4}  # blocks in a tile: what the processors' caches hold
-_BLOCKS_ELSEWHERE = 512
+TILE_BLOCKS = {"cpu": 4}  # blocks in a tile: what the processors' caches hold
+TILE_BLOCKS_ELSEWHERE = 512
 
 
 class Tile(NamedTuple):
@@ -166,7 +166,7 @@ def on_device(factors: LoraFactors, device: torch.device) -> tuple[Tensor, Tenso
 
 def tiles(module: str, shape: tuple[int, int], device: torch.device) -> Iterator[Tile]:
     """Cut a module of shape (out, in) into tiles of whole blocks."""
-    rows = block_rows(shape[1]) * _BLOCKS.get(device.type, _BLOCKS_ELSEWHERE)
+    rows = block_rows(shape[1]) * TILE_BLOCKS.get(device.type, TILE_BLOCKS_ELSEWHERE)
     for start in range(0, shape[0], rows):
         yield Tile(module, start, min(start + rows, shape[0]))
 

@@ -106,8 +106,6 @@ class ExpertCard(Settings):
             folder: Holds the adapter's files.
             checked: Whether ``files`` has their checksums, which are else computed.
         """
-        from samner.pool.card import expert_model_card
-
         files = {name: self.files[name] if checked else sha256(folder / name) for name in ADAPTER_FILES}
         card = self.model_copy(update={"files": files, "embedding": tuple(round(x, 6) for x in self.embedding)})
         write_json(folder / CARD, card.model_dump(mode="json"))

@@ -87,6 +87,10 @@ class CausalBackbone(MixedBackbone):
         create_base(folder, model, prompt=prompt or DEFAULT_PROMPT, four_bit=four_bit)
 
     @classmethod
+    def model_folder(cls, path: Path) -> Path:
+        return base_from_gguf(path) if is_gguf(str(path)) else path
+
+    @classmethod
     def prompts(cls) -> Sequence[str]:
         return prompt_names()
 

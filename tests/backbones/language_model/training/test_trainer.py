@@ -141,7 +141,7 @@ class TestResume:
     @pytest.mark.slow
     def test_a_finished_run_is_not_trained_again(self, train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         outcome = train(tmp_path / "a", run=tmp_path / "run", steps=2)
-        monkeypatch.setattr("samner.backbones.language_model.training.trainer._fit", None)
+        monkeypatch.setattr("trl.SFTTrainer.train", None)
         assert train(tmp_path / "b", run=tmp_path / "run", resume=True, steps=2) == outcome
         assert weights(tmp_path / "a") == weights(tmp_path / "b")
 

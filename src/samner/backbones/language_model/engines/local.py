@@ -134,7 +134,7 @@ class LocalEngine:
             **inputs,
         )
         logprobs = torch.stack(recorder.logprobs, dim=1).tolist()
-        return [self._decode(tokens, its) for tokens, its in zip(output[:, length:].tolist(), logprobs, strict=True)]
+        return [self.decode(tokens, its) for tokens, its in zip(output[:, length:].tolist(), logprobs, strict=True)]
 
     def _matchers(self, constraints: Sequence[Constraint | None]) -> Matchers | None:
         if not any(constraints):
@@ -143,7 +143,8 @@ class LocalEngine:
             self._grammars = Grammars(self._tokenizer, self._model.config.get_text_config().vocab_size, self._ends)
         return self._grammars.matchers(constraints)
 
-    def _decode(self, tokens: Sequence[int], logprobs: Sequence[float]) -> Generated:
+    def decode(self, tokens: Sequence[int], logprobs: Sequence[float]) -> Generated:
+        """The answer that the model wrote as these tokens, up to the one that ends it."""
         from tokenizers.decoders import DecodeStream
 
         stream = DecodeStream(skip_special_tokens=True)

@@ -27,7 +27,8 @@ from samner.backbones.language_model.training.rows import Plan, make_plan
 from samner.backbones.mixed_batch import MixedModels
 from samner.backbones.training import TrainingData, TrainingSet, identity
 from samner.errors import ModelError, SamnerError
-from samner.lora import CONFIG_FILE, WEIGHTS_FILE
+from samner.lora import WEIGHTS_FILE
+from samner.lora_config import CONFIG_FILE
 from samner.scoring import Counts, span_counts
 
 try:
