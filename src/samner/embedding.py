@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from samner.errors import ModelError
+from samner.errors import ModelError, reason
 from samner.references import KNOWN, located
 from samner.references import MINILM as MINILM
 from samner.words import sound
@@ -33,7 +33,7 @@ def sentence_encoder_path(reference: str) -> str:
 
 
 _LOCK = threading.RLock()
-_DOMAINS: dict[tuple[str, str, str], npt.NDArray[np.float32]] = {}
+_DOMAINS: dict[tuple[str, str], npt.NDArray[np.float32]] = {}
 _KEPT_DOMAINS = 32
 
 
@@ -55,8 +55,7 @@ def _load(reference: str, device: str) -> SentenceTransformer:
     try:
         model = SentenceTransformer(path, device=device)
     except (OSError, ValueError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ModelError(f"{reference}: not a sentence-transformers model ({reason})") from error
+        raise ModelError(f"{reference}: not a sentence-transformers model ({reason(error)})") from error
     return model.eval()
 
 
@@ -75,17 +74,17 @@ def encode(texts: Sequence[str], reference: str = MINILM, device: str = "cpu") -
     return np.asarray(vectors, dtype=np.float32)
 
 
-def embed_domain(texts: Sequence[str], reference: str = MINILM, device: str = "cpu") -> npt.NDArray[np.float32]:
+def embed_domain(texts: Sequence[str], reference: str = MINILM) -> npt.NDArray[np.float32]:
     """The domain embedding: the mean of the L2-normalised sentence embeddings of the texts, itself normalised.
 
     The last few are kept in memory, without the texts: a domain that is adapted to in several ways is embedded once.
 
     Source: Ding, Wei and Fan (ACL 2025), who compare domains by the cosine of these means.
     """
-    key = (hashlib.sha256(json.dumps(list(texts)).encode()).hexdigest(), reference, device)
+    key = (hashlib.sha256(json.dumps(list(texts)).encode()).hexdigest(), reference)
     with _LOCK:
         if key not in _DOMAINS:
-            vector = unit_mean(encode(texts, reference, device))
+            vector = unit_mean(encode(texts, reference))
             if len(_DOMAINS) >= _KEPT_DOMAINS:
                 del _DOMAINS[next(iter(_DOMAINS))]
             _DOMAINS[key] = vector

@@ -7,7 +7,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from samner.backbones.base import Backbone
-from samner.errors import ModelError, SamnerError
+from samner.errors import ModelError, SamnerError, reason
 from samner.files import read_json
 
 GROUP = "samner.families"
@@ -95,8 +95,7 @@ def usable_device(device: str) -> str:
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise SamnerError(f"the device {device!r} cannot be used here ({reason})") from error
+        raise SamnerError(f"the device {device!r} cannot be used here ({reason(error).rstrip('.')})") from error
     return device
 
 

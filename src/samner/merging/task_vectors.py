@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-from samner.errors import SamnerError
+from samner.errors import SamnerError, reason
 from samner.lora import LoraAdapter, LoraFactors
 
 Expert: TypeAlias = tuple[LoraAdapter, float]
@@ -62,7 +62,7 @@ class Engine:
             self.device = torch.device(device)
             torch.empty(0, device=self.device)
         except (RuntimeError, AssertionError) as error:
-            raise SamnerError(f"cannot compute on the device {device!r} ({str(error).splitlines()[0]})") from error
+            raise SamnerError(f"cannot compute on the device {device!r} ({reason(error)})") from error
         if threads is not None and threads < 1:
             raise SamnerError(f"threads must be at least 1, not {threads}")
         self.progress: Progress = progress or (lambda stage, done, total: None)

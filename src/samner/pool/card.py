@@ -99,14 +99,13 @@ class ExpertCard(Settings):
         except SamnerError as error:
             raise PoolError(str(error)) from error
 
-    def write(self, folder: Path, *, checked: bool = False) -> ExpertCard:
+    def write(self, folder: Path) -> ExpertCard:
         """Write the card, and a model card for people, beside the adapter's files; returns it as written.
 
         Args:
             folder: Holds the adapter's files.
-            checked: Whether ``files`` has their checksums, which are else computed.
         """
-        files = {name: self.files[name] if checked else sha256(folder / name) for name in ADAPTER_FILES}
+        files = {name: sha256(folder / name) for name in ADAPTER_FILES}
         card = self.model_copy(update={"files": files, "embedding": tuple(round(x, 6) for x in self.embedding)})
         write_json(folder / CARD, card.model_dump(mode="json"))
         expert_model_card(card).save(folder / "README.md")

@@ -21,7 +21,7 @@ from samner.backbones.mixed_batch import MixedBackbone, MixedModels, batches
 from samner.backbones.training import TrainingData, TrainingRecipe
 from samner.embedding import MINILM, encode, sentence_encoder, sentence_encoder_path
 from samner.entities import Entity, EntityType
-from samner.errors import ModelError
+from samner.errors import ModelError, reason
 from samner.files import inside, read_json, sha256, write_json
 from samner.references import check_reference
 from samner.spans import decode
@@ -102,7 +102,7 @@ class EncoderBackbone(MixedBackbone):
         try:
             backbone._set(load_file(path, device=device))
         except (SafetensorError, RuntimeError) as error:
-            raise ModelError(f"{path}: not the weights of a base on {reference} ({_line(error)})") from error
+            raise ModelError(f"{path}: not the weights of a base on {reference} ({reason(error)})") from error
         backbone.threshold, backbone.novelty = threshold, novelty
         backbone.types = types
         backbone.data = list(card.get("data", ()))
@@ -121,7 +121,7 @@ class EncoderBackbone(MixedBackbone):
         try:
             save_file({k: v.to(dtype).contiguous() for k, v in self._tensors().items()}, folder / WEIGHTS)
         except SafetensorError as error:  # a full disk, for one
-            raise ModelError(f"{folder / WEIGHTS}: cannot be written ({_line(error)})") from error
+            raise ModelError(f"{folder / WEIGHTS}: cannot be written ({reason(error)})") from error
         write_json(
             folder / "base.json",
             {
@@ -240,11 +240,6 @@ class EncoderBackbone(MixedBackbone):
             return vectors.new_zeros(len(vectors), 1)
         nearest = (vectors @ self.type_vectors(taught).T).max(dim=1).values.clamp(0, 1)
         return torch.minimum(1 - nearest, nearest).unsqueeze(1)
-
-
-def _line(error: Exception) -> str:
-    """The first line of an error's message."""
-    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 @lru_cache(maxsize=4)  # as long as the encoder itself is kept, see sentence_encoder

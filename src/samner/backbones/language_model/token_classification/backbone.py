@@ -22,7 +22,7 @@ from samner.backbones.language_model.token_classification.network import Heads, 
 from samner.backbones.mixed_batch import MixedBackbone, MixedModels
 from samner.backbones.training import TrainingData, TrainingRecipe
 from samner.entities import Entity, EntityType
-from samner.errors import ModelError
+from samner.errors import ModelError, reason
 from samner.files import inside, read_json, sha256, write_json
 from samner.references import KNOWN, check_reference, located
 from samner.settings import Settings, validated
@@ -106,8 +106,7 @@ class TokenClassifier(MixedBackbone):
             self.heads = Heads(self.model.config.hidden_size, width).to(self.device)
             add_own(self.model, self.heads, tensors, self.card.scale)
         except (SafetensorError, RuntimeError, KeyError, AttributeError) as error:
-            line = next(iter(str(error).splitlines()), type(error).__name__)
-            raise ModelError(f"{path}: not the weights of a base over {self.card.model} ({line})") from error
+            raise ModelError(f"{path}: not the weights of a base over {self.card.model} ({reason(error)})") from error
         self.reader = Reader(self.tokenizer)
         linears = {name: m for name, m in self.model.named_modules() if isinstance(m, nn.Linear)}
         for layer in linears.values():

@@ -26,7 +26,7 @@ from samner.backbones.language_model.training.examples import Recipe
 from samner.backbones.language_model.training.rows import Plan, make_plan
 from samner.backbones.mixed_batch import MixedModels
 from samner.backbones.training import TrainingData, TrainingSet, identity
-from samner.errors import ModelError, SamnerError
+from samner.errors import ModelError, SamnerError, reason
 from samner.lora import WEIGHTS_FILE
 from samner.lora_config import CONFIG_FILE
 from samner.scoring import Counts, span_counts
@@ -185,7 +185,7 @@ def _fit(
             if checkpoint is None or not damaged:
                 raise
             raise ModelError(
-                f"{checkpoint}: cannot be read ({_line(error)}); remove {folder} to start again"
+                f"{checkpoint}: cannot be read ({reason(error)}); remove {folder} to start again"
             ) from error
         if trainer.is_world_process_zero():
             trainer.model.save_pretrained(str(folder / _RESULT), save_embedding_layers=False)
@@ -307,11 +307,6 @@ def _dev_f1(model: Any, tokenizer: Any, prompt: Prompt, data: TrainingData, reci
     finally:
         model.train(training)
     return mean_f1(counts, model.device)
-
-
-def _line(error: Exception) -> str:
-    """The first line of an error's message."""
-    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 _ROOM = 16
