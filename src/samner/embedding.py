@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from samner.errors import ModelError, reason
+from samner.display import reason
+from samner.errors import ModelError
 from samner.references import KNOWN, located
 from samner.references import MINILM as MINILM
 from samner.words import sound

@@ -5,11 +5,6 @@ from __future__ import annotations
 from samner.display import cut, printable
 
 
-def reason(error: BaseException) -> str:
-    """What another package's error says, in one line: the first of its message, or else its name."""
-    return next(iter(str(error).splitlines()), type(error).__name__)
-
-
 class SamnerError(Exception):
     """Base of every error samner raises on purpose; its message names what is wrong and what would be right.
 

@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
-from samner.display import brief
-from samner.errors import SamnerError, reason
+from samner.display import brief, reason
+from samner.errors import SamnerError
 
 _MOST_BYTES = 500_000
 

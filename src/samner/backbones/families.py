@@ -7,7 +7,8 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from samner.backbones.base import Backbone
-from samner.errors import ModelError, SamnerError, reason
+from samner.display import reason
+from samner.errors import ModelError, SamnerError
 from samner.files import read_json
 
 GROUP = "samner.families"

@@ -15,7 +15,8 @@ from typing import NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-from samner.errors import SamnerError, reason
+from samner.display import reason
+from samner.errors import SamnerError
 from samner.lora import LoraAdapter, LoraFactors
 
 Expert: TypeAlias = tuple[LoraAdapter, float]

@@ -19,9 +19,10 @@ from samner.backbones.encoder.network import Heads, word_vectors
 from samner.backbones.encoder.tokens import WordTokenizer, collate, repeat
 from samner.backbones.mixed_batch import MixedBackbone, MixedModels, batches
 from samner.backbones.training import TrainingData, TrainingRecipe
+from samner.display import reason
 from samner.embedding import MINILM, encode, sentence_encoder, sentence_encoder_path
 from samner.entities import Entity, EntityType
-from samner.errors import ModelError, reason
+from samner.errors import ModelError
 from samner.files import inside, read_json, sha256, write_json
 from samner.references import check_reference
 from samner.spans import decode

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from samner.backbones.language_model.loading import complete
-from samner.errors import ModelError, reason
+from samner.display import reason
+from samner.errors import ModelError
 from samner.files import atomic_folder, sha256, user_folder, user_path, write_json
 
 # the architectures of Llama's kind, linear layers throughout, that transformers reads from a GGUF as well

@@ -9,7 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from samner.errors import ModelError, SamnerError, reason
+from samner.display import reason
+from samner.errors import ModelError, SamnerError
 
 if TYPE_CHECKING:
     import torch

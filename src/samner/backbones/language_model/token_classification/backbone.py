@@ -21,8 +21,9 @@ from samner.backbones.language_model.token_classification.inputs import Reader
 from samner.backbones.language_model.token_classification.network import Heads, fastest_dtype, predict
 from samner.backbones.mixed_batch import MixedBackbone, MixedModels
 from samner.backbones.training import TrainingData, TrainingRecipe
+from samner.display import reason
 from samner.entities import Entity, EntityType
-from samner.errors import ModelError, reason
+from samner.errors import ModelError
 from samner.files import inside, read_json, sha256, write_json
 from samner.references import KNOWN, check_reference, located
 from samner.settings import Settings, validated

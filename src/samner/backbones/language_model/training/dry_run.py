@@ -19,7 +19,8 @@ from samner.backbones.language_model.training.trainer import (
     put_adapter,
 )
 from samner.backbones.training import TrainingData
-from samner.errors import ModelError, SamnerError, reason
+from samner.display import reason
+from samner.errors import ModelError, SamnerError
 
 _TINY = {
     "hidden_size": 64,

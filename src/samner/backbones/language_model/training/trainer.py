@@ -26,7 +26,8 @@ from samner.backbones.language_model.training.examples import Recipe
 from samner.backbones.language_model.training.rows import Plan, make_plan
 from samner.backbones.mixed_batch import MixedModels
 from samner.backbones.training import TrainingData, TrainingSet, identity
-from samner.errors import ModelError, SamnerError, reason
+from samner.display import reason
+from samner.errors import ModelError, SamnerError
 from samner.lora import WEIGHTS_FILE
 from samner.lora_config import CONFIG_FILE
 from samner.scoring import Counts, span_counts
