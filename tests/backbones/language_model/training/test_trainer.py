@@ -150,6 +150,22 @@ class TestResume:
         with pytest.raises(SamnerError, match="run.json: belongs to a run with other data or settings"):
             train(tmp_path / "a", run=interrupted, resume=True, seed=5)
 
+    @pytest.mark.parametrize(
+        ("changed", "told"),
+        [
+            ({"format": 2}, "format: this samner reads format 1, not 2"),
+            ({"seconds": "long"}, "seconds: "),
+            (None, "not"),
+        ],
+    )
+    def test_a_record_that_is_none_is_told(self, tmp_path: Path, changed: dict[str, Any] | None, told: str):
+        runs.Record(tmp_path, "of this", resume=False).save("checkpoint-1", 2.5)
+        assert runs.Record(tmp_path, "of this", resume=True).seconds == 2.5
+        path = tmp_path / "run.json"
+        path.write_text("[" if changed is None else json.dumps({**json.loads(path.read_text()), **changed}))
+        with pytest.raises(SamnerError, match=f"run.json: {told}.*; remove .* to start again"):
+            runs.Record(tmp_path, "of this", resume=True)
+
     def test_code_in_a_checkpoint_is_not_run(self, train: Train, interrupted: Path, tmp_path: Path):
         class Harm:
             def __reduce__(self) -> Any:

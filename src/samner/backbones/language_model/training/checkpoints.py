@@ -55,7 +55,8 @@ class Record:
         resume: Whether to read what is there.
 
     Raises:
-        SamnerError: If what is there is of another run, or cannot be read.
+        SamnerError: If what is there is of another run.
+        ModelError: If it cannot be read.
     """
 
     def __init__(self, folder: Path, identity: str, *, resume: bool) -> None:
@@ -64,7 +65,10 @@ class Record:
         path = folder / RECORD
         if not (resume and path.is_file()):
             return
-        stored = validated(_Stored, read_json(path), str(path))
+        try:
+            stored = validated(_Stored, read_json(path), str(path))
+        except SamnerError as error:
+            raise ModelError(f"{error}; remove {folder} to start again") from error
         if stored.identity != identity:
             raise SamnerError(f"{path}: belongs to a run with other data or settings; remove it or use another folder")
         self._stored = stored
