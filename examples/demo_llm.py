@@ -18,7 +18,7 @@ from rich.console import Console
 from examples.demo import marked, selection_table
 from samner import ExpertPool, adapt
 from samner.backbones.language_model.backbone import CausalBackbone
-from samner.backbones.language_model.engines.questions import Engine, Generated, Question
+from samner.backbones.language_model.generation.ask import Engine, Generated, Question
 from samner.cli.runtime import start
 
 LABELS = ["person", "company", "drug", "disease", "chemical"]

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from samner.embedding import sentence_encoder
-from samner.selection.warning import TEXTS, TYPES
+from samner.selection.signals import TEXTS, TYPES
 from studies.training_data import POOL_DATA, Datasets, domains
 
 POOLS = ("trained on it", "knows its domain", "domain left out")

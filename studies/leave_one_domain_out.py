@@ -69,7 +69,7 @@ def main() -> None:
     parser.add_argument("--grid", nargs="*", default=[], help="arguments of adapt() to vary: name=value,value")
     parser.add_argument("--thresholds", type=float, nargs="+", help="from which an entity counts; the pool's own")
     parser.add_argument(
-        "--novelties", type=float, nargs="+", help="EncoderBackbone.novelty of the answers; the pool's"
+        "--novelties", type=float, nargs="+", help="what types that the base knows less gain; the pool's"
     )
     parser.add_argument("--settings", type=Path, default=POOL_DATA)
     arguments = parser.parse_args()

@@ -32,7 +32,7 @@ from samner.scoring import span_counts, total
 from samner.selection import Selection, select_by_sampling, select_by_similarity
 from samner.spans import flat
 from samner.task_model import combine
-from samner.windows import Word
+from samner.words import Word
 from studies.training_data import POOL_DATA, Datasets, domains
 
 WORDS = 40

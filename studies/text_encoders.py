@@ -36,7 +36,7 @@ from samner.pool import ExpertPool
 from samner.scoring import micro_f1
 from samner.selection import select_by_similarity
 from samner.spans import flat
-from samner.windows import windows
+from samner.words import windows
 from studies.training_data import POOL_DATA, Datasets, domains
 
 Encoder = Callable[[Sequence[str]], np.ndarray]

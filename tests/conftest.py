@@ -85,7 +85,7 @@ def lookup_backbone() -> Callable[..., Any]:
 
     from samner.backbones import Backbone
     from samner.entities import Entity
-    from samner.windows import Tokens, Word
+    from samner.words import Tokens, Word
 
     class LookupBackbone(Backbone):
         family = "lookup"

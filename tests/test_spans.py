@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from samner import spans
 from samner.entities import Entity, entity_types
-from samner.spans import MAX_ENTITY_WORDS, decode, flat
-from samner.windows import Word
+from samner.spans import MAX_ENTITY_WORDS, ROLES, decode, flat, mark, word_spans
+from samner.words import Word, words
 
 entities = st.lists(
     st.builds(
@@ -185,3 +186,31 @@ def test_steps_grow_little_faster_than_the_number_of_spans(longest: int) -> None
         return [Entity(start, end, "drug", draw.random()) for start, end in zip(starts, ends, strict=True)]
 
     assert steps(many(8000)) < 8 * 1.5 * steps(many(1000))
+
+
+class TestWordSpans:
+    TEXT = "Aspirin-like drugs help."
+    WORDS = tuple(Word(start, end, 1) for start, end in words(TEXT))
+
+    def span(self, start: int, end: int) -> list[tuple[int, int, str]]:
+        return list(word_spans([Entity(start, end, "drug")], self.WORDS, {"drug"}))
+
+    def test_first_and_last_word(self) -> None:
+        assert self.span(0, 7) == [(0, 0, "drug")]
+        assert self.span(0, 18) == [(0, 3, "drug")]
+        assert self.span(13, 18) == [(3, 3, "drug")]
+
+    def test_part_of_a_word_is_widened_to_it(self) -> None:
+        assert self.span(2, 4) == [(0, 0, "drug")]
+        assert self.span(10, 15) == [(2, 3, "drug")]
+
+    def test_blanks_alone_and_other_labels_are_no_span(self) -> None:
+        assert self.span(12, 13) == []
+        assert list(word_spans([Entity(0, 1, "drug")], (), {"drug"})) == []
+        assert list(word_spans([Entity(0, 7, "drug")], self.WORDS, {"disease"})) == []
+
+    def test_what_is_marked_is_found(self) -> None:
+        targets = torch.zeros(len(self.WORDS), 2, len(ROLES))
+        mark(targets, [(0, 2, "drug"), (3, 3, "other")], {"other": 0, "drug": 1})
+        found = decode(targets.numpy(), self.WORDS, entity_types(["other", "drug"]), 0.5)
+        assert {e.key for e in found} == {(0, 12, "drug"), (13, 18, "other")}

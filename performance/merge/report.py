@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
-from samner.benchmark.report.markdown import check_part, write_part
+from samner.benchmark.report.document import check_part, write_part
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

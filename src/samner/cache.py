@@ -68,20 +68,15 @@ class Cache:
         with self._open() as file:
             row = (namespace, digest(key), packed, len(packed), time.time())
             file.execute("INSERT OR REPLACE INTO kept VALUES (?, ?, ?, ?, ?)", row)
-            self._prune(file, self.limit)
+            self._prune(file)
 
-    def prune(self, limit: int) -> None:
-        """Forget the oldest values until the others take at most so many bytes."""
-        with self._open() as file:
-            self._prune(file, limit)
-
-    @staticmethod
-    def _prune(file: sqlite3.Connection, limit: int) -> None:
+    def _prune(self, file: sqlite3.Connection) -> None:
+        """Forget the oldest values until the others take at most ``limit`` bytes."""
         (held,) = file.execute("SELECT COALESCE(SUM(bytes), 0) FROM kept").fetchone()
-        if held > limit:
+        if held > self.limit:
             for row, size in file.execute("SELECT rowid, bytes FROM kept ORDER BY written").fetchall():
                 file.execute("DELETE FROM kept WHERE rowid=?", (row,))
-                if (held := held - size) <= limit:
+                if (held := held - size) <= self.limit:
                     break
 
     @contextmanager

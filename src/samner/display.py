@@ -42,6 +42,11 @@ def cut(text: str, most: int = 1000) -> str:
     return text if len(text) <= most else f"{text[: most * 3 // 4]} ... {text[-most // 5 :]}"
 
 
+def reason(error: BaseException) -> str:
+    """What another package's error says, in one line: the first of its message, or else its name."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
 def markdown(text: str) -> str:
     """The text in one line of Markdown that means nothing but the text: no link, no HTML, no column of a table."""
     return _MARKDOWN.sub(r"\\\g<0>", printable(" ".join(text.split()), lines=False))

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from samner.display import reason
 from samner.errors import ModelError
 from samner.references import KNOWN, located
 from samner.references import MINILM as MINILM
+from samner.words import sound
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -32,7 +34,7 @@ def sentence_encoder_path(reference: str) -> str:
 
 
 _LOCK = threading.RLock()
-_DOMAINS: dict[tuple[str, str, str], npt.NDArray[np.float32]] = {}
+_DOMAINS: dict[tuple[str, str], npt.NDArray[np.float32]] = {}
 _KEPT_DOMAINS = 32
 
 
@@ -54,8 +56,7 @@ def _load(reference: str, device: str) -> SentenceTransformer:
     try:
         model = SentenceTransformer(path, device=device)
     except (OSError, ValueError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ModelError(f"{reference}: not a sentence-transformers model ({reason})") from error
+        raise ModelError(f"{reference}: not a sentence-transformers model ({reason(error)})") from error
     return model.eval()
 
 
@@ -67,25 +68,24 @@ def encode(texts: Sequence[str], reference: str = MINILM, device: str = "cpu") -
     Raises:
         ModelError: If the sentence encoder cannot be loaded.
     """
-    sound = [text.encode("utf-8", "replace").decode() for text in texts]  # half surrogate pairs become "?"
     with _LOCK:
         vectors = sentence_encoder(reference, device).encode(
-            sound, normalize_embeddings=True, show_progress_bar=False, batch_size=64
+            [sound(text) for text in texts], normalize_embeddings=True, show_progress_bar=False, batch_size=64
         )
     return np.asarray(vectors, dtype=np.float32)
 
 
-def embed_domain(texts: Sequence[str], reference: str = MINILM, device: str = "cpu") -> npt.NDArray[np.float32]:
+def embed_domain(texts: Sequence[str], reference: str = MINILM) -> npt.NDArray[np.float32]:
     """The domain embedding: the mean of the L2-normalised sentence embeddings of the texts, itself normalised.
 
     The last few are kept in memory, without the texts: a domain that is adapted to in several ways is embedded once.
 
     Source: Ding, Wei and Fan (ACL 2025), who compare domains by the cosine of these means.
     """
-    key = (hashlib.sha256(json.dumps(list(texts)).encode()).hexdigest(), reference, device)
+    key = (hashlib.sha256(json.dumps(list(texts)).encode()).hexdigest(), reference)
     with _LOCK:
         if key not in _DOMAINS:
-            vector = unit_mean(encode(texts, reference, device))
+            vector = unit_mean(encode(texts, reference))
             if len(_DOMAINS) >= _KEPT_DOMAINS:
                 del _DOMAINS[next(iter(_DOMAINS))]
             _DOMAINS[key] = vector

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
-from samner.display import brief
+from samner.display import brief, reason
 from samner.errors import SamnerError
 
 _MOST_BYTES = 500_000
@@ -125,7 +125,7 @@ def _plain(text: str, place: str) -> Any:
         place = f"{place}:{mark.line + 1}" if mark else place
         raise SamnerError(f"{place}: not valid YAML ({error.problem})") from error
     except yaml.YAMLError as error:
-        raise SamnerError(f"{place}: not valid YAML ({str(error).splitlines()[0]})") from error
+        raise SamnerError(f"{place}: not valid YAML ({reason(error)})") from error
     except RecursionError as error:
         raise SamnerError(f"{place}: is nested too deeply") from error
     except ValueError as error:  # of a date that there is not, or a number of too many digits

@@ -1,14 +1,22 @@
-"""Spans: from scores of words to candidates, and choosing among candidates that overlap."""
+"""Spans: entities as marks on words, scores of words as candidates, and choosing among candidates that overlap."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from samner.entities import Entity, EntityType
-from samner.windows import Word
+from samner.words import Word
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+ROLES = ("start", "end", "inside")
+"""What a word can be of an entity: its first, its last, one of its words."""
 
 MAX_ENTITY_WORDS = 40
 """No span that ``decode`` finds is longer than this many words."""
@@ -23,7 +31,7 @@ def decode(
     least that score. Spans of one type may overlap: resolving that is the caller's.
 
     Args:
-        probabilities: W x L x 3, roles start, end, inside.
+        probabilities: W x L x 3, in the order of ``ROLES``.
         words: The W words with their character spans.
         types: The L entity types.
         threshold: In (0, 1).
@@ -43,6 +51,31 @@ def decode(
                     score = min(least, float(p[end, 1]))
                     entities.append(Entity(words[start].start, words[end].end, types[column].name, score))
     return entities
+
+
+def word_spans(
+    entities: Iterable[Entity], words: Sequence[Word], labels: Container[str]
+) -> Iterator[tuple[int, int, str]]:
+    """First word, last word and label of each entity that has one of the labels, widened to whole words."""
+    for entity in entities:
+        first = bisect_right(words, entity.start, key=lambda word: word.end)
+        last = bisect_left(words, entity.end, key=lambda word: word.start) - 1
+        if entity.label in labels and first <= last:
+            yield first, last, entity.label
+
+
+def mark(targets: Tensor, spans: Iterable[tuple[int, int, str]], columns: Mapping[str, int]) -> None:
+    """Set to one what ``decode`` would find these spans by.
+
+    Args:
+        targets: W x L x 3, in the order of ``ROLES``.
+        spans: As ``word_spans`` gives them.
+        columns: Place of each label among the L.
+    """
+    for first, last, label in spans:
+        targets[first, columns[label], 0] = 1
+        targets[last, columns[label], 1] = 1
+        targets[first : last + 1, columns[label], 2] = 1
 
 
 def flat(entities: Iterable[Entity]) -> list[Entity]:

@@ -15,8 +15,7 @@ from typing import Any
 
 from samner.backbones import TrainingData
 from samner.backbones.language_model.generation.prompt import Prompt
-from samner.backbones.language_model.training.examples import SftExample, encode, in_windows, sft_examples
-from samner.backbones.language_model.training.recipe import Recipe
+from samner.backbones.language_model.training.examples import Recipe, SftExample, encode, in_windows, sft_examples
 from studies.small_lm.batches import Row
 from studies.small_lm.tokenizer import train_tokenizer
 

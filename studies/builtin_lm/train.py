@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from samner.backbones.encoder.fit import Schedule
+from samner.backbones.fit import Schedule
 from samner.backbones.language_model.base_card import CARD
 from samner.backbones.language_model.generation.prompt import load_prompt
 from samner.files import read_json, write_json

@@ -21,7 +21,7 @@ from samner.adaptation import adapt, merge_experts
 from samner.backbones import BASE
 from samner.benchmark.answers import TargetTexts, read_target
 from samner.benchmark.config import TargetSettings
-from samner.benchmark.report.markdown import write_part
+from samner.benchmark.report.document import write_part
 from samner.data import read_examples
 from samner.entities import Example, entity_types
 from samner.files import read_json, write_json

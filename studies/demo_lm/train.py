@@ -21,7 +21,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from samner.backbones import TrainingData
-from samner.backbones.encoder.fit import Schedule
+from samner.backbones.fit import Schedule
 from samner.backbones.language_model.generation.prompt import load_prompt
 from samner.data import read_examples
 from samner.entities import EntityType, entity_types

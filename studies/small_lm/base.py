@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from samner.backbones.encoder.fit import Schedule, fit
+from samner.backbones.fit import Schedule, fit
 from samner.backbones.language_model.base_card import BaseCard
 from samner.backbones.language_model.generation.prompt import load_prompt
 from samner.files import atomic_folder
@@ -24,7 +23,6 @@ from studies.small_lm.batches import Batch, Batches
 from studies.small_lm.tokenizer import without_blank
 
 PROMPT = Path(__file__).parent / "prompt.yaml"
-_EVERY = 50
 """Steps between two lines of the log."""
 
 log = logging.getLogger(__name__)
@@ -102,7 +100,6 @@ def train_base(
             run=run / str(number),
             resume=True,
             identity=hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest(),
-            on_step=_Watch(schedule.steps),
         )
         log.info("base: phase %d trained in %.0f s", number, outcome.seconds)
     limits = settings["base"]["limits"]
@@ -116,23 +113,3 @@ def train_base(
 
 def _loss_at(model: LlamaForCausalLM, batches: Batches, step: int) -> Tensor:
     return loss_of(model, batches.batch(step))
-
-
-class _Watch:
-    """Tells the log every so many steps the mean loss, and when it will be over."""
-
-    def __init__(self, steps: int) -> None:
-        self._steps = steps
-        self._losses: list[float] = []
-        self._started: tuple[int, float] | None = None
-
-    def __call__(self, step: int, done: float, loss: float) -> None:
-        now = time.monotonic()
-        self._started = self._started or (step, now)
-        self._losses.append(loss)
-        if step % _EVERY == 0:
-            speed = (step - self._started[0]) / max(now - self._started[1], 1e-9)
-            left = (self._steps - step) / speed / 60 if speed else 0.0
-            mean = sum(self._losses) / len(self._losses)
-            log.info("base: step %d of %d, loss %.3f, %.0f minutes to go", step, self._steps, mean, left)
-            self._losses.clear()

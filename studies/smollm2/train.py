@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -25,11 +24,11 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from samner.backbones.base import TrainingData, TrainingSet
 from samner.backbones.language_model.token_classification.backbone import add_own, save_base_weights
 from samner.backbones.language_model.token_classification.inputs import Reader
 from samner.backbones.language_model.token_classification.network import Heads
 from samner.backbones.language_model.token_classification.training import Recipe, train_adapter, train_base
+from samner.backbones.training import TrainingData, TrainingSet
 from samner.data import read_examples
 from samner.precision import fastest_dtype
 from samner.training import training_set
@@ -95,19 +94,6 @@ def hold(model: Any, dtype: torch.dtype) -> None:
             module.to(dtype)
 
 
-class Reporter:
-    """A line every 20 steps."""
-
-    def __init__(self) -> None:
-        self.started, self.smooth = time.monotonic(), 0.0
-
-    def __call__(self, step: int, share: float, loss: float) -> None:
-        self.smooth = loss if not self.smooth else 0.95 * self.smooth + 0.05 * loss
-        if step % 20 == 0:
-            minutes = (time.monotonic() - self.started) / 60
-            log.info("%.1f min, step %d, %.0f %%, loss %.3f", minutes, step, 100 * share, self.smooth)
-
-
 def write_record(folder: Path, recipe: Recipe, outcome: Any, data: TrainingData, device: str) -> None:
     """How a part was trained, as JSON."""
     record = {
@@ -143,9 +129,7 @@ def main() -> None:
         recipe = Recipe(**SETTINGS["base"]["recipe"], max_minutes=arguments.minutes)
         model, heads, reader = load(arguments.model, None, arguments.device)
         log.info("base: %d sets, %d texts", len(data.train), sum(len(s.examples) for s in data.train))
-        own, outcome = train_base(
-            model, heads, reader, data, recipe, run=runs / ".base", resume=True, on_step=Reporter()
-        )
+        own, outcome = train_base(model, heads, reader, data, recipe, run=runs / ".base", resume=True)
         base.mkdir(exist_ok=True)
         save_base_weights(base / "base.safetensors", heads, own)
         write_record(base, recipe, outcome, data, arguments.device)
@@ -172,7 +156,6 @@ def main() -> None:
             base_name="smollm2",
             run=runs / f".{part}",
             resume=True,
-            on_step=Reporter(),
         )
         log.info("%s: best dev F1 %.3f at step %d", part, outcome.best_score or 0, outcome.best_step)
         write_record(folder, recipe, outcome, data, arguments.device)

@@ -14,11 +14,11 @@ import torch
 from safetensors.torch import save_file
 
 from samner.backbones import BASE, Backbone
-from samner.backbones.recipe import TrainingRecipe
+from samner.backbones.training import TrainingRecipe
 from samner.entities import Entity
 from samner.files import write_json
 from samner.lora import LoraAdapter
-from samner.windows import Tokens, Word
+from samner.words import Tokens, Word
 
 MODULE, TYPES, WORDS = "scorer", 64, 512
 ENTRY_POINTS = "[samner.families]\ntoy = toy_family:ToyBackbone\n"

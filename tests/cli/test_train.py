@@ -151,16 +151,18 @@ def test_the_draw_of_the_dev_split_is_seeded_and_parts_no_equal_texts():
 def test_interrupted_resumed_and_cleared_away(samner, tiny_pool: Path, tmp_path: Path, monkeypatch):
     data, run = write(tmp_path / "data.jsonl", 50), tmp_path / "x.run"
     command = ["train", data, "--pool", tiny_pool, "--name", "x", "-o", tmp_path / "x", *FAST]
-    from samner.backbones.encoder import fit
+    from samner.backbones.encoder import training
 
-    judge = fit._State.judge
+    dev_score = training.dev_score
 
-    def interrupt(self, *arguments):
-        if self.step == 2:
+    scores = iter([0.0])
+
+    def interrupt(*arguments):
+        if (score := next(scores, None)) is None:  # at the second evaluation
             raise KeyboardInterrupt
-        judge(self, *arguments)
+        return score
 
-    monkeypatch.setattr(fit._State, "judge", interrupt)
+    monkeypatch.setattr(training, "dev_score", interrupt)
     result = samner(*command)
     assert result.exit_code == 130
     assert f"--resume goes on from the checkpoint in {run}" in result.stderr
@@ -170,7 +172,7 @@ def test_interrupted_resumed_and_cleared_away(samner, tiny_pool: Path, tmp_path:
     assert result.exit_code == 2
     assert "go on with --resume, or remove it" in result.stderr
 
-    monkeypatch.setattr(fit._State, "judge", judge)
+    monkeypatch.setattr(training, "dev_score", dev_score)
     result = samner(*command, "--resume")
     assert result.exit_code == 0, result.stderr
     assert "resumed at step 2 of 2" in result.stderr

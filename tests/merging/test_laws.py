@@ -84,7 +84,7 @@ def test_tiles_of_any_size_give_the_same(method: str, several: list[LoraAdapter]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tiles, "BLOCK", 5)  # a row or a few
         whole = merge(several, method, **PARAMS[method])
-        patch.setattr(tiles, "_BLOCKS", {"cpu": blocks})
+        patch.setattr(tiles, "TILE_BLOCKS", {"cpu": blocks})
         assert_same(numbers(merge(several, method, **PARAMS[method])), numbers(whole), tolerance=0)
 
 

@@ -48,10 +48,10 @@ not_a_method = dict
 @pytest.fixture(autouse=True)
 def own_register(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What a test registers is forgotten after it."""
-    monkeypatch.setattr(registry, "_METHODS", dict(registry._METHODS))
-    registry._load_entry_points.cache_clear()
+    monkeypatch.setattr(registry, "METHODS", dict(registry.METHODS))
+    registry.installed.cache_clear()
     yield
-    registry._load_entry_points.cache_clear()
+    registry.installed.cache_clear()
 
 
 @pytest.fixture

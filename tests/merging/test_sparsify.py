@@ -49,7 +49,7 @@ def test_breadcrumbs_leave_out_outliers_and_small_values() -> None:
 
 def test_a_large_expert_is_trimmed_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
     """More values than are looked at without a sample, in several tiles and blocks."""
-    monkeypatch.setattr(tiles, "_BLOCKS", {"cpu": 1})
+    monkeypatch.setattr(tiles, "TILE_BLOCKS", {"cpu": 1})
     shapes = {"a": (300, 400), "b": (500, 200)}
     one = gaussian(0, {"a": 3, "b": 8}, shapes)
     vector = {module: one.delta(module).double().numpy() for module in one.modules}
@@ -127,5 +127,5 @@ def test_chance_follows_from_content_seed_and_module(method: str) -> None:
 def test_chance_does_not_depend_on_tiles(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = merge([some(), some(1)], method, density=0.5)["m"]  # two blocks of rows
     for blocks in (1, 2):
-        monkeypatch.setattr(tiles, "_BLOCKS", {"cpu": blocks})
+        monkeypatch.setattr(tiles, "TILE_BLOCKS", {"cpu": blocks})
         assert merge([some(), some(1)], method, density=0.5)["m"].equal(whole)

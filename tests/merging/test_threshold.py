@@ -37,37 +37,50 @@ SAMPLED = ["threshold"]
 MISLED = ["threshold", "histogram", "threshold"]
 CROWDED = ["threshold", "histogram", "threshold", "histogram", "ties"]
 
-Steps = Callable[[pytest.MonkeyPatch], None]
+Steps = Callable[[NDArray[np.float64], pytest.MonkeyPatch], NDArray[np.float64]]
+"""Sees to it that a threshold is looked for in some way, and gives the values that take it."""
 
 
-def small(patch: pytest.MonkeyPatch) -> None:
-    pass
+def small(values: NDArray[np.float64], patch: pytest.MonkeyPatch) -> NDArray[np.float64]:
+    return values
 
 
-def sampled(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(threshold, "_SMALL", 0)
-    patch.setattr(threshold, "_SAMPLE", 200)
+def sampled(values: NDArray[np.float64], patch: pytest.MonkeyPatch) -> NDArray[np.float64]:
+    patch.setattr(threshold, "SMALL", 0)
+    patch.setattr(threshold, "SAMPLE", 200)
+    return values
 
 
-def misled_above(patch: pytest.MonkeyPatch) -> None:
-    sampled(patch)
-    patch.setattr(threshold, "_sample", lambda *_: (threshold._INFINITY - 1, threshold._INFINITY))
+def misled_above(values: NDArray[np.float64], patch: pytest.MonkeyPatch) -> NDArray[np.float64]:
+    """All that the sample sees is larger than anything else."""
+    return misleading(sampled(values, patch), 1e36)
 
 
-def misled_below(patch: pytest.MonkeyPatch) -> None:
-    sampled(patch)
-    patch.setattr(threshold, "_sample", lambda *_: (0, 0))
+def misled_below(values: NDArray[np.float64], patch: pytest.MonkeyPatch) -> NDArray[np.float64]:
+    """All that the sample sees is nothing."""
+    return misleading(sampled(values, patch), 0.0)
 
 
-def crowded(patch: pytest.MonkeyPatch) -> None:
+def crowded(values: NDArray[np.float64], patch: pytest.MonkeyPatch) -> NDArray[np.float64]:
     """Hardly any value may be held, however close to the threshold."""
-    misled_above(patch)
-    patch.setattr(threshold, "_MOST", 20)
+    patch.setattr(threshold, "MOST", 20)
+    return misled_above(values, patch)
 
 
-def crowded_sample(patch: pytest.MonkeyPatch) -> None:
-    sampled(patch)
-    patch.setattr(threshold, "_MOST", 20)
+def crowded_sample(values: NDArray[np.float64], patch: pytest.MonkeyPatch) -> NDArray[np.float64]:
+    patch.setattr(threshold, "MOST", 20)
+    return sampled(values, patch)
+
+
+def misleading(values: NDArray[np.float64], seen: float) -> NDArray[np.float64]:
+    """The values with ``seen`` in every place that a sample of so many looks at."""
+    places = np.arange(values.size, dtype=np.float64).reshape(values.shape)
+    vectors, _ = of(places)
+    changed = values.copy()
+    for module, size in (("a", 20 * COLUMNS), ("b", 40 * COLUMNS)):
+        count = math.ceil(threshold.SAMPLE * 2 * size / values.size)
+        changed.ravel()[vectors.sample(0, module, count).round().long().numpy()] = seen
+    return changed
 
 
 def of(values: NDArray[np.float64]) -> tuple[TaskVectors, list[str]]:
@@ -95,8 +108,8 @@ def test_the_largest_are_kept(
     values: NDArray[np.float64], steps: Steps, share: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tiles, "BLOCK", 150)  # three rows, many tiles
-    monkeypatch.setattr(tiles, "_BLOCKS", {"cpu": 1})
-    steps(monkeypatch)
+    monkeypatch.setattr(tiles, "TILE_BLOCKS", {"cpu": 1})
+    values = steps(values, monkeypatch)
     values = values.astype(np.float32).astype(np.float64)
     keep = round(share * values.size)
     found = largest(of(values)[0], keep)
@@ -112,9 +125,8 @@ def test_the_largest_are_kept(
 )
 def test_the_passes_are_those_meant(steps: Steps, passes: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tiles, "BLOCK", 150)
-    monkeypatch.setattr(tiles, "_BLOCKS", {"cpu": 1})
-    steps(monkeypatch)
-    vectors, stages = of(VALUES["alike in the high bits"])
+    monkeypatch.setattr(tiles, "TILE_BLOCKS", {"cpu": 1})
+    vectors, stages = of(steps(VALUES["alike in the high bits"], monkeypatch))
     magnitude_limit(vectors, 0, ["a", "b"], 600)
     assert stages == passes
 
@@ -127,8 +139,8 @@ def test_nothing_and_everything_need_no_pass(keep: int) -> None:
     assert np.count_nonzero(largest(vectors, keep)) == keep
 
 
-def test_the_sample_is_of_each_module_by_its_size() -> None:
-    """A thousand small modules must not be taken for most of the values."""
+def test_the_sample_is_of_each_module_by_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fifty small modules must not be taken for most of the values, nor the bounds be wide."""
     generator = torch.Generator().manual_seed(0)
 
     def factors(rows: int, scale: float) -> LoraFactors:
@@ -136,10 +148,10 @@ def test_the_sample_is_of_each_module_by_its_size() -> None:
         return LoraFactors(a, b, scale)
 
     modules = {"large": factors(2000, 1.0)} | {f"small {i}": factors(2, 100.0) for i in range(50)}
-    vectors = TaskVectors([(LoraAdapter("uneven", modules), 1.0)], Engine())
-    names = sorted(modules)
-    size = sum(math.prod(vectors.shapes[module]) for module in names)
-    low, high = threshold._sample(vectors, 0, names, 0.2, size)
-    limit = magnitude_limit(vectors, 0, names, round(0.2 * size))
-    assert low < limit.bits < high
-    assert high - low < 1 << 22  # well under a factor of two
+    stages: set[str] = set()
+    engine = Engine(progress=lambda stage, done, total: stages.add(stage))
+    vectors = TaskVectors([(LoraAdapter("uneven", modules), 1.0)], engine)
+    size = sum(math.prod(shape) for shape in vectors.shapes.values())
+    monkeypatch.setattr(threshold, "MOST", size // 20)  # so few values may lie between the bounds
+    magnitude_limit(vectors, 0, sorted(modules), round(0.2 * size))
+    assert stages == {"threshold of uneven"}

@@ -7,7 +7,17 @@ of several models finds in texts of any length. It may import the ground floor a
 
 from __future__ import annotations
 
-from samner.backbones.base import BASE, Backbone, TrainingData, TrainingSet
+from samner.backbones.base import BASE, Backbone
 from samner.backbones.families import is_server, load_backbone, usable_device
+from samner.backbones.training import TrainingData, TrainingRecipe, TrainingSet
 
-__all__ = ["BASE", "Backbone", "TrainingData", "TrainingSet", "is_server", "load_backbone", "usable_device"]
+__all__ = [
+    "BASE",
+    "Backbone",
+    "TrainingData",
+    "TrainingRecipe",
+    "TrainingSet",
+    "is_server",
+    "load_backbone",
+    "usable_device",
+]

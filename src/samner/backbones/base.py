@@ -5,14 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from samner.backbones.recipe import TrainingRecipe
-from samner.entities import Entity, EntityType, Example
+from samner.backbones.training import TrainingData, TrainingRecipe
+from samner.entities import Entity, EntityType
 from samner.errors import SamnerError
-from samner.windows import Tokens, Word, windows
+from samner.words import Tokens, Word, windows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,43 +24,6 @@ OVERLAP = 0.25
 """Share of a window that the next one reads again, so that an entity at a cut is seen whole by one of them."""
 
 _TEXTS_PER_CALL = 256
-
-Paraphrases = Mapping[str, Sequence[str]]
-"""For a type's prompt, other ways to say it, one of which a training batch may use instead."""
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingSet:
-    """Labelled texts of one data set: every occurrence of every one of its types is annotated.
-
-    Args:
-        name: For messages and for the card.
-        examples: The texts.
-        types: The types the data set annotates.
-        weight: How many times as often as its size says it is drawn, where data sets are drawn by their size.
-    """
-
-    name: str
-    examples: Sequence[Example]
-    types: tuple[EntityType, ...]
-    weight: float = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingData:
-    """What a model learns from.
-
-    Args:
-        train: The data sets.
-        dev: Their dev splits, for early stopping; none means training runs its course.
-        foreign: Prompts of types of other data sets, to be asked for as negatives.
-        paraphrases: Other ways to say a type's prompt.
-    """
-
-    train: Sequence[TrainingSet]
-    dev: Sequence[TrainingSet] = ()
-    foreign: Sequence[str] = ()
-    paraphrases: Paraphrases = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,16 +77,6 @@ class Prompt(Protocol):
         """The right answers, one for each question, of mentions with their types."""
 
 
-def share_of_peak(progress: float, warmup: float) -> float:
-    """The learning rate as a share of its peak: it rises linearly, then falls linearly to zero.
-
-    Args:
-        progress: Share of the run done, in [0, 1].
-        warmup: Share of the run spent rising.
-    """
-    return min(progress / max(warmup, 1e-9), (1 - progress) / (1 - warmup), 1.0)
-
-
 class Backbone(ABC):
     """A base model that experts (LoRA adapters) and task models (merged task vectors) can be put on.
 
@@ -171,6 +124,15 @@ class Backbone(ABC):
             SamnerError: If there is no such model or prompt, or it is not of this family.
         """
         raise SamnerError(f"a base of the {cls.family} family is not made over other models")
+
+    @classmethod
+    def model_folder(cls, path: Path) -> Path:
+        """The folder of a model in safetensors that a path means: itself, or what the family makes of another format.
+
+        Raises:
+            ModelError: If it is a file that the family cannot read.
+        """
+        return path
 
     @classmethod
     def prompts(cls) -> Sequence[str]:

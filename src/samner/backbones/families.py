@@ -7,6 +7,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from samner.backbones.base import Backbone
+from samner.display import reason
 from samner.errors import ModelError, SamnerError
 from samner.files import read_json
 
@@ -95,8 +96,7 @@ def usable_device(device: str) -> str:
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise SamnerError(f"the device {device!r} cannot be used here ({reason})") from error
+        raise SamnerError(f"the device {device!r} cannot be used here ({reason(error).rstrip('.')})") from error
     return device
 
 
@@ -118,14 +118,3 @@ def load_backbone(folder: Path, device: str = "cpu") -> Backbone:
     if name not in families(SERVED):
         raise ModelError(f"{folder / 'base.json'}: the {name} family runs in this process, not on the server {device}")
     return family(name, SERVED).load(folder, device)
-
-
-def model_folder(path: Path) -> Path:
-    """The folder of a language model: itself, or that which a GGUF file is dequantised into.
-
-    Raises:
-        ModelError: If it is a file, but no GGUF that can be a base.
-    """
-    from samner.backbones.language_model.gguf import base_from_gguf, is_gguf
-
-    return base_from_gguf(path) if is_gguf(str(path)) else path

@@ -44,7 +44,7 @@ def run(
         benchmark: What to measure.
         out: Folder of the results; with several pools it has one below it for each, named as the pool.
         work: Folder for what is kept between runs; by default ``.samner-benchmark`` beside ``out``.
-        into: Markdown file whose part between markers gets the main tables; see ``samner.benchmark.report.markdown``.
+        into: Markdown file whose part between markers gets the main tables; see ``samner.benchmark.report.document``.
         device: Torch device, or a server, for the base model.
         command: What the report calls the command that made it.
 

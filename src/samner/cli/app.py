@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import wraps
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, Protocol, runtime_checkable
 
 import typer
 from typer.core import TyperGroup
@@ -36,6 +36,15 @@ VERBS = {
 function of its name, or with a table ``VERBS`` of functions, its verbs in turn."""
 
 
+@runtime_checkable
+class _UsageError(Protocol):
+    """What typer raises for a wrong option or argument; the class itself it does not export."""
+
+    ctx: typer.Context | None
+
+    def format_message(self) -> str: ...
+
+
 class Guarded(TyperGroup):
     """Turns what a user can act on into one line and an exit code: 2 for errors, 130 when interrupted."""
 
@@ -48,11 +57,11 @@ class Guarded(TyperGroup):
             return super().invoke(ctx)
         except SamnerError as error:
             _fail(str(error))
-        except typer.TyperException as error:  # a wrong option or argument
-            message, at = str(getattr(error, "message", error)), getattr(error, "ctx", None)
-            if format_message := getattr(error, "format_message", None):
-                message = format_message()
-            _fail(f"{message.rstrip('.')}; see '{at.command_path if at else 'samner'} -h'")
+        except typer.TyperException as error:
+            message, at = str(error), "samner"
+            if isinstance(error, _UsageError):
+                message, at = error.format_message(), error.ctx.command_path if error.ctx else at
+            _fail(f"{message.rstrip('.')}; see '{at} -h'")
         except BrokenPipeError as error:
             # who read our output has gone; Python's own flush at exit must not complain either
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -21,7 +21,7 @@ from samner.errors import SamnerError
 from samner.files import exclusive
 
 if TYPE_CHECKING:
-    from samner.backbones.recipe import TrainingRecipe
+    from samner.backbones.training import TrainingRecipe
     from samner.pool import ExpertCard
     from samner.training import ExpertRecipe
 

@@ -17,7 +17,8 @@ from torch.nn.functional import pad
 from samner.errors import SamnerError
 from samner.export.target import Request, Target, code
 from samner.files import write_json
-from samner.lora import CONFIG_FILE, WEIGHTS_FILE, LoraFactors
+from samner.lora import WEIGHTS_FILE, LoraFactors
+from samner.lora_config import CONFIG_FILE
 from samner.merging.registry import is_number
 from samner.merging.stream import Deltas, check_finite, is_finite, writing
 from samner.merging.task_vectors import Progress

@@ -12,7 +12,7 @@ from samner.export.fused import FusedTarget
 from samner.export.target import Target, code
 from samner.export.vllm import vllm_command
 from samner.files import read_json
-from samner.pool.model_card import model_card, table
+from samner.pool.card import model_card, table
 
 CARD = "README.md"
 _WORST = 5

@@ -7,19 +7,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from samner.backbones.families import model_folder
 from samner.errors import ModelError, SamnerError
 from samner.export.adapter import AdapterTarget
 from samner.export.card import merge_card, task_model_card
-from samner.export.delta import DeltaTarget
 from samner.export.fused import FusedTarget
 from samner.export.gguf import GgufTarget
-from samner.export.target import Request, Target
+from samner.export.target import DeltaTarget, Request, Target
 from samner.export.vllm import VllmTarget
 from samner.files import atomic_folder, sha256, write_json
 from samner.lora import LoraAdapter
 from samner.merging import Merger, make_method
-from samner.merging.bases import of_one_base
+from samner.merging.merger import of_one_base
 from samner.merging.registry import LowRankMethod
 from samner.merging.stream import TensorDeltas
 from samner.merging.task_vectors import Progress
@@ -167,7 +165,9 @@ def export_task_model(
     backbone = model.backbone
     if base and not backbone.checkpoint:
         raise SamnerError("--base is for models of a language model; the base of this one is in its own folder")
-    named = _resolved(str(model_folder(base) if base else backbone.checkpoint)) if backbone.checkpoint else None
+    named = (
+        _resolved(str(backbone.model_folder(base) if base else backbone.checkpoint)) if backbone.checkpoint else None
+    )
     target = kind.of(Request(rank, max_error, dtype, base, named, named is not None, backbone))
     target.check(low_rank=False)
     parts: dict[str, str] = {}  # strategy to task model, each task model once

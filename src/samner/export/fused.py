@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from samner.backbones import Backbone, load_backbone
-from samner.backbones.families import model_folder
+from samner.backbones.families import family_over_models
 from samner.errors import ModelError, SamnerError
 from samner.export.target import Request, Target
 from samner.files import read_json
@@ -238,7 +238,8 @@ class FusedTarget(Target):
             raise ModelError(f"{request.base}: no such folder; --base names the one that holds the base model")
         # a folder that an adapter names is not opened unasked; what a task model was loaded with is known
         known = request.named if request.backbone else None
-        base = model_folder(request.base) if request.base else Path(known or "")
+        kind = request.backbone or family_over_models()
+        base = kind.model_folder(request.base) if request.base else Path(known or "")
         if not (request.base or known) or not base.is_dir():
             raise SamnerError(
                 f"the weights of {request.named or 'the base model'} are not in a folder here: --base FOLDER says "

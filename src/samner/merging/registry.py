@@ -77,7 +77,8 @@ class SparseMethod(MergeMethod):
             raise SamnerError(f"density must be above 0 and at most 1, not {self.density!r}")
 
 
-_METHODS: dict[str, type[MergeMethod]] = {}
+METHODS: dict[str, type[MergeMethod]] = {}
+"""The merge methods of samner itself, by name; ``methods`` names those of installed packages too."""
 
 _Method = TypeVar("_Method", bound=type[MergeMethod])
 
@@ -90,9 +91,9 @@ def merge_method(name: str) -> Callable[[_Method], _Method]:
     """
 
     def register(method: _Method) -> _Method:
-        if name in _METHODS:
-            raise SamnerError(f"there is a merge method named {name!r} already")
-        _METHODS[name] = method
+        if name in METHODS:
+            raise SamnerError(_taken(name))
+        METHODS[name] = method
         return method
 
     return register
@@ -104,10 +105,9 @@ def methods() -> dict[str, dict[str, object]]:
     Raises:
         SamnerError: If a package's entry point cannot be loaded or is not a merge method.
     """
-    _load_entry_points()
     return {
         name: {parameter.name: parameter.default for parameter in fields(method)}
-        for name, method in sorted(_METHODS.items())
+        for name, method in sorted(_known().items())
     }
 
 
@@ -125,11 +125,21 @@ def make_method(name: str, params: dict[str, object]) -> MergeMethod:
             raise SamnerError(
                 f"the merge method {name!r} has no parameter {parameter!r}; it has {', '.join(sorted(known[name]))}"
             )
-    return _METHODS[name](**params)  # type: ignore[arg-type]  # each method checks its own values
+    return _known()[name](**params)  # type: ignore[arg-type]  # each method checks its own values
+
+
+def _known() -> dict[str, type[MergeMethod]]:
+    return {**METHODS, **installed()}
 
 
 @cache
-def _load_entry_points() -> None:
+def installed() -> dict[str, type[MergeMethod]]:
+    """The merge methods that installed packages bring, by name.
+
+    Raises:
+        SamnerError: If an entry point cannot be loaded, is not a merge method, or has a name that is taken.
+    """
+    found: dict[str, type[MergeMethod]] = {}
     for point in entry_points(group=ENTRY_POINTS):
         try:
             method = point.load()
@@ -139,8 +149,14 @@ def _load_entry_points() -> None:
             ) from error
         if not (isinstance(method, type) and issubclass(method, DenseMethod | LowRankMethod)):
             raise SamnerError(f"merge method {point.name!r} ({point.value}) is not a DenseMethod or LowRankMethod")
-        if _METHODS.get(point.name) is not method:  # it is, if an entry point after it failed the last time
-            merge_method(point.name)(method)
+        if point.name in METHODS or found.get(point.name, method) is not method:
+            raise SamnerError(_taken(point.name))
+        found[point.name] = method
+    return found
+
+
+def _taken(name: str) -> str:
+    return f"there is a merge method named {name!r} already"
 
 
 def is_number(value: object) -> bool:

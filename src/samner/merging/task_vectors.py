@@ -15,6 +15,7 @@ from typing import NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
+from samner.display import reason
 from samner.errors import SamnerError
 from samner.lora import LoraAdapter, LoraFactors
 
@@ -25,8 +26,8 @@ Progress: TypeAlias = Callable[[str, int, int], None]
 """Called with the name of a stage, how many values of it are done, and how many there are."""
 
 BLOCK = 1 << 15  # values
-_BLOCKS = {"cpu": 4}  # blocks in a tile: what the processors' caches hold
-_BLOCKS_ELSEWHERE = 512
+TILE_BLOCKS = {"cpu": 4}  # blocks in a tile: what the processors' caches hold
+TILE_BLOCKS_ELSEWHERE = 512
 
 
 class Tile(NamedTuple):
@@ -62,7 +63,7 @@ class Engine:
             self.device = torch.device(device)
             torch.empty(0, device=self.device)
         except (RuntimeError, AssertionError) as error:
-            raise SamnerError(f"cannot compute on the device {device!r} ({str(error).splitlines()[0]})") from error
+            raise SamnerError(f"cannot compute on the device {device!r} ({reason(error)})") from error
         if threads is not None and threads < 1:
             raise SamnerError(f"threads must be at least 1, not {threads}")
         self.progress: Progress = progress or (lambda stage, done, total: None)
@@ -166,7 +167,7 @@ def on_device(factors: LoraFactors, device: torch.device) -> tuple[Tensor, Tenso
 
 def tiles(module: str, shape: tuple[int, int], device: torch.device) -> Iterator[Tile]:
     """Cut a module of shape (out, in) into tiles of whole blocks."""
-    rows = block_rows(shape[1]) * _BLOCKS.get(device.type, _BLOCKS_ELSEWHERE)
+    rows = block_rows(shape[1]) * TILE_BLOCKS.get(device.type, TILE_BLOCKS_ELSEWHERE)
     for start in range(0, shape[0], rows):
         yield Tile(module, start, min(start + rows, shape[0]))
 

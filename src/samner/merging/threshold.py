@@ -23,9 +23,9 @@ from samner.merging.task_vectors import Part, TaskVectors, Tile
 SCOPES = ("global", "tensor")
 """Whether a share of values is counted over all modules of an expert, or over each module alone."""
 
-_SMALL = 1 << 16  # up to so many values need no bounds
-_SAMPLE = 1 << 14  # values in the sample for every module
-_MOST = 1 << 26  # values between the bounds, at four bytes each, that may be held
+SMALL = 1 << 16  # up to so many values need no bounds
+SAMPLE = 1 << 14  # values in the sample for every module
+MOST = 1 << 26  # values between the bounds, at four bytes each, that may be held
 _LOW = 16  # bits that the first histogram leaves to the second
 _INFINITY = 0x7F800000
 
@@ -141,7 +141,7 @@ def magnitude_limit(vectors: TaskVectors, expert: int, modules: Sequence[str], k
     if keep in (0, size):
         return EVERYTHING if keep else NOTHING
     search = vectors, expert, modules
-    likely = (0, _INFINITY) if size <= _SMALL else _sample(*search, keep / size, size)
+    likely = (0, _INFINITY) if size <= SMALL else _sample(*search, keep / size, size)
     if limit := _between(*search, keep, likely):
         return limit
     bucket, rest = _descend(_histogram(*search, (0, _INFINITY), _LOW), keep)
@@ -156,7 +156,7 @@ def magnitude_limit(vectors: TaskVectors, expert: int, modules: Sequence[str], k
 
 def _sample(vectors: TaskVectors, expert: int, modules: Sequence[str], share: float, size: int) -> _Bounds:
     """Bounds six standard errors apart from where a sample, of each module by its size, has the threshold."""
-    rate = _SAMPLE * len(modules) / size
+    rate = SAMPLE * len(modules) / size
     drawn = [vectors.sample(expert, module, math.ceil(rate * math.prod(vectors.shapes[module]))) for module in modules]
     bits = torch.cat(drawn).abs().sort(descending=True).values.view(torch.int32)
     margin = 6 * math.sqrt(share * (1 - share) / len(bits))
@@ -174,7 +174,7 @@ def _between(vectors: TaskVectors, expert: int, modules: Sequence[str], keep: in
         above, inside = _split(vectors.values(expert, tile), bounds)
         rest -= above
         kept += len(inside)
-        if kept > _MOST:
+        if kept > MOST:
             return None
         found.append((tile, inside))
     if not 0 < rest <= kept:

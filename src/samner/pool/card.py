@@ -1,21 +1,27 @@
-"""The cards of a pool (``pool.json``) and of an expert (``expert.json``): what is known without loading weights."""
+"""The cards of a pool (``pool.json``) and of an expert (``expert.json``): what is known without loading weights.
+
+From them are made the model cards (``README.md``) for people and a model hub.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import AfterValidator, Field, FiniteFloat
 
-from samner.display import brief
+from samner.display import brief, markdown
 from samner.errors import PoolError, SamnerError
 from samner.files import read_json, sha256, write_json
-from samner.references import MINILM
+from samner.references import HUB_ID, MINILM
 from samner.settings import Format, Settings, validated
+
+if TYPE_CHECKING:
+    from huggingface_hub import ModelCard
 
 CARD = "expert.json"
 POOL_CARD = "pool.json"
@@ -93,16 +99,13 @@ class ExpertCard(Settings):
         except SamnerError as error:
             raise PoolError(str(error)) from error
 
-    def write(self, folder: Path, *, checked: bool = False) -> ExpertCard:
+    def write(self, folder: Path) -> ExpertCard:
         """Write the card, and a model card for people, beside the adapter's files; returns it as written.
 
         Args:
             folder: Holds the adapter's files.
-            checked: Whether ``files`` has their checksums, which are else computed.
         """
-        from samner.pool.model_card import expert_model_card
-
-        files = {name: self.files[name] if checked else sha256(folder / name) for name in ADAPTER_FILES}
+        files = {name: sha256(folder / name) for name in ADAPTER_FILES}
         card = self.model_copy(update={"files": files, "embedding": tuple(round(x, 6) for x in self.embedding)})
         write_json(folder / CARD, card.model_dump(mode="json"))
         expert_model_card(card).save(folder / "README.md")
@@ -140,3 +143,85 @@ class PoolCard(Settings):
     def write(self, folder: Path) -> None:
         """Write the card into a pool's folder."""
         write_json(folder / POOL_CARD, self.model_dump(mode="json"))
+
+
+def model_card(
+    title: str,
+    sections: Iterable[str],
+    *,
+    base: str | None = None,
+    library: str | None = None,
+    tags: Sequence[str] = (),
+) -> ModelCard:
+    """A model card with valid metadata.
+
+    Args:
+        title: The heading.
+        sections: What comes below it, as Markdown; empty ones are left out.
+        base: A hub's id of the base model; a folder, which says nothing to others, is left out.
+        library: The library that loads the model.
+        tags: For a hub's search, beside the usual ones.
+    """
+    from huggingface_hub import ModelCard, ModelCardData
+
+    data = ModelCardData(
+        base_model=base if base and HUB_ID.fullmatch(base) else None,
+        library_name=library,
+        pipeline_tag="token-classification",
+        tags=["samner", *tags],
+    )
+    text = "\n\n".join([f"# {markdown(title)}", *filter(None, sections)])
+    return ModelCard(f"---\n{data.to_yaml()}\n---\n\n{text}\n")
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A Markdown table; what stands in its cells means nothing but itself."""
+    lines = [columns, ["---"] * len(columns), *([_cell(value) for value in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def expert_model_card(card: ExpertCard) -> ModelCard:
+    """The model card of an expert."""
+    outcome = card.training.get("outcome")
+    score = outcome.get("best_score") if isinstance(outcome, Mapping) else None
+    sections = [
+        markdown(card.description),
+        f"A LoRA adapter (PEFT) over the base model {markdown(card.base[:16])}, trained to find: "
+        f"{markdown(', '.join(card.types))}. It is an expert of a samner pool: `samner pool add POOL FOLDER`, or "
+        "as any adapter in PEFT, vLLM and llama.cpp.",
+        f"Dev F1 (strict spans): {score:.3f}." if isinstance(score, float) else "",
+        _data([("", card)]),
+    ]
+    return model_card(card.name, sections, library="peft", tags=["lora"])
+
+
+def pool_model_card(name: str, cards: Mapping[str, ExpertCard]) -> ModelCard:
+    """The model card of a pool, by the cards of its experts."""
+    rows = [[card.name, ", ".join(card.types), card.description] for card in cards.values()]
+    sections = [
+        "A pool of experts for named entity recognition: `samner.ExpertPool.load` opens it, `samner.adapt` selects "
+        "and merges those that fit some texts.",
+        "## Experts\n\n" + (table(("expert", "types", "description"), rows) if rows else "None yet."),
+        _data(cards.items()),
+    ]
+    return model_card(name, sections, tags=["lora", "merge"])
+
+
+def _data(cards: Iterable[tuple[str, ExpertCard]]) -> str:
+    rows: list[Sequence[Any]] = [_source(name, source) for name, card in cards for source in card.data]
+    if not rows:
+        return "## Data\n\nNothing is stated about the data that went in, nor about its licences."
+    columns = ("expert", "data set", "texts", "licence")
+    skip = 0 if any(row[0] for row in rows) else 1
+    return (
+        "## Data\n\nLicences as the sources state them; where none is stated, third parties may hold rights in the "
+        f"texts.\n\n{table(columns[skip:], [row[skip:] for row in rows])}"
+    )
+
+
+def _source(name: str, source: DataSource) -> Sequence[object]:
+    return name, source.name, source.texts, source.licence
+
+
+def _cell(value: object) -> str:
+    return markdown(f"{value:.3g}" if isinstance(value, float) else str(value))

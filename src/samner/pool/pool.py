@@ -265,7 +265,7 @@ class ExpertPool:
 
     def write_model_card(self, name: str) -> None:
         """Write the pool's model card, ``README.md``, as it is now, for people and a model hub."""
-        from samner.pool.model_card import pool_model_card
+        from samner.pool.card import pool_model_card
 
         pool_model_card(name, self.experts).save(self.folder / "README.md")
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from samner.selection.result import AUTO, Count, PseudoLabel, Selection, check_count
 from samner.selection.sampling import select_by_sampling
-from samner.selection.signals import SIGNALS, select_by
+from samner.selection.signals import SIGNALS, select_by, unfamiliar
 from samner.selection.similarity import Target, select_by_similarity
-from samner.selection.warning import unfamiliar
 
 __all__ = [
     "AUTO",

@@ -1,19 +1,26 @@
 """The signals by which experts can be selected: a registry of functions that each rank a pool for a domain.
 
 A new signal is a function from a ``Target`` to a ``Selection`` in a file of its own, and an entry here; its name is
-then a mode of ``samner.adapt``.
+then a mode of ``samner.adapt``. Whether any expert is close to the domain at all is asked here too: when none is, the
+user should know before trusting an answer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import TypeAlias
 
+import numpy as np
+import numpy.typing as npt
+
+from samner.embedding import encode
+from samner.entities import EntityType
+from samner.pool import ExpertCard
 from samner.selection.result import Selection
 from samner.selection.sampling import by_sampling
-from samner.selection.similarity import Target, by_similarity
-from samner.selection.warning import unfamiliar
+from samner.selection.similarity import Target, by_similarity, sentence_encoder_of
 
 Signal: TypeAlias = Callable[[Target], Selection]
 
@@ -30,3 +37,57 @@ def select_by(signals: Iterable[str], target: Target) -> dict[str, Selection]:
     far = unfamiliar(target.experts, target.similarity.cosine, target.types)
     selections = {name: SIGNALS[name](target) for name in signals}
     return {name: replace(s, warnings=tuple(dict.fromkeys((*far, *s.warnings)))) for name, s in selections.items()}
+
+
+TEXTS = 0.66
+"""Cosine from which an expert's texts are close to the target's; by leave-one-domain-out, as ``TYPES`` is."""
+TYPES = 0.56
+"""Cosine from which the name of a type is close to another's."""
+
+
+def unfamiliar(
+    experts: Mapping[str, ExpertCard], cosine: Mapping[str, float], types: Sequence[EntityType]
+) -> tuple[str, ...]:
+    """Say that no expert is close to the target, and why; nothing if one is.
+
+    None is, if no expert's texts are like the target's and the target's types, each compared by name with the one
+    most like it among those of all experts, are on average unlike what any expert was trained for.
+
+    Args:
+        experts: The pool's cards by name.
+        cosine: Cosine of each expert's domain embedding with the target's.
+        types: The entity types to look for.
+    """
+    nearest = max(sorted(cosine), key=lambda name: cosine[name])
+    if cosine[nearest] >= TEXTS:
+        return ()
+    likeness = type_similarity(types, experts)
+    if np.mean(likeness) >= TYPES:
+        return ()
+    unknown = [entity_type.name for entity_type, value in zip(types, likeness, strict=True) if value < TYPES]
+    return (
+        f"no expert is close to this domain: the most similar texts are those of {nearest!r} (cosine "
+        f"{cosine[nearest]:.2f}), and no expert was trained for anything like {_listed(unknown)}; "
+        "expect much to be missed or wrong",
+    )
+
+
+def type_similarity(types: Sequence[EntityType], experts: Mapping[str, ExpertCard]) -> npt.NDArray[np.float32]:
+    """For each type, the cosine of its name with the one most like it among the names that the experts know."""
+    known = tuple(sorted({name for card in experts.values() for name in card.types}))
+    if not known:
+        return np.zeros(len(types), dtype=np.float32)
+    reference = sentence_encoder_of(experts)
+    similar = _vectors(tuple(t.name for t in types), reference) @ _vectors(known, reference).T
+    return np.asarray(similar.max(axis=1), dtype=np.float32)
+
+
+@lru_cache(maxsize=32)
+def _vectors(names: tuple[str, ...], reference: str) -> npt.NDArray[np.float32]:
+    """Unit embeddings of names."""
+    return encode(names, reference)
+
+
+def _listed(names: Sequence[str], most: int = 5) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(repr(name) for name in names[:most]) + more

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from samner.backbones import TrainingSet
-from samner.backbones.encoder.batches import BatchPlan, word_span
+from samner.backbones.encoder.batches import BatchPlan
 from samner.backbones.encoder.tokens import WordTokenizer
+from samner.backbones.encoder.training import Recipe
 from samner.entities import Entity, Example, entity_types
 
 
@@ -31,20 +32,14 @@ SPORTS = TrainingSet(
 
 
 def plan(tokenizer: WordTokenizer, *sets: TrainingSet, **settings: Any) -> BatchPlan:
-    defaults = {
-        "steps": 30,
-        "epochs": 1.0,
-        "seed": 0,
+    given: dict[str, Any] = {
         "max_tokens": 254,
-        "batch_tokens": 64,
-        "batch_texts": 4,
-        "max_types": 24,
-        "foreign_types": 2,
         "foreign": {"medicine": ["river", "planet", "song"], "sports": ["river"]},
         "paraphrases": {},
-        "paraphrase_rate": 0.0,
     }
-    return BatchPlan(sets, tokenizer, **{**defaults, **settings})
+    given |= {name: settings.pop(name) for name in given.keys() & settings.keys()}
+    defaults: dict[str, Any] = {"steps": 30, "epochs": 1.0, "batch_tokens": 64, "batch_texts": 4, "foreign_types": 2}
+    return BatchPlan(sets, tokenizer, Recipe(**{**defaults, **settings}), **given)
 
 
 def as_lists(batch: tuple[Any, ...]) -> Any:
@@ -120,7 +115,7 @@ class TestPlan:
         small = TrainingSet("small", [example("Rio is a city.")] * 4, entity_types(["city"]))
         large = TrainingSet("large", [example("Ada is a person.")] * 64, entity_types(["person"]))
         batches = plan(tokenizer, small, large, steps=2000, foreign={"small": [], "large": []}, batch_texts=1)
-        drawn = np.mean([batches.sets[i].name == "large" for i in batches._choices])
+        drawn = np.mean([batches(step)[3] == "large" for step in range(2000)])
         assert drawn == pytest.approx(8 / (8 + 2), abs=0.04)
 
     def test_a_long_text_is_cut_and_entities_across_a_cut_teach_nothing(self, tokenizer: WordTokenizer) -> None:
@@ -152,23 +147,3 @@ class TestPlan:
         assert 30 < prompts.count("team") < 70
         assert prompts.count("team") + prompts.count("club") + prompts.count("side") == 100
         assert min(prompts.count("club"), prompts.count("side"), prompts.count("stream")) > 0
-
-
-class TestWordSpan:
-    TEXT = "Aspirin-like drugs help."
-
-    def span(self, tokenizer: WordTokenizer, start: int, end: int) -> tuple[int, int, str] | None:
-        return word_span(Entity(start, end, "drug"), tokenizer([self.TEXT])[0])
-
-    def test_first_and_last_word(self, tokenizer: WordTokenizer) -> None:
-        assert self.span(tokenizer, 0, 7) == (0, 0, "drug")
-        assert self.span(tokenizer, 0, 18) == (0, 3, "drug")
-        assert self.span(tokenizer, 13, 18) == (3, 3, "drug")
-
-    def test_part_of_a_word_is_widened_to_it(self, tokenizer: WordTokenizer) -> None:
-        assert self.span(tokenizer, 2, 4) == (0, 0, "drug")
-        assert self.span(tokenizer, 10, 15) == (2, 3, "drug")
-
-    def test_blanks_alone_are_no_span(self, tokenizer: WordTokenizer) -> None:
-        assert self.span(tokenizer, 12, 13) is None
-        assert word_span(Entity(0, 1, "drug"), tokenizer([""])[0]) is None

@@ -14,8 +14,7 @@ from transformers import PreTrainedTokenizerFast
 from samner.backbones.encoder.tokens import MAX_WORD_TOKENS, Batch, WordTokenizer, collate, repeat
 from samner.embedding import sentence_encoder
 from samner.errors import ModelError
-from samner.windows import Tokens
-from samner.words import borders
+from samner.words import Tokens, borders
 
 NASTY = [
     "\U0001f469\u200d\U0001f52c",  # woman scientist: two emoji and a joiner

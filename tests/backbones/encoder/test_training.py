@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +8,8 @@ import pytest
 import torch
 
 from samner.backbones import BASE, Backbone, TrainingData, TrainingSet, load_backbone
-from samner.backbones.encoder.fit import CHECKPOINT
-from samner.backbones.encoder.training import Recipe, dev_score, safe_negatives
+from samner.backbones.encoder.training import Recipe, dev_score
+from samner.backbones.fit import CHECKPOINT, Schedule
 from samner.entities import Entity, Example, entity_types
 from samner.errors import SamnerError
 
@@ -69,7 +70,7 @@ class TestTrainExpert:
     def test_what_was_interrupted_is_resumed_to_the_same_adapter(
         self, base: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("samner.backbones.encoder.training.Schedule", _often_saved)
+        monkeypatch.setattr(Schedule, "of", _often_saved(Schedule.of))
         train(base, tmp_path / "whole")
         steps = iter(range(3))
         type_vectors = base.type_vectors
@@ -104,27 +105,8 @@ class TestTrainExpert:
         assert not (tmp_path / "expert").exists()
 
 
-def _often_saved(**settings: Any) -> Any:
-    from samner.backbones.encoder.fit import Schedule
-
-    return Schedule(**settings, checkpoint_minutes=0)
-
-
-class TestSafeNegatives:
-    def test_types_like_an_own_type_are_no_negatives(self, base: Any) -> None:
-        foreign = ["medication", "illness", "river", "football club", "drug"]
-        assert safe_negatives(base, TRAIN, foreign, 0.5) == ["football club", "river"]
-
-    def test_the_limit_is_a_cosine(self, base: Any) -> None:
-        foreign = ["medication", "river"]
-        own = base.type_vectors(["drug", "disease"])
-        closest = (base.type_vectors(["medication"]) @ own.T).max().item()
-        assert safe_negatives(base, TRAIN, foreign, closest + 1e-4) == foreign
-        assert safe_negatives(base, TRAIN, foreign, closest - 1e-4) == ["river"]
-
-    def test_own_types_and_none_at_all(self, base: Any) -> None:
-        assert safe_negatives(base, TRAIN, ["drug", "disease"], 2.0) == []
-        assert safe_negatives(base, TRAIN, [], 2.0) == []
+def _often_saved(of: Callable[..., Schedule]) -> Callable[..., Schedule]:
+    return lambda *arguments, **settings: of(*arguments, **settings, checkpoint_minutes=0)
 
 
 class TestDevScore:

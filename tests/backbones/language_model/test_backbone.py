@@ -12,8 +12,8 @@ import torch
 from samner.backbones import BASE, load_backbone
 from samner.backbones.language_model.backbone import CausalBackbone
 from samner.backbones.language_model.engines.local import LocalEngine
-from samner.backbones.language_model.engines.questions import Generated, Question
 from samner.backbones.language_model.generation.answer_format import Constraint
+from samner.backbones.language_model.generation.ask import Generated, Question
 from samner.backbones.language_model.generation.prompt import prompt_ids, render
 from samner.entities import EntityType
 from samner.errors import ModelError, SamnerError

@@ -13,7 +13,7 @@ import pytest
 
 from samner import references
 from samner.backbones import BASE, load_backbone
-from samner.backbones.families import model_folder
+from samner.backbones.language_model.backbone import CausalBackbone
 from samner.backbones.language_model.base_card import create_base
 from samner.backbones.language_model.gguf import base_from_gguf
 from samner.backbones.language_model.loading import checkpoint_digest
@@ -108,7 +108,7 @@ def test_it_is_made_once_and_the_same_wherever_the_file_is(file: Path, cache: Pa
     copy.parent.mkdir()
     shutil.copyfile(file, copy)
     monkeypatch.setattr("transformers.AutoModelForCausalLM.from_pretrained", None)  # it is not read again
-    assert base_from_gguf(copy) == folder == model_folder(copy)
+    assert base_from_gguf(copy) == folder == CausalBackbone.model_folder(copy)
     monkeypatch.undo()
     other = base_from_gguf(copy, tmp_path / "cache of another user")
     assert other != folder and checkpoint_digest(other) == checkpoint_digest(folder)

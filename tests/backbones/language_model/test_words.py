@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from samner.backbones.language_model.words import LONGEST, sound, token_words
-from samner.words import pieces
+from samner.words import LONGEST, pieces, sound, token_words
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from typing import Any
 
 from samner.backbones import BASE, load_backbone
 from samner.backbones.language_model.engines.local import LocalEngine
-from samner.backbones.language_model.engines.questions import Generated, Question
+from samner.backbones.language_model.generation.ask import Generated, Question
 from samner.errors import SamnerError
 
 BASE_NAME = "tiny-lm"
@@ -43,17 +43,21 @@ class _Grammar:
 class _Engine(LocalEngine):
     """Takes tokens for questions, and tells tokens the way servers do, with the one that ends the answer."""
 
-    raw = False
+    def __init__(self, backbone: Any, raw: bool) -> None:
+        self.max_new_tokens = backbone.card.max_new_tokens
+        super().__init__(backbone.model, backbone.tokenizer, backbone.mixed, backbone.prompt, self.max_new_tokens)
+        self.raw = raw
+        self.text_of = backbone.tokenizer.decode
 
     def encode(self, question: str) -> list[int]:
         ids: list[int] = json.loads(question)
         return ids
 
-    def _decode(self, tokens: Any, logprobs: Any) -> Generated:
-        made = super()._decode(tokens, logprobs)
+    def decode(self, tokens: Any, logprobs: Any) -> Generated:
+        made = super().decode(tokens, logprobs)
         count = len(made.token_texts)
-        texts = [self._tokenizer.decode([token]) for token in tokens[:count]] if self.raw else made.token_texts
-        end = tuple(self._tokenizer.decode([token]) for token in tokens[count : count + 1])
+        texts = [self.text_of([token]) for token in tokens[:count]] if self.raw else made.token_texts
+        end = tuple(self.text_of([token]) for token in tokens[count : count + 1])
         return Generated(made.text, (*texts, *end), tuple(logprobs[: count + 1]))
 
 
@@ -82,9 +86,7 @@ class TinyServer(ThreadingHTTPServer):
         raw: bool = False,
     ) -> None:
         self.backbone: Any = load_backbone(base)
-        model, tokenizer, card = self.backbone.model, self.backbone.tokenizer, self.backbone.card
-        self.engine = _Engine(model, tokenizer, self.backbone.mixed, self.backbone.prompt, card.max_new_tokens)
-        self.engine.raw = raw
+        self.engine = _Engine(self.backbone, raw)
         self.vllm, self.runtime, self.key = vllm, runtime, key
         for name, folder in (adapters or {}).items():
             self.backbone.add_expert(name, folder)
@@ -124,7 +126,7 @@ class TinyServer(ThreadingHTTPServer):
             else:
                 ids = body["prompt"]
                 ids = ids if isinstance(ids, list) else self.backbone.tokenizer(ids)["input_ids"]
-            assert body["temperature"] == 0 and body["max_tokens"] == self.engine._max_new_tokens
+            assert body["temperature"] == 0 and body["max_tokens"] == self.engine.max_new_tokens
             model = BASE if body["model"] == BASE_NAME else body["model"]
             constraint: Any = self._constraint(body)
             with self.lock:

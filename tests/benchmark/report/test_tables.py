@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from samner.benchmark.report import tables
-from samner.benchmark.report.blocks import Table
+from samner.benchmark.report.document import Table
 from samner.benchmark.report.view import View, signed
 from tests.benchmark.report.small import arm, full, score, small
 

@@ -15,18 +15,18 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from samner.backbones.base import TrainingData
 from samner.backbones.encoder.network import Heads, word_vectors
 from samner.backbones.encoder.tokens import WordTokenizer, collate, repeat
-from samner.backbones.mixed_batch import MixedBackbone, MixedModels
-from samner.backbones.recipe import TrainingRecipe
+from samner.backbones.mixed_batch import MixedBackbone, MixedModels, batches
+from samner.backbones.training import TrainingData, TrainingRecipe
+from samner.display import reason
 from samner.embedding import MINILM, encode, sentence_encoder, sentence_encoder_path
 from samner.entities import Entity, EntityType
 from samner.errors import ModelError
 from samner.files import inside, read_json, sha256, write_json
 from samner.references import check_reference
 from samner.spans import decode
-from samner.windows import Tokens
+from samner.words import Tokens
 
 WEIGHTS = "base.safetensors"
 _BATCH_TOKENS = {"cpu": 1024, "other": 16384}  # padded, of all models together; on a CPU more do not fit its cache
@@ -103,7 +103,7 @@ class EncoderBackbone(MixedBackbone):
         try:
             backbone._set(load_file(path, device=device))
         except (SafetensorError, RuntimeError) as error:
-            raise ModelError(f"{path}: not the weights of a base on {reference} ({_line(error)})") from error
+            raise ModelError(f"{path}: not the weights of a base on {reference} ({reason(error)})") from error
         backbone.threshold, backbone.novelty = threshold, novelty
         backbone.types = types
         backbone.data = list(card.get("data", ()))
@@ -122,7 +122,7 @@ class EncoderBackbone(MixedBackbone):
         try:
             save_file({k: v.to(dtype).contiguous() for k, v in self._tensors().items()}, folder / WEIGHTS)
         except SafetensorError as error:  # a full disk, for one
-            raise ModelError(f"{folder / WEIGHTS}: cannot be written ({_line(error)})") from error
+            raise ModelError(f"{folder / WEIGHTS}: cannot be written ({reason(error)})") from error
         write_json(
             folder / "base.json",
             {
@@ -223,7 +223,7 @@ class EncoderBackbone(MixedBackbone):
         bonus = torch.stack([weight * self._novelty(model, vectors) for model in models])
         result: dict[str, list[list[Entity]]] = {model: [[] for _ in texts] for model in models}
         budget = _BATCH_TOKENS["cpu" if self.device.type == "cpu" else "other"]
-        for rows in _batches([tokens.cost * len(models) for tokens in texts], budget):
+        for rows in batches([tokens.cost * len(models) for tokens in texts], budget):
             group = [texts[i] for i in rows]
             with torch.inference_mode(), self.mixed.rows([model for model in models for _ in rows]):
                 words = word_vectors(self.encoder, repeat(collate(group, self.tokenizer).to(self.device), len(models)))
@@ -241,22 +241,6 @@ class EncoderBackbone(MixedBackbone):
             return vectors.new_zeros(len(vectors), 1)
         nearest = (vectors @ self.type_vectors(taught).T).max(dim=1).values.clamp(0, 1)
         return torch.minimum(1 - nearest, nearest).unsqueeze(1)
-
-
-def _batches(costs: Sequence[int], budget: int) -> list[list[int]]:
-    """Indices of texts with tokens, longest first, in batches of at most ``budget`` padded tokens."""
-    order = sorted((i for i, cost in enumerate(costs) if cost), key=lambda i: -costs[i])
-    batches: list[list[int]] = []
-    for i in order:
-        if not batches or (len(batches[-1]) + 1) * costs[batches[-1][0]] > budget:
-            batches.append([])
-        batches[-1].append(i)
-    return batches
-
-
-def _line(error: Exception) -> str:
-    """The first line of an error's message."""
-    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 @lru_cache(maxsize=4)  # as long as the encoder itself is kept, see sentence_encoder

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from samner.backbones.base import Paraphrases, TrainingSet
-from samner.backbones.encoder.network import ROLES
 from samner.backbones.encoder.tokens import Batch, WordTokenizer, collate
-from samner.entities import Entity
+from samner.backbones.training import Paraphrases, TrainingSet, reworded
 from samner.errors import SamnerError
-from samner.windows import Tokens, cut_example
+from samner.spans import ROLES, mark, word_spans
+from samner.words import Tokens, cut_example
+
+if TYPE_CHECKING:
+    from samner.backbones.encoder.training import Recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,51 +39,37 @@ class BatchPlan:
     Args:
         sets: The labelled data.
         tokenizer: Of the backbone.
-        steps: Number of batches; none for ``epochs`` passes.
-        epochs: Passes over the data, where ``steps`` is none.
-        seed: Of every choice.
+        recipe: Settings. Own types that occur in a batch are always asked for.
         max_tokens: Longer texts are cut into windows of at most this many tokens.
-        batch_tokens: Padded tokens in a batch, about.
-        batch_texts: Texts in a batch, at most.
-        max_types: Own types asked for in a batch, at most; those that occur in it always are.
-        foreign_types: Types of other data sets asked for in a batch as negatives.
         foreign: By data set, the foreign types to draw from.
         paraphrases: Other ways to say a type's prompt.
-        paraphrase_rate: How often one of them is used.
     """
 
     def __init__(
         self,
         sets: Sequence[TrainingSet],
         tokenizer: WordTokenizer,
+        recipe: Recipe,
         *,
-        steps: int | None,
-        epochs: float,
-        seed: int,
         max_tokens: int,
-        batch_tokens: int,
-        batch_texts: int,
-        max_types: int,
-        foreign_types: int,
         foreign: Mapping[str, Sequence[str]],
         paraphrases: Paraphrases,
-        paraphrase_rate: float,
     ) -> None:
+        self.sets = sets
         self.tokenizer = tokenizer
-        self.seed = seed
-        self.max_types = max_types
-        self.foreign_types = foreign_types
+        self.recipe = recipe
         self.foreign = foreign
         self.paraphrases = paraphrases
-        self.paraphrase_rate = paraphrase_rate
-        self.sets = sets
         self.pieces = [_pieces(s, tokenizer, max_tokens) for s in sets]
         if empty := next((s.name for s, pieces in zip(sets, self.pieces, strict=True) if not pieces), None):
             raise SamnerError(f"{empty}: no text has a word, so there is nothing to learn")
-        self._groups = [_groups(pieces, batch_tokens, batch_texts, seed + i) for i, pieces in enumerate(self.pieces)]
+        self._groups = [
+            _groups(pieces, recipe.batch_tokens, recipe.batch_texts, recipe.seed + i)
+            for i, pieces in enumerate(self.pieces)
+        ]
         weights = np.sqrt([len(pieces) for pieces in self.pieces])
-        rng = np.random.default_rng([seed, 0])
-        self.steps = steps or math.ceil(epochs * sum(map(len, self._groups)))
+        rng = np.random.default_rng([recipe.seed, 0])
+        self.steps = recipe.steps or math.ceil(recipe.epochs * sum(map(len, self._groups)))
         self._choices = rng.choice(len(sets), size=self.steps, p=weights / weights.sum())
         self._turn = np.zeros(self.steps, dtype=np.int64)
         for index in range(len(sets)):
@@ -93,37 +81,29 @@ class BatchPlan:
         index = int(self._choices[step])
         data = self.sets[index]
         epoch, place = divmod(int(self._turn[step]), len(self._groups[index]))
-        order = np.random.default_rng([self.seed, 1, index, epoch]).permutation(len(self._groups[index]))
+        order = np.random.default_rng([self.recipe.seed, 1, index, epoch]).permutation(len(self._groups[index]))
         group = [self.pieces[index][i] for i in self._groups[index][order[place]]]
-        rng = np.random.default_rng([self.seed, 2, step])
+        rng = np.random.default_rng([self.recipe.seed, 2, step])
 
         present = sorted({label for piece in group for _, _, label in piece.spans})
         absent = [t.name for t in data.types if t.name not in set(present)]
-        room = max(0, self.max_types - len(present))
+        room = max(0, self.recipe.max_types - len(present))
         if len(absent) > room:
             absent = list(rng.choice(absent, size=room, replace=False))
         own = [*present, *absent]
         foreign = list(self.foreign[data.name])
-        if len(foreign) > self.foreign_types:
-            foreign = list(rng.choice(foreign, size=self.foreign_types, replace=False))
+        if len(foreign) > self.recipe.foreign_types:
+            foreign = list(rng.choice(foreign, size=self.recipe.foreign_types, replace=False))
         prompt_of = {t.name: t.prompt for t in data.types}
-        prompts = [self._say(prompt_of.get(name, name), rng) for name in [*own, *foreign]]
+        rate = self.recipe.paraphrase_rate
+        prompts = [reworded(prompt_of.get(name, name), self.paraphrases, rate, rng) for name in [*own, *foreign]]
 
         batch = collate([piece.tokens for piece in group], self.tokenizer)
         targets = torch.zeros(*batch.shape, len(prompts), len(ROLES))
         column = {name: i for i, name in enumerate(own)}
         for row, piece in enumerate(group):
-            for first, last, label in piece.spans:
-                targets[row, first, column[label], 0] = 1
-                targets[row, last, column[label], 1] = 1
-                targets[row, first : last + 1, column[label], 2] = 1
+            mark(targets[row], piece.spans, column)
         return batch, prompts, targets, data.name
-
-    def _say(self, prompt: str, rng: np.random.Generator) -> str:
-        others = self.paraphrases.get(prompt)
-        if others and rng.random() < self.paraphrase_rate:
-            return str(rng.choice(list(others)))
-        return prompt
 
 
 def _pieces(data: TrainingSet, tokenizer: WordTokenizer, max_tokens: int) -> list[_Piece]:
@@ -131,16 +111,8 @@ def _pieces(data: TrainingSet, tokenizer: WordTokenizer, max_tokens: int) -> lis
     pieces = []
     for example, tokens in zip(data.examples, tokenizer([e.text for e in data.examples]), strict=True):
         for part, its in cut_example(example, tokens, max_tokens):
-            spans = (word_span(entity, its) for entity in part.entities if entity.label in names)
-            pieces.append(_Piece(its, tuple(span for span in spans if span is not None)))
+            pieces.append(_Piece(its, tuple(word_spans(part.entities, its.words, names))))
     return pieces
-
-
-def word_span(entity: Entity, tokens: Tokens) -> tuple[int, int, str] | None:
-    """First and last word of an entity, widened to whole words; none if no word is in it."""
-    first = bisect_right(tokens.words, entity.start, key=lambda word: word.end)
-    last = bisect_left(tokens.words, entity.end, key=lambda word: word.start) - 1
-    return (first, last, entity.label) if first <= last else None
 
 
 def _groups(pieces: Sequence[_Piece], budget: int, most: int, seed: int) -> list[npt.NDArray[np.int64]]:

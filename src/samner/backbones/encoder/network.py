@@ -15,8 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from samner.backbones.encoder.tokens import Batch
-
-ROLES = ("start", "end", "inside")
+from samner.spans import ROLES
 
 
 class Heads(nn.Module):

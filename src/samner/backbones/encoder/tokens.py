@@ -12,8 +12,7 @@ import torch
 from tokenizers import Tokenizer
 
 from samner.errors import ModelError
-from samner.windows import Tokens, Word
-from samner.words import words
+from samner.words import Tokens, Word, sound, words
 
 MAX_WORD_TOKENS = 16
 """Sub-tokens of a word beyond this many are not read: a long string of base64 must not crowd out its sentence."""
@@ -54,8 +53,7 @@ class WordTokenizer:
         new = list({word for its in found for _, _, word in its if word not in cache})
         if new:
             # half of a surrogate pair is in no tokenizer's reach; "?" takes its place there, the offsets stay
-            sound = [word.encode("utf-8", "replace").decode() for word in new]
-            encoded = self._tokenizer.encode_batch(sound, add_special_tokens=False)
+            encoded = self._tokenizer.encode_batch([sound(word) for word in new], add_special_tokens=False)
             cache.update(zip(new, (tuple(one.ids[:MAX_WORD_TOKENS]) for one in encoded), strict=True))
         result = []
         for text, its in zip(texts, found, strict=True):

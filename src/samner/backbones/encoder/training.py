@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from samner.backbones.base import BASE, TrainingData, TrainingSet
+from samner.backbones.base import BASE
 from samner.backbones.encoder.batches import BatchPlan
-from samner.backbones.encoder.fit import Outcome, Schedule, fit
 from samner.backbones.encoder.network import word_vectors
-from samner.backbones.recipe import TrainingRecipe
-from samner.progress import Progress
+from samner.backbones.fit import Outcome, Schedule, fit
+from samner.backbones.training import TrainingData, TrainingRecipe, TrainingSet, identity, safe_negatives
 from samner.scoring import micro_f1
 from samner.spans import flat
-from samner.windows import cut_example
+from samner.words import cut_example
 
 if TYPE_CHECKING:
     from samner.backbones.encoder.backbone import EncoderBackbone
@@ -102,7 +100,7 @@ def train_expert(
     learner.encoder = copy.deepcopy(backbone.encoder)
     model = get_peft_model(learner.encoder, config)  # puts the adapter into the encoder's own layers
     parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
-    outcome = _train(learner, parameters, data, recipe, rates=None, run=run, resume=resume)
+    outcome = _train(learner, parameters, data, recipe, rates={}, run=run, resume=resume)
     model.peft_config["default"].base_model_name_or_path = backbone.reference
     model.save_pretrained(str(out), save_embedding_layers=False)
     (out / "README.md").unlink(missing_ok=True)
@@ -115,34 +113,25 @@ def _train(
     data: TrainingData,
     recipe: Recipe,
     *,
-    rates: Mapping[str, float] | None,
+    rates: Mapping[str, float],
     run: Path | None,
     resume: bool,
 ) -> Outcome:
     encoder = backbone.encoder
+    foreign = sorted(set(data.foreign))
+
+    def embed(prompts: Sequence[str]) -> npt.NDArray[np.float32]:
+        return backbone.type_vectors(prompts).cpu().numpy()
+
     plan = BatchPlan(
         data.train,
         backbone.tokenizer,
-        steps=recipe.steps,
-        epochs=recipe.epochs,
-        seed=recipe.seed,
+        recipe,
         max_tokens=backbone.max_tokens,
-        batch_tokens=recipe.batch_tokens,
-        batch_texts=recipe.batch_texts,
-        max_types=recipe.max_types,
-        foreign_types=recipe.foreign_types,
-        foreign={s.name: safe_negatives(backbone, s, data.foreign, recipe.foreign_similarity) for s in data.train},
+        foreign={s.name: safe_negatives(s, foreign, recipe.foreign_similarity, embed) for s in data.train},
         paraphrases=data.paraphrases,
-        paraphrase_rate=recipe.paraphrase_rate,
     )
-    schedule = Schedule(
-        steps=plan.steps,
-        learning_rate=recipe.learning_rate,
-        seed=recipe.seed,
-        max_minutes=recipe.max_minutes,
-        evaluate_every=max(1, plan.steps // recipe.evaluations) if data.dev else 0,
-        patience=recipe.patience,
-    )
+    schedule = Schedule.of(recipe, plan.steps, judged=bool(data.dev))
 
     def loss_at(step: int) -> Tensor:
         batch, prompts, targets, _ = plan(step)
@@ -162,18 +151,16 @@ def _train(
         parameter.requires_grad_(True)
     encoder.train()
     try:
-        with Progress() as show:
-            return fit(
-                parameters,
-                loss_at,
-                schedule,
-                evaluate=evaluate if data.dev else None,
-                run=run,
-                resume=resume,
-                identity=_identity(data, recipe, parameters),
-                rates=rates,
-                on_step=_Watch(show),
-            )
+        return fit(
+            parameters,
+            loss_at,
+            schedule,
+            evaluate=evaluate if data.dev else None,
+            run=run,
+            resume=resume,
+            identity=identity(data, recipe, [(n, list(p.shape)) for n, p in parameters.items()]),
+            rates=rates,
+        )
     finally:
         encoder.eval()
         for parameter in parameters.values():
@@ -193,38 +180,3 @@ def dev_score(backbone: EncoderBackbone, data: TrainingSet, texts: int) -> float
     found = backbone.read([t for _, t in pieces], data.types, [BASE], backbone.threshold, novelty=0.0)[BASE]
     names = {t.name for t in data.types}
     return micro_f1([e.entities for e, _ in pieces], [flat(candidates) for candidates in found], names)
-
-
-def safe_negatives(
-    backbone: EncoderBackbone, data: TrainingSet, foreign: Sequence[str], similarity: float
-) -> list[str]:
-    """Foreign types unlike every own type: an unannotated mention of one is unlikely in this data set's texts."""
-    others = sorted(set(foreign) - {t.prompt for t in data.types})
-    if not others:
-        return []
-    cosine = backbone.type_vectors(others) @ backbone.type_vectors([t.prompt for t in data.types]).T
-    return [
-        name for name, closest in zip(others, cosine.max(dim=1).values.tolist(), strict=True) if closest < similarity
-    ]
-
-
-def _identity(data: TrainingData, recipe: Recipe, parameters: Mapping[str, Tensor]) -> str:
-    """Digest of what decides a run, apart from its time box."""
-    settings = {k: v for k, v in recipe.model_dump().items() if k != "max_minutes"}
-    sizes = [(s.name, len(s.examples), [t.prompt for t in s.types]) for s in [*data.train, *data.dev]]
-    shapes = [(n, list(p.shape)) for n, p in parameters.items()]
-    return hashlib.sha256(json.dumps([settings, sizes, shapes]).encode()).hexdigest()
-
-
-class _Watch:
-    """Shows each step and its smoothed loss, and logs some."""
-
-    def __init__(self, show: Progress) -> None:
-        self.show = show
-        self.smooth: float | None = None
-
-    def __call__(self, step: int, share: float, loss: float) -> None:
-        self.smooth = loss if self.smooth is None else 0.98 * self.smooth + 0.02 * loss
-        self.show("training", share, 1.0, f"step {step}, loss {self.smooth:.4f}")
-        if step % 200 == 0:
-            log.info("step %d (%.0f %%): loss %.4f", step, 100 * share, self.smooth)

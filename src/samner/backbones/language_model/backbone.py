@@ -12,11 +12,10 @@ from typing import Any, ClassVar
 
 import torch
 
-from samner.backbones.base import DryRun, PlannedBase, TrainingData
+from samner.backbones.base import DryRun, PlannedBase
 from samner.backbones.language_model.base_card import BaseCard, create_base
 from samner.backbones.language_model.engines.local import LocalEngine
-from samner.backbones.language_model.engines.questions import Engine
-from samner.backbones.language_model.generation.ask import ask
+from samner.backbones.language_model.generation.ask import Engine, ask
 from samner.backbones.language_model.generation.prompt import DEFAULT_PROMPT, Prompt, load_prompt, prompt_names
 from samner.backbones.language_model.gguf import base_from_gguf, is_gguf
 from samner.backbones.language_model.loading import (
@@ -26,11 +25,11 @@ from samner.backbones.language_model.loading import (
     load_shapes,
     load_tokenizer,
 )
-from samner.backbones.language_model.training.recipe import Recipe
-from samner.backbones.language_model.words import token_words
+from samner.backbones.language_model.training.examples import Recipe
 from samner.backbones.mixed_batch import MixedBackbone, MixedModels
+from samner.backbones.training import TrainingData
 from samner.entities import Entity, EntityType
-from samner.windows import Tokens
+from samner.words import Tokens, token_words
 
 _COUNTING = threading.Lock()  # of the module, as what holds a lock cannot be pickled
 
@@ -86,6 +85,10 @@ class CausalBackbone(MixedBackbone):
     @classmethod
     def create_base(cls, folder: Path, model: str, *, prompt: str | None = None, four_bit: bool = False) -> None:
         create_base(folder, model, prompt=prompt or DEFAULT_PROMPT, four_bit=four_bit)
+
+    @classmethod
+    def model_folder(cls, path: Path) -> Path:
+        return base_from_gguf(path) if is_gguf(str(path)) else path
 
     @classmethod
     def prompts(cls) -> Sequence[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from samner.backbones.language_model.loading import complete
+from samner.display import reason
 from samner.errors import ModelError
 from samner.files import atomic_folder, sha256, user_folder, user_path, write_json
 
@@ -94,8 +95,7 @@ def _dequantise(path: Path, folder: Path) -> None:
         model, told = AutoModelForCausalLM.from_pretrained(**place, dtype=torch.float32, output_loading_info=True)
         tokenizer = AutoTokenizer.from_pretrained(**place)
     except Exception as error:  # as above
-        line = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ModelError(f"{path}: cannot be read as a language model ({line})") from error
+        raise ModelError(f"{path}: cannot be read as a language model ({reason(error)})") from error
     model = complete(model, told, str(path))
     # transformers takes the model for a quantised one, which it would not save
     tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}

@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from samner.display import reason
 from samner.errors import ModelError, SamnerError
 
 if TYPE_CHECKING:
@@ -38,10 +39,10 @@ def with_model_errors(model: str, load: Any, **arguments: Any) -> Any:
     try:
         return load(model, trust_remote_code=trusted(), **arguments)
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SamnerError) as error:
-        line = next(iter(str(error).splitlines()), type(error).__name__)
+        why = reason(error)
         if "trust_remote_code" in str(error):
-            line = f"it brings code of its own; if you trust that, set {TRUST}=1"
-        raise ModelError(f"{model}: cannot be loaded as a causal language model ({line})") from error
+            why = f"it brings code of its own; if you trust that, set {TRUST}=1"
+        raise ModelError(f"{model}: cannot be loaded as a causal language model ({why})") from error
 
 
 def load_tokenizer(reference: str) -> Any:

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from samner.benchmark.report import tables
-from samner.benchmark.report.blocks import Plot, Section, Table
-from samner.benchmark.report.markdown import PLOTS, check_part, markdown, table, write_part
+from samner.benchmark.report.document import PLOTS, Plot, Section, Table, check_part, html, markdown, table, write_part
 from samner.benchmark.report.view import View, texts_read
 from samner.errors import SamnerError
 from samner.files import atomic_file
@@ -28,17 +27,14 @@ def write_report(results: Mapping[str, Any], folder: Path) -> None:
     """
     view = View(results)
     try:
-        from samner.benchmark.report.html import html
-
         sections = _sections(view)
+        counted = f"{len(view.targets)} targets, {len(view.arms)} arms"
+        page = html(_MAKER, f"Pool {results['pool']}, {counted}; {results['finished'][:10]}", sections)
     except ImportError as error:
         raise SamnerError(f"a report needs another package: pip install 'samner[benchmark]' ({error})") from error
-    subtitle = (
-        f"Pool {results['pool']}, {len(view.targets)} targets, {len(view.arms)} arms; {results['finished'][:10]}"
-    )
     plots = [block for section in sections for block in section.blocks if isinstance(block, Plot)]
     files = {f"{PLOTS}/{plot.name}.svg": plot.svg for plot in plots}
-    files |= {"report.html": html(_MAKER, subtitle, sections), "report.md": markdown(_MAKER, sections)}
+    files |= {"report.html": page, "report.md": markdown(_MAKER, sections)}
     for name, text in files.items():
         with atomic_file(folder / name) as temporary:
             temporary.write_text(text, encoding="utf-8")

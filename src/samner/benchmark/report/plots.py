@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from samner.benchmark.report.blocks import Plot, slug
+from samner.benchmark.report.document import Plot, slug
 from samner.benchmark.report.view import Arm, View, pretty, signed, texts_read
 
 INK, MUTED, GRID, RAMP = (

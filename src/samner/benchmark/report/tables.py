@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
-from samner.benchmark.report.blocks import Cell, Table
+from samner.benchmark.report.document import Cell, Table
 from samner.benchmark.report.view import Arm, View, pretty, signed
 
 SCORES = {"strict": "Strict span F1", "string": "UniversalNER string F1"}

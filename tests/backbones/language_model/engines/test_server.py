@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from samner.backbones import BASE, load_backbone
-from samner.backbones.language_model.engines.questions import Generated, Question
 from samner.backbones.language_model.engines.server import generated
+from samner.backbones.language_model.generation.ask import Generated, Question
 from samner.entities import Entity, EntityType
 from samner.errors import ModelError, SamnerError
 from tests.backbones.language_model.tiny_server import BASE_NAME, Fault, TinyServer, serving

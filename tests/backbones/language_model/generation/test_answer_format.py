@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 
 from samner.backbones.language_model.generation.answer_format import Constraint, Grammars
 from samner.backbones.language_model.generation.prompt import load_prompt
-from samner.backbones.language_model.words import LONGEST, sound
 from samner.entities import EntityType
 from samner.errors import ModelError
-from samner.words import pieces
+from samner.words import LONGEST, pieces, sound
 
 TEXT = 'The "C++" art\nparty: Ada Moreno 😀 plays\\ for {Rovers} [in] 東京都 and שלום.'
 LABELS = ("person", 'a "quoted" <x>', "日")

@@ -6,8 +6,7 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from samner.backbones.language_model.engines.questions import Generated
-from samner.backbones.language_model.generation.ask import ask, confidence
+from samner.backbones.language_model.generation.ask import Generated, ask, confidence
 from samner.backbones.language_model.generation.prompt import load_prompt
 from samner.entities import EntityType
 

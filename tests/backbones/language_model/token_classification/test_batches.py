@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 import torch
 
-from samner.backbones.base import TrainingSet
 from samner.backbones.language_model.token_classification.batches import Batches, targets
 from samner.backbones.language_model.token_classification.inputs import Reader
+from samner.backbones.language_model.token_classification.training import Recipe
+from samner.backbones.training import TrainingSet
 from samner.entities import Entity, Example, entity_types
-from samner.windows import Word
+from samner.words import Word
 
 EXAMPLES = [
     Example("Ada took aspirin .", (Entity(0, 3, "person"), Entity(9, 16, "drug"))),
@@ -28,16 +29,9 @@ def reader(lm: Path) -> Reader:
 
 def batches(reader: Reader, **changed: Any) -> Batches:
     sets = [TrainingSet("set", EXAMPLES, entity_types(["person", "drug", "city"]))]
-    options: dict[str, Any] = {
-        "seed": 0,
-        "batch_tokens": 300,
-        "max_words": 50,
-        "max_types": 10,
-        "flatten": 0.5,
-        "paraphrases": {},
-        "paraphrase_rate": 0.0,
-    }
-    return Batches(sets, reader, **{**options, **changed})
+    paraphrases = changed.pop("paraphrases", {})
+    options = {"batch_tokens": 300, "max_words": 50, "flatten": 0.5, "paraphrase_rate": 0.0, **changed}
+    return Batches(sets, reader, Recipe(**options), paraphrases)
 
 
 def test_a_batch_depends_on_the_seed_and_the_step_alone(reader: Reader) -> None:

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from samner.backbones import BASE
-from samner.backbones.base import TrainingData, TrainingSet
 from samner.backbones.language_model.token_classification.backbone import TokenClassifier
 from samner.backbones.language_model.token_classification.network import Heads
 from samner.backbones.language_model.token_classification.training import Recipe, train_base
+from samner.backbones.training import TrainingData, TrainingSet
 from samner.entities import Entity, Example, entity_types
 from samner.errors import SamnerError
 

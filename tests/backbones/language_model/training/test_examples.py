@@ -12,6 +12,7 @@ from samner.backbones import TrainingData, TrainingSet
 from samner.backbones.language_model.generation.prompt import load_prompt
 from samner.backbones.language_model.training.examples import (
     GENERAL_TYPES,
+    Recipe,
     SftExample,
     dev_examples,
     encode,
@@ -19,10 +20,8 @@ from samner.backbones.language_model.training.examples import (
     in_windows,
     prompt_ids,
     render,
-    safe_negatives,
     sft_examples,
 )
-from samner.backbones.language_model.training.recipe import Recipe
 from samner.backbones.language_model.training.rows import make_plan, packs_exactly
 from samner.entities import entity_types
 from samner.errors import SamnerError
@@ -117,9 +116,6 @@ class TestForeignTypes:
     def test_general_ones_where_no_others_are_known(self):
         assert foreign_types(TrainingData([geography()]), geography()) == list(GENERAL_TYPES)
 
-    def test_types_close_to_own_ones_are_no_negatives(self):
-        assert safe_negatives(geography(), ["town", "rivers and streams", "chess opening"], 0.5) == ["chess opening"]
-
 
 class TestTokens:
     @pytest.mark.parametrize("chat", [False, True])
@@ -177,3 +173,31 @@ class TestPacking:
         assert not packs_exactly(model)
         with pytest.raises(SamnerError, match="packing=on: MambaForCausalLM lets questions in one row see each other"):
             make_plan(model, tokenizer, OBJECT, data(), Recipe(packing="on"))
+
+
+def test_defaults_with_some_settings_changed():
+    recipe = Recipe.of({"steps": 5, "metric": "f1", "gradient_checkpointing": True})
+    assert (recipe.steps, recipe.metric, recipe.gradient_checkpointing) == (5, "f1", True)
+    assert recipe.rank == Recipe().rank
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"lr": 1}, "training option: lr: unknown setting; known are steps, epochs,"),
+        ({"rank": 2.5}, "rank: input should be a valid integer, not 2.5"),
+        ({"rank": True}, "rank: input should be a valid integer, not True"),
+        ({"steps": 0}, "steps: input should be greater than 0, not 0"),
+        ({"max_minutes": -1}, "max_minutes: input should be greater than 0, not -1"),
+        ({"learning_rate": float("inf")}, "learning_rate: input should be a finite number"),
+        ({"batch": 0}, "batch: input should be greater than 0"),
+        ({"foreign_types": -1}, "foreign_types: input should be greater than or equal to 0"),
+        ({"type_dropout": 1}, "type_dropout: input should be less than 1, not 1"),
+        ({"gradient_checkpointing": "yes"}, "gradient_checkpointing: input should be a valid boolean, not 'yes'"),
+        ({"metric": "accuracy"}, "metric: input should be 'loss' or 'f1', not 'accuracy'"),
+        ({"packing": "maybe"}, "packing: input should be 'auto', 'on' or 'off', not 'maybe'"),
+    ],
+)
+def test_what_will_not_do(options: dict[str, Any], message: str):
+    with pytest.raises(SamnerError, match=message):
+        Recipe.of(options)

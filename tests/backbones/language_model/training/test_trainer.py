@@ -15,7 +15,7 @@ from samner.backbones import TrainingData
 from samner.backbones.language_model.generation.prompt import load_prompt
 from samner.backbones.language_model.loading import linear_layers
 from samner.backbones.language_model.training import checkpoints as runs
-from samner.backbones.language_model.training.recipe import Recipe
+from samner.backbones.language_model.training.examples import Recipe
 from samner.backbones.language_model.training.trainer import Outcome, train_adapter
 from samner.errors import ModelError, SamnerError
 from samner.lora import LoraAdapter
@@ -141,7 +141,7 @@ class TestResume:
     @pytest.mark.slow
     def test_a_finished_run_is_not_trained_again(self, train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         outcome = train(tmp_path / "a", run=tmp_path / "run", steps=2)
-        monkeypatch.setattr("samner.backbones.language_model.training.trainer._fit", None)
+        monkeypatch.setattr("trl.SFTTrainer.train", None)
         assert train(tmp_path / "b", run=tmp_path / "run", resume=True, steps=2) == outcome
         assert weights(tmp_path / "a") == weights(tmp_path / "b")
 
@@ -149,6 +149,22 @@ class TestResume:
     def test_other_settings_are_refused(self, train: Train, interrupted: Path, tmp_path: Path):
         with pytest.raises(SamnerError, match="run.json: belongs to a run with other data or settings"):
             train(tmp_path / "a", run=interrupted, resume=True, seed=5)
+
+    @pytest.mark.parametrize(
+        ("changed", "told"),
+        [
+            ({"format": 2}, "format: this samner reads format 1, not 2"),
+            ({"seconds": "long"}, "seconds: "),
+            (None, "not"),
+        ],
+    )
+    def test_a_record_that_is_none_is_told(self, tmp_path: Path, changed: dict[str, Any] | None, told: str):
+        runs.Record(tmp_path, "of this", resume=False).save("checkpoint-1", 2.5)
+        assert runs.Record(tmp_path, "of this", resume=True).seconds == 2.5
+        path = tmp_path / "run.json"
+        path.write_text("[" if changed is None else json.dumps({**json.loads(path.read_text()), **changed}))
+        with pytest.raises(SamnerError, match=f"run.json: {told}.*; remove .* to start again"):
+            runs.Record(tmp_path, "of this", resume=True)
 
     def test_code_in_a_checkpoint_is_not_run(self, train: Train, interrupted: Path, tmp_path: Path):
         class Harm:

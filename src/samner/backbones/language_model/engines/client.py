@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
-from samner.backbones.language_model.engines.questions import Generated
+from samner.backbones.language_model.generation.ask import Generated
 from samner.errors import ModelError, SamnerError
 from samner.files import read_json, user_path
 from samner.settings import Settings, validated

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from samner.backbones.language_model.engines.questions import Generated, Question
 from samner.backbones.language_model.generation.answer_format import Constraint, Grammars, Matchers
+from samner.backbones.language_model.generation.ask import Generated, Question
 from samner.backbones.language_model.generation.prompt import Prompt, prompt_ids, render
-from samner.backbones.mixed_batch import MixedModels
+from samner.backbones.mixed_batch import MixedModels, batches
 from samner.errors import ModelError
 
 _SHARED = 16
@@ -63,7 +63,7 @@ class LocalEngine:
         answers: list[Generated | None] = [None] * len(questions)
         with torch.inference_mode():
             prefix = self._prefix(list(texts.values()), models)
-            for batch in _batches([len(i) for i in ids], self._max_new_tokens, self._batch_tokens):
+            for batch in batches([len(i) + self._max_new_tokens for i in ids], self._batch_tokens):
                 batch.sort(key=lambda i: places[questions[i].model])  # a model's rows lie together
                 rows = [places[questions[i].model] for i in batch]
                 with self._mixed.rows([models[row] for row in rows]):
@@ -134,7 +134,7 @@ class LocalEngine:
             **inputs,
         )
         logprobs = torch.stack(recorder.logprobs, dim=1).tolist()
-        return [self._decode(tokens, its) for tokens, its in zip(output[:, length:].tolist(), logprobs, strict=True)]
+        return [self.decode(tokens, its) for tokens, its in zip(output[:, length:].tolist(), logprobs, strict=True)]
 
     def _matchers(self, constraints: Sequence[Constraint | None]) -> Matchers | None:
         if not any(constraints):
@@ -143,7 +143,8 @@ class LocalEngine:
             self._grammars = Grammars(self._tokenizer, self._model.config.get_text_config().vocab_size, self._ends)
         return self._grammars.matchers(constraints)
 
-    def _decode(self, tokens: Sequence[int], logprobs: Sequence[float]) -> Generated:
+    def decode(self, tokens: Sequence[int], logprobs: Sequence[float]) -> Generated:
+        """The answer that the model wrote as these tokens, up to the one that ends it."""
         from tokenizers.decoders import DecodeStream
 
         stream = DecodeStream(skip_special_tokens=True)
@@ -180,12 +181,3 @@ class _Recorder:
         chosen = scores.argmax(-1, keepdim=True)  # as greedy decoding will
         self.logprobs.append(logits.gather(-1, chosen)[:, 0] - logits.logsumexp(-1))
         return scores
-
-
-def _batches(lengths: Sequence[int], answer: int, budget: int) -> Iterator[list[int]]:
-    """Indices of questions, longest first, in batches of at most ``budget`` tokens with padding and answers."""
-    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
-    while order:
-        count = max(1, budget // (lengths[order[0]] + answer))
-        yield order[:count]
-        order = order[count:]

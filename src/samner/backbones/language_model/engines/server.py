@@ -8,17 +8,17 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from samner.backbones.base import BASE, TrainingData
+from samner.backbones.base import BASE
 from samner.backbones.language_model.backbone import CausalBackbone
 from samner.backbones.language_model.engines.client import Client, KeptAnswers, Request, Server
-from samner.backbones.language_model.engines.questions import Engine, Generated, Question
 from samner.backbones.language_model.generation.answer_format import Constraint
+from samner.backbones.language_model.generation.ask import Engine, Generated, Question
 from samner.backbones.language_model.generation.prompt import Prompt, prompt_ids, render
-from samner.backbones.language_model.words import sound
+from samner.backbones.training import TrainingData
 from samner.entities import Entity, EntityType
 from samner.errors import ModelError
 from samner.lora import LoraAdapter
-from samner.windows import Tokens
+from samner.words import Tokens, sound
 
 
 class Served(NamedTuple):

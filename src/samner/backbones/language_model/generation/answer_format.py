@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from samner.backbones.language_model.words import LONGEST
 from samner.entities import EntityType
 from samner.errors import ModelError
-from samner.words import pieces
+from samner.words import LONGEST, pieces
 
 if TYPE_CHECKING:
     from torch import Tensor

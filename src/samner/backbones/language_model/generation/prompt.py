@@ -10,11 +10,11 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from samner.backbones.language_model.words import sound
 from samner.entities import EntityType
 from samner.errors import SamnerError
 from samner.files import user_path
 from samner.settings import Settings, read_yaml_settings
+from samner.words import sound
 
 DEFAULT_PROMPT = "json-by-type"
 _SHIPPED = Path(__file__).parent / "prompts"

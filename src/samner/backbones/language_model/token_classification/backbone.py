@@ -15,20 +15,24 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from samner.backbones.base import TrainingData
 from samner.backbones.language_model.gguf import base_from_gguf
 from samner.backbones.language_model.loading import checkpoint_digest, load_tokenizer, with_model_errors
 from samner.backbones.language_model.token_classification.inputs import Reader
-from samner.backbones.language_model.token_classification.network import ROLES, Heads, predict
+from samner.backbones.language_model.token_classification.network import Heads, predict
 from samner.backbones.mixed_batch import MixedBackbone, MixedModels
-from samner.backbones.recipe import TrainingRecipe
+from samner.backbones.training import TrainingData, TrainingRecipe
+from samner.display import reason
 from samner.entities import Entity, EntityType
 from samner.errors import ModelError
 from samner.files import inside, read_json, sha256, write_json
+<<<<<<< HEAD
 from samner.precision import fastest_dtype, precision
+=======
+>>>>>>> house
 from samner.references import KNOWN, check_reference, located
 from samner.settings import Settings, validated
-from samner.windows import Tokens
+from samner.spans import ROLES
+from samner.words import Tokens
 
 FAMILY: Literal["token_classification"] = "token_classification"
 WEIGHTS = "base.safetensors"
@@ -117,8 +121,7 @@ class TokenClassifier(MixedBackbone):
             self.heads = Heads(self.model.config.hidden_size, width).to(self.device)
             add_own(self.model, self.heads, tensors, self.card.scale)
         except (SafetensorError, RuntimeError, KeyError, AttributeError) as error:
-            line = next(iter(str(error).splitlines()), type(error).__name__)
-            raise ModelError(f"{path}: not the weights of a base over {self.card.model} ({line})") from error
+            raise ModelError(f"{path}: not the weights of a base over {self.card.model} ({reason(error)})") from error
         self.reader = Reader(self.tokenizer)
         linears = {name: m for name, m in self.model.named_modules() if isinstance(m, nn.Linear)}
         for layer in linears.values():

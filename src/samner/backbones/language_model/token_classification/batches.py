@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from samner.backbones.base import Paraphrases, TrainingSet
 from samner.backbones.language_model.token_classification.inputs import Question, Reader
-from samner.backbones.language_model.token_classification.network import ROLES
+from samner.backbones.training import Paraphrases, TrainingSet, reworded
 from samner.entities import Example
-from samner.windows import Word
-from samner.words import words
+from samner.spans import ROLES, mark, word_spans
+from samner.words import Word, words
+
+if TYPE_CHECKING:
+    from samner.backbones.language_model.token_classification.training import Recipe
 
 _BLOCK = 384  # texts drawn at a time and put into batches of like length
 _MANY_TYPES = 30  # a data set with more types than this is never asked for all of them at once
@@ -29,37 +32,22 @@ class Batches:
     Args:
         sets: The labelled data.
         reader: Of the base.
-        seed: Of every choice.
-        batch_tokens: Padded sub-tokens in a batch, about.
-        max_words: Of a longer text a random part of this many words is read.
-        max_types: Types that occur in a text and are asked for, at most.
-        flatten: Between 0 (every data set as often) and 1 (in proportion to its size).
+        recipe: Settings; of the types that occur in a text at most ``max_types`` are asked for.
         paraphrases: Other ways to say a type's prompt.
-        paraphrase_rate: How often one of them is used.
     """
 
     def __init__(
         self,
         sets: Sequence[TrainingSet],
         reader: Reader,
-        *,
-        seed: int,
-        batch_tokens: int,
-        max_words: int,
-        max_types: int,
-        flatten: float,
+        recipe: Recipe,
         paraphrases: Paraphrases,
-        paraphrase_rate: float,
     ) -> None:
         self._sets = sets
         self._reader = reader
-        self._seed = seed
-        self._batch_tokens = batch_tokens
-        self._max_words = max_words
-        self._max_types = max_types
+        self._recipe = recipe
         self._paraphrases = paraphrases
-        self._paraphrase_rate = paraphrase_rate
-        weights = np.array([s.weight * len(s.examples) ** flatten for s in sets])
+        weights = np.array([s.weight * len(s.examples) ** recipe.flatten for s in sets])
         self._weights = weights / weights.sum()
         self._prompts = [{t.name: t.prompt for t in s.types} for s in sets]
         self._next = 0
@@ -78,12 +66,12 @@ class Batches:
     def _all(self) -> Iterator[list[tuple[Question, Tensor]]]:
         block = 0
         while True:
-            rng = np.random.default_rng([self._seed, block])
+            rng = np.random.default_rng([self._recipe.seed, block])
             drawn = [item for item in (self._draw(rng) for _ in range(_BLOCK)) if item is not None]
             drawn.sort(key=lambda item: len(item[0].ids))
             batches: list[list[tuple[Question, Tensor]]] = [[]]
             for item in drawn:
-                if batches[-1] and len(item[0].ids) * (len(batches[-1]) + 1) > self._batch_tokens:
+                if batches[-1] and len(item[0].ids) * (len(batches[-1]) + 1) > self._recipe.batch_tokens:
                     batches.append([])
                 batches[-1].append(item)
             for i in rng.permutation(len(batches)):
@@ -103,16 +91,17 @@ class Batches:
         (tokens,) = self._reader.tokenize([example.text])
         if not tokens.words:
             return None
-        types = self._reader.types([self._say(prompts[name], rng) for name in asked])
+        rate = self._recipe.paraphrase_rate
+        types = self._reader.types([reworded(prompts[name], self._paraphrases, rate, rng) for name in asked])
         return self._reader.question(tokens, types), targets(example, asked, tokens.words)
 
     def _types(self, present: list[str], every: list[str], rng: np.random.Generator) -> list[str]:
         occurring = set(present)
         absent = [name for name in every if name not in occurring]
         rng.shuffle(absent)
-        if len(present) > self._max_types:
+        if len(present) > self._recipe.max_types:
             rng.shuffle(present)
-            present = present[: self._max_types]
+            present = present[: self._recipe.max_types]
         if len(every) > _MANY_TYPES:
             absent = absent[: int(rng.integers(1, max(4, min(12, len(present) + 4))))]
         elif rng.random() < 0.5:
@@ -121,18 +110,12 @@ class Batches:
         rng.shuffle(asked)
         return asked
 
-    def _say(self, prompt: str, rng: np.random.Generator) -> str:
-        others = self._paraphrases.get(prompt)
-        if others and rng.random() < self._paraphrase_rate:
-            return str(others[int(rng.integers(len(others)))])
-        return prompt
-
     def _part(self, example: Example, rng: np.random.Generator) -> Example:
         spans = words(example.text)
-        if len(spans) <= self._max_words:
+        if len(spans) <= self._recipe.max_words:
             return example
-        first = int(rng.integers(len(spans) - self._max_words + 1))
-        start, end = spans[first][0], spans[first + self._max_words - 1][1]
+        first = int(rng.integers(len(spans) - self._recipe.max_words + 1))
+        start, end = spans[first][0], spans[first + self._recipe.max_words - 1][1]
         return example.part(start, end)
 
 
@@ -141,16 +124,7 @@ def targets(example: Example, names: Sequence[str], its_words: Sequence[Word]) -
 
     An entity that begins or ends inside a word is widened to the whole word.
     """
-    column: Mapping[str, int] = {name: i for i, name in enumerate(names)}
+    columns = {name: i for i, name in enumerate(names)}
     result = torch.zeros(len(its_words), len(names), len(ROLES))
-    starts, ends = np.array([w.start for w in its_words]), np.array([w.end for w in its_words])
-    for entity in example.entities:
-        if entity.label not in column:
-            continue
-        first = int(np.searchsorted(ends, entity.start, side="right"))
-        last = int(np.searchsorted(starts, entity.end, side="left")) - 1
-        if first <= last:
-            result[first, column[entity.label], 0] = 1
-            result[last, column[entity.label], 1] = 1
-            result[first : last + 1, column[entity.label], 2] = 1
+    mark(result, word_spans(example.entities, its_words, columns), columns)
     return result

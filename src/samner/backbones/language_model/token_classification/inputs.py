@@ -11,8 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from samner.windows import Tokens, Word
-from samner.words import words
+from samner.words import Tokens, Word, sound, words
 
 _BEGIN, _BETWEEN, _TEXT = "Types:", ";", "\nText:"
 
@@ -71,7 +70,7 @@ class Reader:
         """
         if not texts:
             return []
-        read = [f" {_encodable(text)}" for text in texts]  # the text follows a colon
+        read = [f" {sound(text)}" for text in texts]  # the text follows a colon
         encoded = self._tokenizer(read, add_special_tokens=False, return_offsets_mapping=True)
         rows = zip(texts, encoded["input_ids"], encoded["offset_mapping"], strict=True)
         return [_by_word(text, ids, offsets) for text, ids, offsets in rows]
@@ -90,7 +89,7 @@ class Reader:
 
     @lru_cache(maxsize=20_000)  # noqa: B019 - a reader lives as long as its model
     def _ids(self, text: str) -> tuple[int, ...]:
-        return tuple(self._tokenizer(_encodable(text), add_special_tokens=False)["input_ids"])
+        return tuple(self._tokenizer(sound(text), add_special_tokens=False)["input_ids"])
 
 
 def padded(rows: Sequence[Sequence[int]], filler: int, device: torch.device | None = None) -> Tensor:
@@ -115,8 +114,3 @@ def _by_word(text: str, ids: Sequence[int], offsets: Sequence[tuple[int, int]]) 
         tuple(Word(start, end, len(ids)) for (start, end), ids in zip(spans, kept, strict=True)),
         tuple(kept),
     )
-
-
-def _encodable(text: str) -> str:
-    """Half of a surrogate pair is in no tokenizer's reach: "?" takes its place, the offsets stay."""
-    return text.encode("utf-8", "replace").decode()

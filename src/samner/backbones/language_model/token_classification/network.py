@@ -11,13 +11,11 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from samner.backbones.language_model.token_classification.inputs import Question, Reader, TypesPart, padded
+from samner.backbones.mixed_batch import batches
 from samner.entities import Entity, EntityType
 from samner.precision import fastest_dtype
-from samner.spans import decode
-from samner.windows import Tokens
-
-ROLES = ("start", "end", "inside")
-"""What a word can be of an entity: its first, its last, one of its words."""
+from samner.spans import ROLES, decode
+from samner.words import Tokens
 
 _BATCH_TOKENS = 2048
 
@@ -128,7 +126,7 @@ def predict(
     with torch.autocast(device.type, dtype, enabled=dtype is not torch.float32):
         with rows(1):
             shared = SharedTypes(model, part, models)
-        for group in _batches([len(q.copies) for q in questions], _BATCH_TOKENS // models):
+        for group in batches([len(q.copies) for q in questions], _BATCH_TOKENS // models):
             with rows(len(group)):
                 scores = shared.logits(model, heads, [questions[i] for i in group], reader.padding)
             values = scores.float().sigmoid().cpu().numpy()
@@ -137,16 +135,6 @@ def predict(
                     words = texts[i].words
                     its[i] = decode(p[: len(words)], words, types, threshold)
     return result
-
-
-def _batches(costs: Sequence[int], budget: int) -> list[list[int]]:
-    """Indices of texts, longest first, in batches of at most ``budget`` padded sub-tokens."""
-    batches: list[list[int]] = []
-    for i in sorted(range(len(costs)), key=lambda i: -costs[i]):
-        if not batches or (len(batches[-1]) + 1) * costs[batches[-1][0]] > budget:
-            batches.append([])
-        batches[-1].append(i)
-    return batches
 
 
 def _at(states: Tensor, places: Tensor) -> Tensor:

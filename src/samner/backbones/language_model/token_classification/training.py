@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,11 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from samner.backbones.base import TrainingData, TrainingSet
-from samner.backbones.encoder.fit import Outcome, Schedule, fit
+from samner.backbones.fit import Outcome, Schedule, fit
 from samner.backbones.language_model.token_classification.batches import Batches
 from samner.backbones.language_model.token_classification.inputs import Reader
 from samner.backbones.language_model.token_classification.network import Heads, logits, predict
-from samner.backbones.recipe import TrainingRecipe
+from samner.backbones.training import TrainingData, TrainingRecipe, TrainingSet, identity
 from samner.precision import fastest_dtype
 from samner.scoring import micro_f1
 from samner.spans import flat
@@ -62,7 +60,6 @@ def train_base(
     *,
     run: Path | None = None,
     resume: bool = False,
-    on_step: Callable[[int, float, float], None] | None = None,
 ) -> tuple[dict[str, Tensor], Outcome]:
     """Train heads and a LoRA of the base's own; the heads are trained in place, the model is left as it was.
 
@@ -73,7 +70,7 @@ def train_base(
         parameters = {n: p for n, p in adapted.named_parameters() if p.requires_grad}
         parameters |= {f"heads.{n}": p for n, p in heads.named_parameters()}
         rates = {name: recipe.head_rate for name in parameters if name.startswith("heads.")}
-        outcome = _train(model, heads, reader, parameters, data, recipe, rates, run, resume, on_step)
+        outcome = _train(model, heads, reader, parameters, data, recipe, rates, run, resume)
         return _adapter_tensors(adapted), outcome
 
 
@@ -88,7 +85,6 @@ def train_adapter(
     base_name: str,
     run: Path | None = None,
     resume: bool = False,
-    on_step: Callable[[int, float, float], None] | None = None,
 ) -> Outcome:
     """Train a LoRA adapter on all linear layers, heads frozen, and save it as a PEFT folder.
 
@@ -104,12 +100,11 @@ def train_adapter(
         base_name: What the adapter's configuration calls the base.
         run: Folder for the checkpoint; none means no checkpoints.
         resume: Go on from the checkpoint in ``run``, if there is one.
-        on_step: Called after each step with steps done, share of the run done, and the loss.
     """
     heads.requires_grad_(False)
     with _adapted(model, recipe) as adapted:
         parameters = {n: p for n, p in adapted.named_parameters() if p.requires_grad}
-        outcome = _train(model, heads, reader, parameters, data, recipe, {}, run, resume, on_step)
+        outcome = _train(model, heads, reader, parameters, data, recipe, {}, run, resume)
         adapted.peft_config["default"].base_model_name_or_path = base_name
         for parameter in parameters.values():  # half the size, and less than a thousandth of a value is lost
             parameter.data = parameter.data.half()
@@ -150,7 +145,6 @@ def _train(
     rates: Mapping[str, float],
     run: Path | None,
     resume: bool,
-    on_step: Callable[[int, float, float], None] | None,
 ) -> Outcome:
     device = next(model.parameters()).device
     dtype = fastest_dtype(str(device))
@@ -158,13 +152,8 @@ def _train(
     batches = Batches(
         data.train,
         reader,
-        seed=recipe.seed,
-        batch_tokens=recipe.batch_tokens,
-        max_words=recipe.max_words,
-        max_types=recipe.max_types,
-        flatten=recipe.flatten,
-        paraphrases=data.paraphrases,
-        paraphrase_rate=recipe.paraphrase_rate,
+        recipe,
+        data.paraphrases,
     )
 
     def loss_at(step: int) -> Tensor:
@@ -183,15 +172,7 @@ def _train(
         scores = [dev_score(model, heads, reader, s, recipe.dev_texts, recipe.max_words) for s in data.dev]
         return sum(scores) / len(scores)
 
-    every = max(1, recipe.steps // recipe.evaluations) if data.dev and recipe.evaluations else 0
-    schedule = Schedule(
-        steps=recipe.steps,
-        learning_rate=recipe.learning_rate,
-        weight_decay=0.0,
-        seed=recipe.seed,
-        max_minutes=recipe.max_minutes,
-        evaluate_every=every,
-    )
+    schedule = Schedule.of(recipe, recipe.steps, judged=bool(data.dev), weight_decay=0.0)
     for parameter in parameters.values():
         parameter.requires_grad_(True)
     try:
@@ -202,9 +183,8 @@ def _train(
             evaluate=evaluate if data.dev else None,
             run=run,
             resume=resume,
-            identity=_identity(data, recipe, parameters),
+            identity=identity(data, recipe, [(n, list(p.shape)) for n, p in parameters.items()]),
             rates=rates,
-            on_step=on_step,
         )
     finally:
         for parameter in parameters.values():
@@ -218,11 +198,3 @@ def dev_score(model: Any, heads: Heads, reader: Reader, data: TrainingSet, texts
     found = predict(model, heads, reader, [its for _, its in short], data.types, 1, THRESHOLD)[0]
     names = {t.name for t in data.types}
     return micro_f1([e.entities for e, _ in short], [flat(candidates) for candidates in found], names)
-
-
-def _identity(data: TrainingData, recipe: Recipe, parameters: Mapping[str, Tensor]) -> str:
-    """Digest of what decides a run, apart from its time box."""
-    settings = recipe.model_dump(exclude={"max_minutes"})
-    sizes = [(s.name, len(s.examples), [t.prompt for t in s.types]) for s in [*data.train, *data.dev]]
-    shapes = [(n, list(p.shape)) for n, p in parameters.items()]
-    return hashlib.sha256(repr([settings, sizes, shapes]).encode()).hexdigest()

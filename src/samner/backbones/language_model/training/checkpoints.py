@@ -8,8 +8,6 @@ None of it leaves the run folder: an expert holds safetensors and JSON.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import math
 import os
@@ -25,12 +23,12 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
-from samner.backbones.base import TrainingData, share_of_peak
-from samner.backbones.language_model.generation.prompt import Prompt
-from samner.backbones.language_model.training.recipe import Recipe
+from samner.backbones.fit import share_of_peak
+from samner.backbones.language_model.training.examples import Recipe
 from samner.errors import ModelError, SamnerError
 from samner.files import inside, read_json, write_json
 from samner.lora import WEIGHTS_FILE
+from samner.settings import Format, Settings, validated
 
 log = logging.getLogger(__name__)
 
@@ -38,11 +36,14 @@ RECORD = "run.json"
 _CHECKPOINT_SECONDS = 600.0
 
 
-def identity(data: TrainingData, recipe: Recipe, prompt: Prompt, base: str) -> str:
-    """Digest of what decides a run, apart from its time box."""
-    settings = {k: v for k, v in recipe.model_dump().items() if k != "max_minutes"}
-    sizes = [(s.name, len(s.examples), [t.prompt for t in s.types]) for s in [*data.train, *data.dev]]
-    return hashlib.sha256(json.dumps([settings, sizes, prompt.model_dump(), base]).encode()).hexdigest()
+class _Stored(Settings):
+    """``run.json``."""
+
+    format: Format
+    identity: str
+    checkpoint: str | None
+    seconds: float
+    outcome: dict[str, Any] | None
 
 
 class Record:
@@ -60,22 +61,27 @@ class Record:
 
     def __init__(self, folder: Path, identity: str, *, resume: bool) -> None:
         self.folder = folder
-        self.seconds = 0.0
-        self.outcome: dict[str, Any] | None = None
-        self._identity = identity
-        self._checkpoint: str | None = None
+        self._stored = _Stored(format=1, identity=identity, checkpoint=None, seconds=0.0, outcome=None)
         path = folder / RECORD
         if not (resume and path.is_file()):
             return
-        stored = read_json(path)
-        if stored.get("identity") != identity:
-            raise SamnerError(f"{path}: belongs to a run with other data or settings; remove it or use another folder")
         try:
-            self.seconds = float(stored["seconds"])
-            self.outcome = stored["outcome"]
-            self._checkpoint = stored["checkpoint"]
-        except (KeyError, TypeError, ValueError) as error:
-            raise ModelError(f"{path}: not the record of a run ({error}); remove {folder} to start again") from error
+            stored = validated(_Stored, read_json(path), str(path))
+        except SamnerError as error:
+            raise ModelError(f"{error}; remove {folder} to start again") from error
+        if stored.identity != identity:
+            raise SamnerError(f"{path}: belongs to a run with other data or settings; remove it or use another folder")
+        self._stored = stored
+
+    @property
+    def seconds(self) -> float:
+        """Used up to the last checkpoint."""
+        return self._stored.seconds
+
+    @property
+    def outcome(self) -> dict[str, Any] | None:
+        """Of the run, once it is finished."""
+        return self._stored.outcome
 
     def checkpoint(self) -> str | None:
         """The folder to resume from.
@@ -83,34 +89,25 @@ class Record:
         Raises:
             ModelError: If it is not there, or its adapter is not in safetensors.
         """
-        if self._checkpoint is None:
+        if self._stored.checkpoint is None:
             return None
-        folder = inside(self.folder, self._checkpoint)
+        folder = inside(self.folder, self._stored.checkpoint)
         if not (folder / WEIGHTS_FILE).is_file():
             raise ModelError(f"{folder}: holds no {WEIGHTS_FILE}; remove {self.folder} to start again")
         return str(folder)
 
     def save(self, checkpoint: str, seconds: float) -> None:
         """Note a checkpoint, once it is whole."""
-        self._checkpoint, self.seconds = checkpoint, seconds
-        self._write()
+        self._write(checkpoint=checkpoint, seconds=seconds)
 
     def finish(self, outcome: Mapping[str, Any]) -> None:
         """Note the outcome: the adapter is in the folder now."""
-        self.outcome = dict(outcome)
-        self._write()
+        self._write(outcome=dict(outcome))
 
-    def _write(self) -> None:
+    def _write(self, **changed: Any) -> None:
+        self._stored = self._stored.model_copy(update=changed)
         if _first():
-            write_json(
-                self.folder / RECORD,
-                {
-                    "identity": self._identity,
-                    "checkpoint": self._checkpoint,
-                    "seconds": self.seconds,
-                    "outcome": self.outcome,
-                },
-            )
+            write_json(self.folder / RECORD, self._stored.model_dump(mode="json"))
 
 
 class Clock(TrainerCallback):  # type: ignore[misc]

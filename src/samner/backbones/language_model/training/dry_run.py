@@ -7,10 +7,9 @@ from typing import Any
 
 import torch
 
-from samner.backbones.base import DryRun, TrainingData
+from samner.backbones.base import DryRun
 from samner.backbones.language_model.generation.prompt import Prompt
-from samner.backbones.language_model.training.examples import in_windows, sft_examples
-from samner.backbones.language_model.training.recipe import Recipe
+from samner.backbones.language_model.training.examples import Recipe, in_windows, sft_examples
 from samner.backbones.language_model.training.rows import make_plan, packs_exactly
 from samner.backbones.language_model.training.trainer import (
     describe,
@@ -19,6 +18,8 @@ from samner.backbones.language_model.training.trainer import (
     processes,
     put_adapter,
 )
+from samner.backbones.training import TrainingData
+from samner.display import reason
 from samner.errors import ModelError, SamnerError
 
 _TINY = {
@@ -30,6 +31,7 @@ _TINY = {
     "head_dim": 16,
 }
 _STAND_IN_TOKENS = 4096
+_MAX_TOKENS = 512  # of a text, as a new base has it
 
 
 def dry_run(
@@ -39,7 +41,6 @@ def dry_run(
     recipe: Recipe,
     *,
     architecture: Mapping[str, Any] | None = None,
-    max_tokens: int = 512,
 ) -> DryRun:
     """Build configuration, questions, answers and adapter, and read one row with it; nothing is trained.
 
@@ -49,7 +50,6 @@ def dry_run(
         data: Labelled texts.
         recipe: Settings.
         architecture: The model's configuration, ``model_type`` among it, so that nothing is loaded at all.
-        max_tokens: Longer texts are cut into windows.
 
     Raises:
         ModelError: If the configuration cannot be read or is of no causal language model.
@@ -64,9 +64,8 @@ def dry_run(
         tokenizer, own = _tokenizer(model, data, prompt)
         small = AutoModelForCausalLM.from_config(_shrunk(config, len(tokenizer))).eval().requires_grad_(False)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        line = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ModelError(f"{model}: not the configuration of a causal language model ({line})") from error
-    data = in_windows(data, tokenizer, max_tokens)
+        raise ModelError(f"{model}: not the configuration of a causal language model ({reason(error)})") from error
+    data = in_windows(data, tokenizer, _MAX_TOKENS)
     if recipe.packing == "auto" and packs_exactly(small):
         recipe = recipe.model_copy(update={"packing": "on"})
     plan = make_plan(small, tokenizer, prompt, data, recipe, processes=processes())

@@ -1,21 +1,19 @@
-"""What a causal language model learns from: questions about texts, and their answers."""
+"""What a causal language model learns from: questions about texts and their answers, and the settings of that."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from pydantic import Field
 
-from samner.backbones.base import Paraphrases, TrainingData, TrainingSet
 from samner.backbones.language_model.generation.prompt import Prompt, prompt_ids, render
-from samner.backbones.language_model.training.recipe import Recipe
-from samner.backbones.language_model.words import sound, token_words
-from samner.embedding import encode as embed
+from samner.backbones.training import TrainingData, TrainingRecipe, TrainingSet, reworded, safe_negatives
 from samner.entities import EntityType, Example
-from samner.windows import Tokens, cut_example
+from samner.words import Tokens, cut_example, sound, token_words
 
 GENERAL_TYPES = (
     *("aircraft model", "astronomical object", "board game", "chess opening", "cloud type", "dance style"),
@@ -24,6 +22,36 @@ GENERAL_TYPES = (
     *("traffic sign", "typhoon", "volcano", "yoga pose"),
 )
 """Asked for as negatives where no other data set's types are known: types that few texts mention."""
+
+
+class Recipe(TrainingRecipe):
+    """Settings of a training run; the defaults are those for an expert.
+
+    Attributes:
+        warmup: Share of the run spent rising to the peak learning rate; then it falls linearly to zero.
+        weight_decay: Decoupled, as in AdamW.
+        batch: Questions in an optimiser step, over all devices; about so many where they are packed.
+        micro_batch: Questions that one device holds at a time.
+        max_length: Tokens of a question with its answer, at most; longer ones are left out. Packed rows are so long.
+        packing: Several questions in a row without padding: ``"auto"`` for on a GPU, if the model keeps them apart;
+            ``"on"`` and ``"off"``.
+        gradient_checkpointing: Compute activations anew in the backward pass: less memory, about a third slower.
+        type_dropout: How often a type of the data set is not asked for.
+        metric: What is judged on the dev split: ``"loss"``, or ``"f1"`` of entities in generated answers.
+    """
+
+    epochs: float = Field(default=3.0, gt=0)
+    learning_rate: float = Field(default=2e-4, gt=0)
+    warmup: float = Field(default=0.03, ge=0, lt=1)
+    weight_decay: float = Field(default=0.0, ge=0)
+    batch: int = Field(default=16, gt=0)
+    micro_batch: int = Field(default=8, gt=0)
+    max_length: int = Field(default=1024, gt=0)
+    packing: Literal["auto", "on", "off"] = "auto"
+    gradient_checkpointing: bool = False
+    type_dropout: float = Field(default=0.1, ge=0, lt=1)
+    foreign_types: int = Field(default=3, ge=0)
+    metric: Literal["loss", "f1"] = "loss"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +137,7 @@ def _ask(
         positive = [t for t in asked if t.name in present]
         negative = _shuffled([t for t in asked if t.name not in present], rng)
         asked = positive + negative[: max(1, len(positive))]
-    said = {t.name: _say(t, data.paraphrases, recipe.paraphrase_rate, rng) for t in asked}
+    said = {t.name: _type(reworded(t.prompt, data.paraphrases, recipe.paraphrase_rate, rng)) for t in asked}
     if len({t.name for t in said.values()}) < len(said):  # two paraphrases that meet
         said = {t.name: t for t in asked}
     types = _shuffled(list(said.values()), rng)
@@ -130,11 +158,6 @@ def _shuffled(items: Sequence[Any], rng: np.random.Generator) -> list[Any]:
     return [items[i] for i in rng.permutation(len(items))]
 
 
-def _say(entity_type: EntityType, paraphrases: Paraphrases, rate: float, rng: np.random.Generator) -> EntityType:
-    others = paraphrases.get(entity_type.prompt, ())
-    return _type(others[int(rng.integers(len(others)))]) if others and rng.random() < rate else entity_type
-
-
 def _type(prompt: str) -> EntityType:
     """The type that a prompt, ``name`` or ``name: description``, stands for."""
     name, _, description = prompt.partition(": ")
@@ -145,19 +168,6 @@ def foreign_types(data: TrainingData, data_set: TrainingSet) -> list[str]:
     """Prompts of types of all other data sets that are known of, or general ones."""
     others = {t.prompt for s in data.train if s is not data_set for t in s.types} | set(data.foreign)
     return sorted(others - {t.prompt for t in data_set.types}) or list(GENERAL_TYPES)
-
-
-def safe_negatives(data_set: TrainingSet, foreign: Sequence[str], similarity: float) -> list[str]:
-    """Foreign types unlike every own type: an unannotated mention of one is unlikely in this data set's texts.
-
-    Args:
-        data_set: Whose types are its own.
-        foreign: Prompts of types.
-        similarity: Cosine of all-MiniLM-L6-v2 embeddings from which two types are too close.
-    """
-    own = [t.prompt for t in data_set.types]
-    cosine = embed(foreign) @ embed(own).T
-    return [name for name, closest in zip(foreign, cosine.max(axis=1), strict=True) if closest < similarity]
 
 
 def in_windows(data: TrainingData, tokenizer: Any, max_tokens: int) -> TrainingData:

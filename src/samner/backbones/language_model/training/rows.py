@@ -9,10 +9,9 @@ from typing import Any
 
 import torch
 
-from samner.backbones.base import TrainingData
 from samner.backbones.language_model.generation.prompt import Prompt
-from samner.backbones.language_model.training.examples import SftExample, dev_examples, encode, sft_examples
-from samner.backbones.language_model.training.recipe import Recipe
+from samner.backbones.language_model.training.examples import Recipe, SftExample, dev_examples, encode, sft_examples
+from samner.backbones.training import TrainingData
 from samner.errors import SamnerError
 
 _Row = dict[str, list[int]]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 import shutil
 import tempfile
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -14,15 +16,21 @@ from typing import Any
 
 import torch
 
-from samner.backbones.base import TrainingData
+from samner.backbones.base import BASE
+from samner.backbones.language_model.engines.local import LocalEngine
+from samner.backbones.language_model.generation.ask import ask
 from samner.backbones.language_model.generation.prompt import Prompt
 from samner.backbones.language_model.loading import linear_layers
-from samner.backbones.language_model.training.checkpoints import Clock, Record, identity
-from samner.backbones.language_model.training.dev_score import dev_counts, mean_f1
-from samner.backbones.language_model.training.recipe import Recipe
+from samner.backbones.language_model.training.checkpoints import Clock, Record
+from samner.backbones.language_model.training.examples import Recipe
 from samner.backbones.language_model.training.rows import Plan, make_plan
+from samner.backbones.mixed_batch import MixedModels
+from samner.backbones.training import TrainingData, TrainingSet, identity
+from samner.display import reason
 from samner.errors import ModelError, SamnerError
-from samner.lora import CONFIG_FILE, WEIGHTS_FILE
+from samner.lora import WEIGHTS_FILE
+from samner.lora_config import CONFIG_FILE
+from samner.scoring import Counts, span_counts
 
 try:
     from datasets import Dataset
@@ -104,7 +112,7 @@ def train_adapter(
         raise SamnerError("several processes can only train one expert with a run folder that they share")
     with tempfile.TemporaryDirectory(prefix="samner-") as scratch:
         folder = run or Path(scratch)
-        record = Record(folder, identity(data, recipe, prompt, base), resume=resume)
+        record = Record(folder, identity(data, recipe, prompt.model_dump(), base), resume=resume)
         if record.outcome is None:
             record.finish(asdict(_fit(model, tokenizer, prompt, data, recipe, folder, record)))
         out.mkdir(parents=True, exist_ok=True)
@@ -178,7 +186,7 @@ def _fit(
             if checkpoint is None or not damaged:
                 raise
             raise ModelError(
-                f"{checkpoint}: cannot be read ({_line(error)}); remove {folder} to start again"
+                f"{checkpoint}: cannot be read ({reason(error)}); remove {folder} to start again"
             ) from error
         if trainer.is_world_process_zero():
             trainer.model.save_pretrained(str(folder / _RESULT), save_embedding_layers=False)
@@ -302,6 +310,50 @@ def _dev_f1(model: Any, tokenizer: Any, prompt: Prompt, data: TrainingData, reci
     return mean_f1(counts, model.device)
 
 
-def _line(error: Exception) -> str:
-    """The first line of an error's message."""
-    return next(iter(str(error).splitlines()), type(error).__name__)
+_ROOM = 16
+"""Tokens that an answer may have more than the longest right one."""
+
+
+def dev_counts(model: Any, tokenizer: Any, prompt: Prompt, data: TrainingSet, texts: range, batch: int) -> Counts:
+    """Ask a model about some texts of a data set, greedily and unconstrained, and count what it finds.
+
+    Args:
+        model: In evaluation mode.
+        tokenizer: Its tokenizer.
+        prompt: How it is asked.
+        data: Texts, and the types to ask for.
+        texts: Which of them.
+        batch: Texts asked about at once.
+    """
+    examples = sorted((data.examples[i] for i in texts), key=lambda e: len(e.text))
+    names = {t.name for t in data.types}
+    counts: list[Counts] = []
+    for start in range(0, len(examples), batch):
+        asked = examples[start : start + batch]
+        right = [
+            answer
+            for e in asked
+            for answer in prompt.answer([(e.text[x.start : x.end], x.label) for x in e.entities], data.types)
+        ]
+        longest = max(len(ids) for ids in tokenizer(right, add_special_tokens=False)["input_ids"])
+        engine = LocalEngine(model, tokenizer, MixedModels({}), prompt, longest + _ROOM)
+        found = ask(
+            engine,
+            prompt,
+            [e.text for e in asked],
+            data.types,
+            [BASE],
+            0.0,
+            constrained=False,
+            statistics=defaultdict(Counter),
+        )
+        counts += span_counts([[e for e in x.entities if e.label in names] for x in asked], found[BASE])
+    return sum(counts, start=Counts(0, 0, 0))
+
+
+def mean_f1(counts: list[Counts], device: torch.device) -> float:
+    """Strict span micro-F1 averaged over data sets, whose counts several processes share."""
+    total = torch.tensor([[c.tp, c.fp, c.fn] for c in counts], device=device)
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.all_reduce(total)
+    return math.fsum(Counts(*row).f1 for row in total.tolist()) / len(counts)

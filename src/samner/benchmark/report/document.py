@@ -1,20 +1,102 @@
-"""Markdown: the whole report, or a part of a file between markers, around which people may write."""
+"""What a report is made of, written as one HTML page or as Markdown, or as a part of a Markdown file of people's."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
-from samner.benchmark.report.blocks import Cell, Plot, Section, Table
 from samner.errors import SamnerError
 from samner.files import atomic_file
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+Tone = Literal["plain", "best", "faint"]
+"""How a cell is set: as it is, as the one to look at, as one that matters less."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One value in a table.
+
+    Args:
+        text: What it says.
+        note: A second, smaller line: an interval, a p-value.
+        tone: How it is set.
+    """
+
+    text: str
+    note: str = ""
+    tone: Tone = "plain"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table.
+
+    Args:
+        title: What it shows.
+        caption: How to read it, and on what it was measured.
+        header: Names of the columns.
+        parts: A title (empty if there is one part) and its rows, each as long as the header.
+        words: Columns of words, which are set flush left; the first always is.
+        folded: Whether a page shows it only when asked.
+    """
+
+    title: str
+    caption: str
+    header: Sequence[str]
+    parts: Sequence[tuple[str, Sequence[Sequence[Cell]]]]
+    words: frozenset[int] = frozenset({0})
+    folded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """A picture.
+
+    Args:
+        name: Of its file, without an ending.
+        title: What it shows.
+        caption: What one should see, and on what it was measured.
+        alt: For those who cannot see it.
+        svg: As a file of its own.
+    """
+
+    name: str
+    title: str
+    caption: str
+    alt: str
+    svg: str
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A part of the report: its heading, and tables and plots in order."""
+
+    title: str
+    blocks: Sequence[Table | Plot]
+
+    @property
+    def anchor(self) -> str:
+        """For links to it."""
+        return slug(self.title)
+
+
+def slug(title: str) -> str:
+    """A title as a part of an address or a file's name."""
+    return "-".join("".join(c if c.isalnum() else " " for c in title.lower()).split())
+
 
 PLOTS = "plots"
 """Folder of the plots beside the report."""
 
 
 def markdown(title: str, sections: Sequence[Section]) -> str:
-    """The whole report."""
+    """The report as Markdown, its plots files beside it."""
     parts = [f"# {_text(title)}"]
     for section in sections:
         parts.append(f"## {_text(section.title)}")
@@ -94,3 +176,33 @@ def _around(path: Path, maker: str) -> tuple[str, str]:
     if not found or not ended or begin in rest or end in before or end in after:
         raise SamnerError(f"{path}: must hold the lines {begin!r} and {end!r} once, in this order; or name a new file")
     return before, after
+
+
+def html(title: str, subtitle: str, sections: Sequence[Section]) -> str:
+    """The report as one page that needs nothing else: style and plots are in it, and it has no scripts."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader(__package__),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html.jinja").render(
+        title=title,
+        subtitle=subtitle,
+        sections=sections,
+        is_plot=lambda block: isinstance(block, Plot),
+        picture=_inline,
+    )
+
+
+def _inline(plot: Plot) -> Markup:
+    """A plot as a part of a page, its ids its own."""
+    from markupsafe import Markup, escape
+
+    body = plot.svg[plot.svg.index("<svg") :]
+    body = re.sub(r'id="([^"]+)"', rf'id="{plot.name}-\1"', body)
+    body = re.sub(r'(url\(|href=")#', rf"\1#{plot.name}-", body)
+    return Markup(re.sub(r"<svg ", f'<svg role="img" aria-label="{escape(plot.alt)}" ', body, count=1))

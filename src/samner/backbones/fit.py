@@ -1,4 +1,4 @@
-"""The training loop of the encoder family: time box, early stopping, atomic checkpoints, resume.
+"""A training loop for families that need no more: time box, early stopping, atomic checkpoints, resume.
 
 It is our own because a checkpoint here is one safetensors file, whereas the usual trainers pickle theirs, and because
 batches are a function of the step.
@@ -19,9 +19,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from samner.backbones.base import share_of_peak
+from samner.backbones.training import TrainingRecipe
 from samner.errors import ModelError, SamnerError
 from samner.files import atomic_file
+from samner.progress import Progress
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +57,29 @@ class Schedule:
     patience: int = 0
     checkpoint_minutes: float = 2.0
 
+    @classmethod
+    def of(cls, recipe: TrainingRecipe, steps: int, *, judged: bool, **more: float) -> Schedule:
+        """The schedule of a recipe, for so many steps; ``judged`` says whether there is a dev split."""
+        return cls(
+            steps=steps,
+            learning_rate=recipe.learning_rate,
+            seed=recipe.seed,
+            max_minutes=recipe.max_minutes,
+            evaluate_every=max(1, steps // recipe.evaluations) if judged and recipe.evaluations else 0,
+            patience=recipe.patience,
+            **more,
+        )
+
+
+def share_of_peak(progress: float, warmup: float) -> float:
+    """The learning rate as a share of its peak: it rises linearly, then falls linearly to zero.
+
+    Args:
+        progress: Share of the run done, in [0, 1].
+        warmup: Share of the run spent rising.
+    """
+    return min(progress / max(warmup, 1e-9), (1 - progress) / (1 - warmup), 1.0)
+
 
 @dataclass(slots=True)
 class Outcome:
@@ -79,7 +103,6 @@ def fit(
     resume: bool = False,
     identity: str = "",
     rates: Mapping[str, float] | None = None,
-    on_step: Callable[[int, float, float], None] | None = None,
 ) -> Outcome:
     """Minimise ``loss_at(step)``; the best parameters by ``evaluate`` (or the last ones) are left in place.
 
@@ -92,7 +115,6 @@ def fit(
         resume: Go on from the checkpoint in ``run``, if there is one.
         identity: What must be equal for a checkpoint to be resumed: a digest of settings and data.
         rates: Factors on the learning rate by parameter name.
-        on_step: Called after each step with steps done, share of the run done, and the loss.
 
     Raises:
         SamnerError: If the loss is not finite, or a checkpoint belongs to other settings.
@@ -109,39 +131,40 @@ def fit(
     started = saved = time.monotonic()
     before = state.seconds
 
-    try:
-        while state.step < schedule.steps and not state.stopped:
-            state.seconds = before + time.monotonic() - started
-            progress = state.step / schedule.steps
-            if schedule.max_minutes is not None:
-                progress = max(progress, state.seconds / (60 * schedule.max_minutes))
-            if progress >= 1:
-                break
-            rate = schedule.learning_rate * share_of_peak(progress, schedule.warmup)
-            for group in optimizer.param_groups:
-                group["lr"] = rate * group["factor"]
-            state.rng = torch.get_rng_state()
-            loss = loss_at(state.step)
-            value = float(loss.detach())
-            if value != value or value in (float("inf"), float("-inf")):
-                raise SamnerError(f"the loss is {value} at step {state.step}: lower the learning rate")
-            loss.backward()
-            nn.utils.clip_grad_norm_(list(parameters.values()), schedule.clip)
-            optimizer.step()
-            optimizer.zero_grad()
-            state.step += 1
-            if on_step:
-                on_step(state.step, max(progress, state.step / schedule.steps), value)
-            if evaluate and schedule.evaluate_every and state.step % schedule.evaluate_every == 0:
-                state.judge(evaluate(), schedule.patience)
-            if checkpoint and time.monotonic() - saved > 60 * schedule.checkpoint_minutes:
+    with Progress() as show:
+        watch = _Watch(show)
+        try:
+            while state.step < schedule.steps and not state.stopped:
+                state.seconds = before + time.monotonic() - started
+                progress = state.step / schedule.steps
+                if schedule.max_minutes is not None:
+                    progress = max(progress, state.seconds / (60 * schedule.max_minutes))
+                if progress >= 1:
+                    break
+                rate = schedule.learning_rate * share_of_peak(progress, schedule.warmup)
+                for group in optimizer.param_groups:
+                    group["lr"] = rate * group["factor"]
                 state.rng = torch.get_rng_state()
+                loss = loss_at(state.step)
+                value = float(loss.detach())
+                if value != value or value in (float("inf"), float("-inf")):
+                    raise SamnerError(f"the loss is {value} at step {state.step}: lower the learning rate")
+                loss.backward()
+                nn.utils.clip_grad_norm_(list(parameters.values()), schedule.clip)
+                optimizer.step()
+                optimizer.zero_grad()
+                state.step += 1
+                watch(state.step, max(progress, state.step / schedule.steps), value)
+                if evaluate and schedule.evaluate_every and state.step % schedule.evaluate_every == 0:
+                    state.judge(evaluate(), schedule.patience)
+                if checkpoint and time.monotonic() - saved > 60 * schedule.checkpoint_minutes:
+                    state.rng = torch.get_rng_state()
+                    state.save(checkpoint)
+                    saved = time.monotonic()
+        except KeyboardInterrupt:
+            if checkpoint:
                 state.save(checkpoint)
-                saved = time.monotonic()
-    except KeyboardInterrupt:
-        if checkpoint:
-            state.save(checkpoint)
-        raise
+            raise
 
     if evaluate and not state.stopped and state.judged_at != state.step:
         state.judge(evaluate(), 0)
@@ -154,6 +177,20 @@ def fit(
             for name, best in state.best.items():
                 parameters[name].copy_(best)
     return Outcome(state.step, state.seconds, state.best_score, state.best_step, state.history, state.stopped)
+
+
+class _Watch:
+    """Shows each step and its smoothed loss, and logs some."""
+
+    def __init__(self, show: Progress) -> None:
+        self.show = show
+        self.smooth: float | None = None
+
+    def __call__(self, step: int, share: float, loss: float) -> None:
+        self.smooth = loss if self.smooth is None else 0.98 * self.smooth + 0.02 * loss
+        self.show("training", share, 1.0, f"step {step}, loss {self.smooth:.4f}")
+        if step % 200 == 0:
+            log.info("step %d (%.0f %%): loss %.4f", step, 100 * share, self.smooth)
 
 
 class _State:
