@@ -25,10 +25,7 @@ from samner.display import reason
 from samner.entities import Entity, EntityType
 from samner.errors import ModelError
 from samner.files import inside, read_json, sha256, write_json
-<<<<<<< HEAD
 from samner.precision import fastest_dtype, precision
-=======
->>>>>>> house
 from samner.references import KNOWN, check_reference, located
 from samner.settings import Settings, validated
 from samner.spans import ROLES
