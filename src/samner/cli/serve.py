@@ -145,8 +145,8 @@ def serve(
         kept=keep,
     )
     secrets = read_tokens(tokens, os.environ)
-    folders = _named_folders(model or [])
     bound = bind(host, port)
+    folders = _named_folders(model or [])
     device = start(device)
     from samner.pools import default_pool
     from samner.serving.app import create_app

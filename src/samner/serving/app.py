@@ -11,8 +11,9 @@ from http import HTTPStatus
 from importlib.metadata import version
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Query, Request
+from fastapi import APIRouter, Depends, FastAPI, Query, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.security import HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from samner.data.validation import example_from_fields, to_fields, to_record
@@ -93,7 +94,7 @@ def create_app(
     )
     errors.install(app)
     service = _Service(catalog, limits, batcher, jobs)
-    _api(app, service)
+    app.include_router(_api(service))
     _operations(app, metrics, batcher, jobs)
     if page:
         from samner.serving.page import mount
@@ -109,7 +110,11 @@ def create_app(
     return app
 
 
-def _api(app: FastAPI, service: _Service) -> None:
+def _api(service: _Service) -> APIRouter:
+    # for the description alone: tokens are looked at before any route is
+    bearer = HTTPBearer(auto_error=False, description="Where the server was started with tokens: one of them.")
+    app = APIRouter(dependencies=[Depends(bearer)])
+
     @app.post(
         "/v1/extract",
         tags=["extract"],
@@ -205,6 +210,8 @@ def _api(app: FastAPI, service: _Service) -> None:
     async def models() -> dict[str, Any]:
         return service.models()
 
+    return app
+
 
 def _operations(app: FastAPI, metrics: Metrics, batcher: Batcher, jobs: Jobs) -> None:
     @app.get("/health/live", tags=["operations"], summary="The process answers", response_model=Health)
@@ -271,11 +278,11 @@ class _Service:
         types = found.types if labels is None else self.types(labels, field)
         if mode is not None and mode not in _held(found):
             raise ApiError(422, f"{name} can be asked in the modes {', '.join(_held(found))}, not {mode!r}", "mode")
-        default = found.threshold if threshold is None else threshold
-        own = [label.threshold if isinstance(label, Label) else None for label in labels or [None] * len(types)]
-        thresholds = tuple(default if one is None else one for one in own)
+        own = {label.name: label.threshold for label in labels or () if isinstance(label, Label)}
+        scores = ((one.name, own.get(one.name) or threshold) for one in types)
+        thresholds = tuple((name, score) for name, score in scores if score is not None)
         counted = name if name in self.catalog.models else "adapted"
-        return name, Question(counted, found, types, thresholds, mode or found.mode, not overlapping)
+        return name, Question(counted, found, types, thresholds, mode or found.mode, overlapping)
 
     async def answers(self, question: Question, texts: Sequence[str]) -> AsyncIterator[tuple[int, Answers]]:
         """The answers part by part, each with the place of its first text; each part is waited for in turn."""

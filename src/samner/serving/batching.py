@@ -29,17 +29,17 @@ class Question(NamedTuple):
         name: What the model is called in the metrics.
         model: The task model.
         types: To look for.
-        threshold: Of each type, in their order.
+        thresholds: Names of types with the score from which their entities count; the others have the model's own.
         mode: How the parts of the model are united.
-        flat: Whether entities may not overlap.
+        overlapping: Whether entities of different types may overlap.
     """
 
     name: str
     model: TaskModel
     types: tuple[EntityType, ...]
-    threshold: tuple[float, ...]
+    thresholds: tuple[tuple[str, float], ...]
     mode: str
-    flat: bool
+    overlapping: bool = False
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -48,8 +48,10 @@ class Question(NamedTuple):
 
     def ask(self, texts: Sequence[str]) -> Answers:
         """The entities of some texts."""
-        thresholds = {t.name: threshold for t, threshold in zip(self.types, self.threshold, strict=True)}
-        return self.model.predict(texts, self.types, threshold=thresholds, flat=self.flat, mode=self.mode)
+        thresholds = dict(self.thresholds)
+        return self.model.predict(
+            texts, self.types, threshold=thresholds, flat=not self.overlapping, mode=self.mode
+        )
 
 
 @dataclass(slots=True)

@@ -60,10 +60,12 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     def _(_: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]
+        first = max(error.errors(), key=lambda one: len(one["loc"]))  # of a choice, what was nearest to be meant
         if first["type"] == "json_invalid":
             return ApiError(422, f"the body is not valid JSON ({first.get('ctx', {}).get('error', '')})").response()
-        return ApiError(422, _line(first["msg"]), _field(first["loc"])).response()
+        if first["loc"] == ("body",):
+            return ApiError(422, "the body must be a JSON object, sent as Content-Type: application/json").response()
+        return ApiError(422, _line(first["msg"].removeprefix("Value error, ")), _field(first["loc"])).response()
 
     @app.exception_handler(SamnerError)
     def _(_: Request, error: SamnerError) -> JSONResponse:
@@ -72,7 +74,8 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     def _(_: Request, error: HTTPException) -> JSONResponse:
         headers = dict(error.headers or {})
-        return ApiError(error.status_code, _line(str(error.detail)), headers=headers).response()
+        message = _SAID.get(error.status_code) or _line(str(error.detail))
+        return ApiError(error.status_code, message, headers=headers).response()
 
     @app.exception_handler(Exception)
     def _(_: Request, error: Exception) -> JSONResponse:  # starlette logs the traceback
@@ -85,6 +88,7 @@ def _field(location: tuple[int | str, ...]) -> str | None:
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).lstrip(".") or None
 
 
+_SAID = {404: "there is nothing at this path; see /openapi.json", 405: "this path takes other methods"}
 _CHOICES = {"str", "int", "Label"}
 
 

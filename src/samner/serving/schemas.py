@@ -5,9 +5,19 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+
+def _whole(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("the text holds half of a surrogate pair; give the whole pair") from None
+    return text
+
 
 _Threshold = Annotated[float, Field(gt=0, lt=1)]
+_Text = Annotated[str, AfterValidator(_whole)]
 
 
 class _Request(BaseModel):
@@ -34,7 +44,7 @@ _LABELS = ["disease", {"name": "drug", "description": "a medicine", "threshold":
 class ExtractRequest(_Request):
     """Texts, and what to look for in them."""
 
-    texts: list[str] = Field(description="Of any length.", examples=[_TEXTS])
+    texts: list[_Text] = Field(description="Of any length.", examples=[_TEXTS])
     model: str | None = Field(None, description="Its name; the first of /v1/models by default.", examples=["pharma"])
     labels: Labels | None = Field(
         None, description="Types to look for; by default those that the model was adapted to.", examples=[_LABELS]
@@ -83,7 +93,7 @@ class ExtractResponse(BaseModel):
 class AdaptRequest(_Request):
     """A domain: unlabelled texts of it, and what to look for."""
 
-    texts: list[str] = Field(description="Unlabelled; a few hundred are plenty.", examples=[_TEXTS])
+    texts: list[_Text] = Field(description="Unlabelled; a few hundred are plenty.", examples=[_TEXTS])
     labels: Labels = Field(examples=[_LABELS], description="A threshold of a label is for asking, and refused here.")
     name: str | None = Field(
         None,
