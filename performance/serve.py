@@ -2,9 +2,9 @@
 
 python -m performance.serve [--seconds 120] [--clients 50] [--pool builtin]
 
-Adapts the pool to the sentences that ship with samner, serves the model on loopback in a process of its own, and asks
-it for one sentence a request: first one caller in a loop, then many callers at once, each in a loop on a connection that
-it keeps. Servers and callers share the machine, so what callers cost is in the numbers.
+Adapts the pool to the sentences that ship with samner, serves the model on loopback in a process of its own, and
+asks it for one sentence a request: first one caller in a loop, then many callers at once, each in a loop on a connection that
+it keeps. The server shares the machine with the callers, and maybe with others: hence its own processor time besides.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ class Run:
     took: list[float] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     memory: list[int] = field(default_factory=list)
+    processor: float = 0.0
 
     def quantile(self, share: float) -> float:
         return sorted(self.took)[int(share * (len(self.took) - 1))]
@@ -74,9 +75,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
         [
             f"{machine()} The pool `{options.pool}`, one sentence a request; "
             f"{ALONE * options.seconds:.0f} and {options.seconds:.0f} seconds after {SETTLE:.0f} to settle.",
-            table(("callers", "requests", "errors", "p50, ms", "p95, ms", "texts/s", "resident memory, MB"), rows),
-            f"{options.clients} callers got {_rate(many) / _rate(alone):.1f} times the texts a second of one; a batch "
-            f"held {batch[0] / batch[1]:.1f} texts on average.",
+            table(
+                (
+                    "callers",
+                    "requests",
+                    "errors",
+                    "p50, ms",
+                    "p95, ms",
+                    "texts/s",
+                    "processor time of the server, ms a text",
+                    "resident memory, MB",
+                ),
+                rows,
+            ),
+            f"{options.clients} callers got {_rate(many) / _rate(alone):.1f} times the texts a second of one, "
+            f"{alone.processor / many.processor:.1f} times by the server's processor time; a batch held "
+            f"{batch[0] / batch[1]:.1f} texts on average.",
         ]
     )
     print(text)
@@ -136,11 +150,15 @@ def measure(port: int, texts: Sequence[str], clients: int, seconds: float) -> Ru
     for caller in callers:
         caller.start()
     time.sleep(SETTLE)
+    begun = _metrics(port)
     while time.perf_counter() < end:
         run.memory.append(int(_metrics(port)["process_resident_memory_bytes"]))
         time.sleep(min(5.0, max(end - time.perf_counter(), 0.1)))
+    ended = _metrics(port)
     for caller in callers:
         caller.join()
+    used, read = (ended[name] - begun[name] for name in ("process_cpu_seconds_total", "samner_batch_texts_sum"))
+    run.processor = used / read
     return run
 
 
@@ -166,6 +184,7 @@ def _row(run: Run) -> tuple[str, ...]:
         f"{1e3 * run.quantile(0.5):.1f}",
         f"{1e3 * run.quantile(0.95):.1f}",
         f"{_rate(run):.1f}",
+        f"{1e3 * run.processor:.1f}",
         f"{first:,.0f} at first, {last:,.0f} at last, {most:,.0f} at most",
     )
 

@@ -15,7 +15,14 @@ from tests.serving.conftest import Ward
 
 Serving = Callable[..., TestClient]
 
-ASPIRIN = {"start": 0, "end": 7, "label": "drug", "text": "Aspirin", "score": 0.9, "found_by": ["similarity", "sampling"]}
+ASPIRIN = {
+    "start": 0,
+    "end": 7,
+    "label": "drug",
+    "text": "Aspirin",
+    "score": 0.9,
+    "found_by": ["similarity", "sampling"],
+}
 
 
 def problem(response: Any) -> tuple[int, str, str | None]:
@@ -79,9 +86,7 @@ class TestExtract:
     )
     def test_what_is_wrong_is_named_by_its_field(self, serving: Serving, asked: Any, field: str, message: str) -> None:
         client = serving(texts=4, characters=100, labels=3)
-        response = client.post(
-            "/v1/extract", content=json.dumps(asked), headers={"content-type": "application/json"}
-        )
+        response = client.post("/v1/extract", content=json.dumps(asked), headers={"content-type": "application/json"})
         status, said, at = problem(response)
         assert (status, at) == (422, field)
         assert message in said and "Aspirin" not in said
@@ -96,7 +101,11 @@ class TestExtract:
     def test_a_body_that_is_no_json_object_is_refused(self, serving: Serving) -> None:
         client = serving()
         json_type = {"content-type": "application/json"}
-        for content, headers in ((b"{", json_type), (b"3", json_type), (b'{"texts": ["a"]}', {"content-type": "text/plain"})):
+        for content, headers in (
+            (b"{", json_type),
+            (b"3", json_type),
+            (b'{"texts": ["a"]}', {"content-type": "text/plain"}),
+        ):
             assert problem(client.post("/v1/extract", content=content, headers=headers))[0] == 422
 
     def test_a_fault_is_told_without_its_inside_and_the_next_request_does(self, serving: Serving) -> None:
@@ -186,7 +195,12 @@ class TestStream:
 class TestGuards:
     def test_a_token_is_asked_for_everywhere_but_for_health(self, serving: Serving) -> None:
         client = serving(tokens=["a-secret-of-some-length", "another-secret-of-it"])
-        for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": "Basic OmE="}, {"authorization": "x"}):
+        for headers in (
+            {},
+            {"authorization": "Bearer wrong"},
+            {"authorization": "Basic OmE="},
+            {"authorization": "x"},
+        ):
             answer = client.get("/v1/models", headers=headers)
             assert problem(answer)[0] == 401 and answer.headers["www-authenticate"] == "Bearer"
         assert client.get("/metrics").status_code == 401
@@ -274,7 +288,9 @@ class TestAdapt:
     ) -> None:
         client = serving(pools, kept=2)
         for name in ("a", "b"):
-            ended(client, client.post("/v1/adapt", json={"texts": TEXTS, "labels": ["drug"], "name": name}).json()["id"])
+            ended(
+                client, client.post("/v1/adapt", json={"texts": TEXTS, "labels": ["drug"], "name": name}).json()["id"]
+            )
         client.post("/v1/extract", json={"texts": ["x"], "model": "a"})
         ended(client, client.post("/v1/adapt", json={"texts": TEXTS, "labels": ["drug"], "name": "c"}).json()["id"])
         assert [m["name"] for m in client.get("/v1/models").json()["models"]] == ["known", "a", "c"]

@@ -9,6 +9,7 @@ import pytest
 
 from samner.entities import entity_types
 from samner.serving.batching import Batcher, Question
+from samner.serving.errors import ApiError
 from samner.serving.metrics import Metrics
 from samner.task_model import TaskModel
 from tests.serving.conftest import Ward
@@ -79,7 +80,7 @@ def test_closing_answers_what_was_taken(model: TaskModel, ward: Ward) -> None:
     futures = [batcher.submit(ask(model), [f"Aspirin {i}"]) for i in range(5)]
     batcher.close()
     assert all(future.done() and future.result() for future in futures)
-    with pytest.raises(RuntimeError, match="closed"):
+    with pytest.raises(ApiError, match="stopping"):
         batcher.submit(ask(model), ["a"])
 
 

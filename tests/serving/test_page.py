@@ -86,7 +86,11 @@ def fill(page: Any, texts: str, types: str) -> None:
 
 
 def test_a_pool_is_adapted_and_tells_what_it_found_and_why(page: Any, tmp_path: Path) -> None:
-    fill(page, "Aspirin relieves <b>headache</b> within hours.\nAda Moreno scored twice for Rovers.", "drug\nteam: a club")
+    fill(
+        page,
+        "Aspirin relieves <b>headache</b> within hours.\nAda Moreno scored twice for Rovers.",
+        "drug\nteam: a club",
+    )
     page.get_by_role("button", name="Find entities").click()
     page.get_by_text(re.compile(r"\d+ entities in 2 texts, read by adapted-")).wait_for()
     page.get_by_role("slider").first.wait_for()

@@ -62,7 +62,9 @@ def serve(
     ] = None,
     page: Annotated[
         bool | None,
-        typer.Option("--page/--no-page", help="Show a page at /; by default if gradio is installed.", show_default=False),
+        typer.Option(
+            "--page/--no-page", help="Show a page at /; by default if gradio is installed.", show_default=False
+        ),
     ] = None,
     max_body: Annotated[
         int, typer.Option("--max-body", metavar="BYTES", min=1, help="Of a request.", rich_help_panel=_LIMITS)
@@ -94,9 +96,7 @@ def serve(
     ] = 128,
     max_jobs: Annotated[
         int,
-        typer.Option(
-            "--max-jobs", metavar="N", min=1, help="Adaptations that wait or run.", rich_help_panel=_LIMITS
-        ),
+        typer.Option("--max-jobs", metavar="N", min=1, help="Adaptations that wait or run.", rich_help_panel=_LIMITS),
     ] = 8,
     keep: Annotated[
         int,
@@ -110,9 +110,7 @@ def serve(
     ] = 4,
     timeout: Annotated[
         float,
-        typer.Option(
-            "--timeout", metavar="SECONDS", min=0.001, help="For an answer.", rich_help_panel=_LIMITS
-        ),
+        typer.Option("--timeout", metavar="SECONDS", min=0.001, help="For an answer.", rich_help_panel=_LIMITS),
     ] = 60.0,
     access_log: Annotated[
         bool, typer.Option("--access-log", help="Write a line for every request to standard error; texts never.")

@@ -1,8 +1,8 @@
 """The server: task models and pools behind HTTP, and a page for people.
 
-Saved models and pools come in, an ASGI application goes out (``samner.serving.app.create_app``), which ``samner serve``
-runs. It may import everything but ``cli``; FastAPI, uvicorn and prometheus-client are the extra ``serve``, Gradio is the
-extra ``page``.
+Saved models and pools come in, an ASGI application goes out (``samner.serving.app.create_app``), which ``samner
+serve`` runs. It may import everything but ``cli``; FastAPI, uvicorn and prometheus-client are the extra ``serve``,
+Gradio is the extra ``page``.
 
 ``schemas`` what is asked and answered; ``catalog`` the models and pools that are served; ``batching`` texts of many
 requests in one pass; ``jobs`` adaptations; ``limits`` how much is taken; ``guards`` who is let in; ``metrics`` for

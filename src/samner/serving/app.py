@@ -174,8 +174,8 @@ def _api(service: _Service) -> APIRouter:
         "/v1/adapt",
         tags=["adapt"],
         summary="Adapt a pool to a domain, as a job",
-        description="The experts that fit the texts are selected and merged; nothing is trained. Once the job is done, "
-        "the model answers under its name, as long as it is kept.",
+        description="The experts that fit the texts are selected and merged; nothing is trained. Once the job is "
+        "done, the model answers under its name, as long as it is kept.",
         status_code=HTTPStatus.ACCEPTED,
         response_model=JobAnswer,
         responses=_PROBLEMS | _UNKNOWN | {409: {"model": Problem, "description": "The name is taken."}},
@@ -293,7 +293,9 @@ class _Service:
                 left = until - time.monotonic()
                 yield start, await asyncio.wait_for(asyncio.wrap_future(future), max(left, 0))
             except TimeoutError as error:
-                raise ApiError(504, f"no answer within {self.limits.seconds:g} s; send fewer texts at a time") from error
+                raise ApiError(
+                    504, f"no answer within {self.limits.seconds:g} s; send fewer texts at a time"
+                ) from error
 
     def adapt(self, asked: AdaptRequest) -> Job:
         self.check_texts(asked.texts)

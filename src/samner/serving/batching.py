@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from samner.entities import Entity, EntityType
+from samner.serving.errors import ApiError
 from samner.serving.metrics import Metrics
 from samner.task_model import TaskModel
 
@@ -49,9 +50,7 @@ class Question(NamedTuple):
     def ask(self, texts: Sequence[str]) -> Answers:
         """The entities of some texts."""
         thresholds = dict(self.thresholds)
-        return self.model.predict(
-            texts, self.types, threshold=thresholds, flat=not self.overlapping, mode=self.mode
-        )
+        return self.model.predict(texts, self.types, threshold=thresholds, flat=not self.overlapping, mode=self.mode)
 
 
 @dataclass(slots=True)
@@ -105,9 +104,7 @@ class Batcher:
         """Start and end of the runs of texts to ask about at a time, so that no request holds up all others."""
         cuts, characters = [0], 0
         for place, text in enumerate(texts):
-            if place > cuts[-1] and (
-                place - cuts[-1] >= self.texts or characters + len(text) > self.characters
-            ):
+            if place > cuts[-1] and (place - cuts[-1] >= self.texts or characters + len(text) > self.characters):
                 cuts.append(place)
                 characters = 0
             characters += len(text)
@@ -117,12 +114,12 @@ class Batcher:
         """Ask; what is cancelled before it is read is left out.
 
         Raises:
-            RuntimeError: If it was closed.
+            ApiError: If it was closed.
         """
         waiting = _Waiting(question, texts)
         with self._change:
             if self._closing:
-                raise RuntimeError("the batcher was closed")
+                raise ApiError(503, "the server is stopping")
             self._queue.append(waiting)
             self.metrics.queue.inc(len(texts))
             self._change.notify()
@@ -183,7 +180,9 @@ class Batcher:
         except Exception as error:
             if len(batch) == 1:
                 batch[0].future.set_exception(error)
-            for waiting in batch if len(batch) > 1 else ():  # one of them is at fault, and the others are not to suffer
+            for waiting in (
+                batch if len(batch) > 1 else ()
+            ):  # one of them is at fault, and the others are not to suffer
                 self._answer([waiting])
             return
         self.metrics.texts.labels(question.name).inc(len(texts))

@@ -26,6 +26,10 @@ _ENDED_KEPT = 100
 """Ended jobs that can still be asked for."""
 
 
+_PATIENCE = 5.0
+"""Seconds that a server which stops waits for the step that is being done; its outcome is lost either way."""
+
+
 class _Cancelled(Exception):
     pass
 
@@ -162,7 +166,7 @@ class Jobs:
             while self._queue:
                 self._end(self._queue.popleft(), "cancelled")
             self._change.notify()
-        self._thread.join()
+        self._thread.join(_PATIENCE)
 
     def _work(self) -> None:
         while job := self._next():

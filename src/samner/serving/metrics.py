@@ -36,9 +36,7 @@ class Metrics:
         self.texts = Counter("texts", "Texts read.", ("model",), **own)
         self.queue = Gauge("queue_texts", "Texts that wait for a batch.", **own)
         self.batch_texts = Histogram("batch_texts", "Texts of a batch.", buckets=_SIZES, **own)
-        self.batch_requests = Histogram(
-            "batch_requests", "Requests whose texts a batch holds.", buckets=_SIZES, **own
-        )
+        self.batch_requests = Histogram("batch_requests", "Requests whose texts a batch holds.", buckets=_SIZES, **own)
         self.batch_seconds = Histogram("batch_seconds", "Time of a batch.", buckets=_SECONDS, **own)
         self.jobs = Counter("jobs", "Adaptations ended.", ("status",), **own)
 

@@ -6,11 +6,10 @@ the browser keeps sees to it, whatever Gradio may come to want.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
@@ -24,7 +23,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from samner.data import read_examples, write_examples
 from samner.entities import Entity, EntityType, Example
 from samner.errors import SamnerError
-from samner.files import user_path
 from samner.serving.batching import Batcher, Question
 from samner.serving.catalog import Catalog
 from samner.serving.errors import ApiError
@@ -39,7 +37,18 @@ _POLICY = (
 )
 _SHOWN = 50_000
 """Characters of texts that are shown; more are read and downloaded."""
-_COLOURS = ("#2563eb", "#db2777", "#16a34a", "#d97706", "#7c3aed", "#0891b2", "#dc2626", "#65a30d", "#c026d3", "#475569")
+_COLOURS = (
+    "#2563eb",
+    "#db2777",
+    "#16a34a",
+    "#d97706",
+    "#7c3aed",
+    "#0891b2",
+    "#dc2626",
+    "#65a30d",
+    "#c026d3",
+    "#475569",
+)
 _DOWNLOADS = {
     "JSON Lines": ("jsonl", "entities.jsonl"),
     "spaCy": ("spacy-json", "entities.spacy.json"),
@@ -47,7 +56,7 @@ _DOWNLOADS = {
 }
 """What a download is called, in which of samner's formats it is, and its file."""
 _SAMPLE = """\
-Shares of Halvorsen Biologics fell nine percent in Copenhagen on Monday after the company stopped a trial of tolvarimab.
+Shares of Halvorsen Biologics fell nine percent in Copenhagen after the company stopped a trial of tolvarimab.
 The European Medicines Agency has asked Meridane Pharma for more data on liver injury before it decides on zelunatinib.
 Ingrid Maldonado, who has led Quillon Therapeutics in Basel since 2021, expects aspirin to ease the headache."""
 _TYPES = "person\norganization\ncity\ndrug\ndisease"
@@ -138,8 +147,12 @@ class _Page:
         """The page as Gradio's blocks."""
         import gradio as gr
 
-        with gr.Blocks(title="samner: entities of your domain", analytics_enabled=False, delete_cache=(600, 3600)) as page:
-            gr.Markdown("# samner\nEntities of a domain nobody labelled: paste texts, name types, and see what is found.")
+        with gr.Blocks(
+            title="samner: entities of your domain", analytics_enabled=False, delete_cache=(600, 3600)
+        ) as page:
+            gr.Markdown(
+                "# samner\nEntities of a domain nobody labelled: paste texts, name types, and see what is found."
+            )
             asked = gr.State(None, time_to_live=3600)
             with gr.Row():
                 with gr.Column(scale=3):
@@ -176,7 +189,9 @@ class _Page:
                     experts = gr.HTML(elem_id="experts")
             with gr.Row():
                 downloads = [
-                    gr.DownloadButton(f"Download as {name}", interactive=False, size="sm", elem_id=f"download-{format}")
+                    gr.DownloadButton(
+                        f"Download as {name}", interactive=False, size="sm", elem_id=f"download-{format}"
+                    )
                     for name, (format, _) in _DOWNLOADS.items()
                 ]
             answers = [said, shown, table, experts, *downloads]
@@ -188,7 +203,9 @@ class _Page:
                 gr.Markdown("### Thresholds: the score from which an entity counts, by type")
                 with gr.Row():
                     sliders = [
-                        gr.Slider(0.01, 0.99, asked.threshold, step=0.01, label=one.name, interactive=True, min_width=240)
+                        gr.Slider(
+                            0.01, 0.99, asked.threshold, step=0.01, label=one.name, interactive=True, min_width=240
+                        )
                         for one in asked.types
                     ]
 

@@ -29,7 +29,9 @@ class Label(_Request):
     """An entity type to look for."""
 
     name: str = Field(description="What it is called in the answer.", max_length=200, examples=["drug"])
-    description: str = Field("", description="What it means.", max_length=1000, examples=["a medicine by its brand or generic name"])
+    description: str = Field(
+        "", description="What it means.", max_length=1000, examples=["a medicine by its brand or generic name"]
+    )
     threshold: _Threshold | None = Field(
         None, description="Score from which an entity of this type counts; by default that of the request."
     )
@@ -38,7 +40,7 @@ class Label(_Request):
 Labels = list[Annotated[str, Field(max_length=200)] | Label]
 
 _TEXTS = ["Aspirin relieves headache within hours.", "Roche of Basel sells Tamiflu against influenza."]
-_LABELS = ["disease", {"name": "drug", "description": "a medicine", "threshold": 0.4}]
+_LABELS: list[Any] = ["disease", {"name": "drug", "description": "a medicine", "threshold": 0.4}]
 
 
 class ExtractRequest(_Request):
