@@ -3,8 +3,9 @@
 python -m performance.serve [--seconds 120] [--clients 50] [--pool builtin]
 
 Adapts the pool to the sentences that ship with samner, serves the model on loopback in a process of its own, and
-asks it for one sentence a request: first one caller in a loop, then many callers at once, each in a loop on a connection that
-it keeps. The server shares the machine with the callers, and maybe with others: hence its own processor time besides.
+asks it for one sentence a request: first one caller in a loop, then many callers at once, each in a loop on a
+connection that it keeps. The server shares the machine with the callers, and maybe with others: hence its own
+processor time besides.
 """
 
 from __future__ import annotations

@@ -165,8 +165,8 @@ def _api(service: _Service) -> APIRouter:
         mode: Annotated[str | None, Query(description="Another way to unite the parts of the model.")] = None,
     ) -> Response:
         examples = _examples(await request.body(), service.limits.characters)
-        parts = [one.partition(": ") for one in label] if label else None
-        labels: Labels | None = parts and [Label(name=n.strip(), description=d.strip()) for n, _, d in parts]
+        parts = [one.partition(": ") for one in label or ()]
+        labels: Labels | None = [Label(name=name.strip(), description=said.strip()) for name, _, said in parts] or None
         _, question = service.question(model, labels, threshold, mode, overlapping, field="label")
         return StreamingResponse(_lines(service, question, examples), media_type=NDJSON)
 

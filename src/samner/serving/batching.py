@@ -152,7 +152,9 @@ class Batcher:
                 until = self._clock() + self.wait
                 while (left := until - self._clock()) > 0 and not self._closing and not self._full():
                     self._change.wait(left)
-            batch, texts, characters, rest = [], 0, 0, deque[_Waiting]()
+            batch: list[_Waiting] = []
+            rest: deque[_Waiting] = deque()
+            texts = characters = 0
             key = self._queue[0].question.key
             for waiting in self._queue:
                 fits = texts + len(waiting.texts) <= self.texts and characters + waiting.characters <= self.characters

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from prometheus_client import (
     CollectorRegistry,
@@ -27,7 +28,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
-        own = {"namespace": "samner", "registry": self.registry}
+        own: dict[str, Any] = {"namespace": "samner", "registry": self.registry}
         self.requests = Counter("requests", "Requests answered.", ("method", "route", "status"), **own)
         self.request_seconds = Histogram(
             "request_seconds", "Time to the end of the answer.", ("route",), buckets=_SECONDS, **own

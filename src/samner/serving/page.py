@@ -196,7 +196,6 @@ class _Page:
                 ]
             answers = [said, shown, table, experts, *downloads]
 
-            @gr.render(inputs=asked)
             def thresholds(asked: _Asked | None) -> None:
                 if asked is None:
                     return
@@ -223,6 +222,7 @@ class _Page:
                         api_visibility="private",
                     )
 
+            gr.render(inputs=asked)(thresholds)
             find.click(
                 self.find,
                 [texts, source, types],
@@ -388,7 +388,8 @@ def _finders(entity: Entity) -> str:
 def _marked(examples: Sequence[Example], types: Sequence[str]) -> str:
     """The texts with their entities marked, coloured by type; nothing of a text is taken for HTML."""
     colours = {name: _COLOURS[place % len(_COLOURS)] for place, name in enumerate(types)}
-    paragraphs, characters = [], 0
+    paragraphs: list[str] = []
+    characters = 0
     for example in examples:
         if characters > _SHOWN:
             rest = len(examples) - len(paragraphs)

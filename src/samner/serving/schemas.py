@@ -30,10 +30,10 @@ class Label(_Request):
 
     name: str = Field(description="What it is called in the answer.", max_length=200, examples=["drug"])
     description: str = Field(
-        "", description="What it means.", max_length=1000, examples=["a medicine by its brand or generic name"]
+        default="", description="What it means.", max_length=1000, examples=["a medicine by its brand or generic name"]
     )
     threshold: _Threshold | None = Field(
-        None, description="Score from which an entity of this type counts; by default that of the request."
+        default=None, description="Score from which an entity of this type counts; by default that of the request."
     )
 
 
@@ -47,16 +47,22 @@ class ExtractRequest(_Request):
     """Texts, and what to look for in them."""
 
     texts: list[_Text] = Field(description="Of any length.", examples=[_TEXTS])
-    model: str | None = Field(None, description="Its name; the first of /v1/models by default.", examples=["pharma"])
+    model: str | None = Field(
+        default=None, description="Its name; the first of /v1/models by default.", examples=["pharma"]
+    )
     labels: Labels | None = Field(
-        None, description="Types to look for; by default those that the model was adapted to.", examples=[_LABELS]
+        default=None,
+        description="Types to look for; by default those that the model was adapted to.",
+        examples=[_LABELS],
     )
     threshold: _Threshold | None = Field(
-        None, description="Score from which an entity counts; the model's own by default.", examples=[0.5]
+        default=None, description="Score from which an entity counts; the model's own by default.", examples=[0.5]
     )
-    overlapping: bool = Field(False, description="Let entities of different types overlap.")
+    overlapping: bool = Field(default=False, description="Let entities of different types overlap.")
     mode: str | None = Field(
-        None, description="Another way to unite the parts of the model, as far as it holds them.", examples=["union"]
+        default=None,
+        description="Another way to unite the parts of the model, as far as it holds them.",
+        examples=["union"],
     )
 
 
@@ -69,7 +75,9 @@ class Entity(BaseModel):
     text: str
     score: float
     found_by: list[str] = Field(description="The parts of the model that found it.")
-    aligned: str | None = Field(None, description="How the answer of a model that writes text was found in the text.")
+    aligned: str | None = Field(
+        default=None, description="How the answer of a model that writes text was found in the text."
+    )
 
 
 class Answer(BaseModel):
@@ -78,7 +86,14 @@ class Answer(BaseModel):
     entities: list[Entity]
 
 
-_ENTITY = {"start": 0, "end": 7, "label": "drug", "text": "Aspirin", "score": 0.93, "found_by": ["similarity"]}
+_ENTITY: dict[str, Any] = {
+    "start": 0,
+    "end": 7,
+    "label": "drug",
+    "text": "Aspirin",
+    "score": 0.93,
+    "found_by": ["similarity"],
+}
 
 
 class ExtractResponse(BaseModel):
@@ -98,18 +113,22 @@ class AdaptRequest(_Request):
     texts: list[_Text] = Field(description="Unlabelled; a few hundred are plenty.", examples=[_TEXTS])
     labels: Labels = Field(examples=[_LABELS], description="A threshold of a label is for asking, and refused here.")
     name: str | None = Field(
-        None,
+        default=None,
         description="What the model is called; by default the job's id.",
         pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$",
         examples=["pharma"],
     )
-    pool: str | None = Field(None, description="Its name; the first of /v1/models by default.", examples=["builtin"])
-    mode: str = Field("union", description="union, intersection, similarity, sampling or economy.")
-    experts: int | Literal["auto"] = Field(3, description="How many experts each selection picks.")
-    samples: int = Field(10, description="How many texts selection by sampling draws.", ge=1, le=1000)
-    seed: int = Field(0, description="Of that draw.", ge=0)
-    exclude: list[str] = Field([], description="Experts to leave out.")
-    threshold: _Threshold | None = Field(None, description="From which an entity counts; the pool's own by default.")
+    pool: str | None = Field(
+        default=None, description="Its name; the first of /v1/models by default.", examples=["builtin"]
+    )
+    mode: str = Field(default="union", description="union, intersection, similarity, sampling or economy.")
+    experts: int | Literal["auto"] = Field(default=3, description="How many experts each selection picks.")
+    samples: int = Field(default=10, description="How many texts selection by sampling draws.", ge=1, le=1000)
+    seed: int = Field(default=0, description="Of that draw.", ge=0)
+    exclude: list[str] = Field(default=[], description="Experts to leave out.")
+    threshold: _Threshold | None = Field(
+        default=None, description="From which an entity counts; the pool's own by default."
+    )
 
 
 class JobAnswer(BaseModel):
@@ -120,12 +139,12 @@ class JobAnswer(BaseModel):
     pool: str
     status: Literal["waiting", "running", "done", "failed", "cancelled"]
     step: str = Field(description="What is being done.", examples=["merging for similarity"])
-    error: str | None = Field(None, description="Why it failed.")
+    error: str | None = Field(default=None, description="Why it failed.")
     created: datetime
-    seconds: float | None = Field(None, description="How long it ran.")
+    seconds: float | None = Field(default=None, description="How long it ran.")
     kept: bool = Field(description="Whether its model is still there.")
     result: dict[str, Any] | None = Field(
-        None, description="What was selected, by which scores, and merged; as `samner adapt --json`."
+        default=None, description="What was selected, by which scores, and merged; as `samner adapt --json`."
     )
 
 
