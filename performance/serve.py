@@ -1,6 +1,6 @@
 """Measure a server under many clients beside one, and write the table into docs/serving.md.
 
-python -m performance.serve [--seconds 120] [--clients 50] [--pool builtin]
+python -m performance.serve [--seconds 120] [--clients 50] [--pool builtin] [--words N]
 
 Adapts the pool to the sentences that ship with samner, serves the model on loopback in a process of its own, and
 asks it for one sentence a request: first one caller in a loop, then many callers at once, each in a loop on a
@@ -59,22 +59,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=120.0, help="of the many callers, beside what is not counted")
     parser.add_argument("--clients", type=int, default=50)
     parser.add_argument("--pool", default="builtin")
+    parser.add_argument("--words", type=int, help="ask for so many words of each sentence, as long as a query may be")
     parser.add_argument("--no-write", action="store_true", help="print the table, and leave docs/serving.md as it is")
     options = parser.parse_args(arguments)
+    part = PART if options.words is None else f"{PART} --words {options.words}"
     if not options.no_write:
-        check_part(PAGE, PART)
+        check_part(PAGE, part)
     lines = (files("samner") / "samples" / "pharma_news.txt").read_text(encoding="utf-8").splitlines()
-    texts = [line for line in lines if line]
+    texts = [" ".join(line.split()[: options.words]) for line in lines if line]
     with tempfile.TemporaryDirectory() as folder, _server(options.pool, Path(folder)) as port:
         alone = measure(port, texts, 1, ALONE * options.seconds)
         before = _metrics(port)
         many = measure(port, texts, options.clients, options.seconds)
         after = _metrics(port)
+    what = "one sentence" if options.words is None else f"{options.words} words"
     batch = [after[f"samner_batch_texts_{one}"] - before[f"samner_batch_texts_{one}"] for one in ("sum", "count")]
     rows = [_row(run) for run in (alone, many)]
     text = "\n\n".join(
         [
-            f"{machine()} The pool `{options.pool}`, one sentence a request; "
+            f"{machine()} The pool `{options.pool}`, {what} a request; "
             f"{ALONE * options.seconds:.0f} and {options.seconds:.0f} seconds after {SETTLE:.0f} to settle.",
             table(
                 (
@@ -99,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"{len(failures)} errors, the first: {failures[0]}", file=sys.stderr)
         raise SystemExit(1)
     if not options.no_write:
-        write_part(PAGE, PART, text)
+        write_part(PAGE, part, text)
 
 
 @contextmanager

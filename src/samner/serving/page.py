@@ -97,13 +97,16 @@ def mount(app: FastAPI, catalog: Catalog, limits: Limits, batcher: Batcher, jobs
     import gradio
 
     fonts = [gradio.themes.Font(name) for name in ("Segoe UI", "Roboto", "DejaVu Sans", "sans-serif")]
+    theme = gradio.themes.Default(font=fonts, font_mono=[gradio.themes.Font("monospace")])
+    for name in ("block_info_text_color", "body_text_color_subdued"):  # its own are too pale to be read by all
+        theme.set(**{name: "*neutral_600", f"{name}_dark": "*neutral_300"})
     blocks = _Page(catalog, limits, batcher, jobs, Path(folder.name)).blocks()
     blocks.queue(max_size=limits.requests, default_concurrency_limit=8)
     gradio.mount_gradio_app(
         app,
         blocks,
         path="/",
-        theme=gradio.themes.Default(font=fonts, font_mono=[gradio.themes.Font("monospace")]),
+        theme=theme,
         css=_CSS,
         footer_links=[],
         run_history=False,
