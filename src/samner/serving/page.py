@@ -93,14 +93,17 @@ def mount(app: FastAPI, catalog: Catalog, limits: Limits, batcher: Batcher, jobs
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when Gradio is imported
     folder = tempfile.TemporaryDirectory(prefix="samner-page-")
     app.state.page_folder = folder
-    os.environ["GRADIO_TEMP_DIR"] = folder.name
+    made, served = Path(folder.name, "made"), Path(folder.name, "served")
+    made.mkdir()
+    served.mkdir()
+    os.environ["GRADIO_TEMP_DIR"] = str(served)  # where it copies files that are made elsewhere, and deletes them
     import gradio
 
     fonts = [gradio.themes.Font(name) for name in ("Segoe UI", "Roboto", "DejaVu Sans", "sans-serif")]
     theme = gradio.themes.Default(font=fonts, font_mono=[gradio.themes.Font("monospace")])
     for name in ("block_info_text_color", "body_text_color_subdued"):  # its own are too pale to be read by all
         theme.set(**{name: "*neutral_600", f"{name}_dark": "*neutral_300"})
-    blocks = _Page(catalog, limits, batcher, jobs, Path(folder.name)).blocks()
+    blocks = _Page(catalog, limits, batcher, jobs, made).blocks()
     blocks.queue(max_size=limits.requests, default_concurrency_limit=8)
     gradio.mount_gradio_app(
         app,
