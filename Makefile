@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 TORCH := $(shell grep '^torch==' constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-llm test test-all lint format docs surface constraints clean bench-merge
+.PHONY: help demo demo-llm demo-serve test test-all lint format docs surface openapi constraints clean bench-merge
 .DELETE_ON_ERROR:
 
 help: ## List the targets
@@ -21,6 +21,9 @@ demo: $(VENV)/.smollm2 ## See it work: adapt the pool over SmolLM2 to sample tex
 
 demo-llm: $(VENV)/.llm ## See it work on language models: experts that answer in JSON, selected, merged and asked
 	@$(BIN)/python -m examples.demo_llm
+
+demo-serve: $(VENV)/.serve ## See it serve: starts a server, asks it by curl, prints, stops
+	@$(BIN)/python -m examples.demo_serve
 
 test: lint ## Run the checks and the quick tests
 	$(BIN)/python -m pytest --durations=10
@@ -43,6 +46,9 @@ docs: $(VENV)/.dev ## Build the documentation into site/, every link and name ch
 
 surface: $(VENV)/.dev ## Write the snapshot of the public surface anew, after a change of it that is meant
 	$(BIN)/python -m tests.public_surface
+
+openapi: $(VENV)/.dev ## Write docs/openapi.json anew, after a change of the server's API
+	$(BIN)/python -m samner.serving.openapi docs/openapi.json
 
 bench-merge: $(VENV)/.demo $(MERGEKIT)/.done ## Measure merging beside its peers, into docs/benchmarks.md (PARTS="engine --quick")
 	$(BIN)/python -m performance.merge $(PARTS)
@@ -84,6 +90,11 @@ $(VENV)/.smollm2: $(VENV)/.demo
 $(VENV)/.llm: $(VENV)/.base pyproject.toml constraints.txt
 	@echo "Installing samner and what language models need into $(VENV) ..."
 	@$(PIP) install -c constraints.txt -e ".[llm]"
+	@touch $@
+
+$(VENV)/.serve: $(VENV)/.base pyproject.toml constraints.txt
+	@echo "Installing samner and what its server needs into $(VENV) ..."
+	@$(PIP) install -c constraints.txt -e ".[serve]"
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.base pyproject.toml constraints.txt

@@ -66,6 +66,18 @@ def scores(model: TaskModel, **options: Any) -> list[float]:
 
 
 class TestAdapt:
+    def test_each_step_is_told_and_can_end_it(self, pool: ExpertPool) -> None:
+        steps: list[str] = []
+        adapt(pool, TEXTS, LABELS, on_step=steps.append)
+        assert steps == ["selecting experts", "merging for similarity", "merging for sampling"]
+
+        def stop(step: str) -> None:
+            if step.startswith("merging"):
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            adapt(pool, TEXTS, LABELS, on_step=stop)
+
     def test_from_texts_and_labels_to_entities(self, pool: ExpertPool) -> None:
         model = adapt(pool, TEXTS, LABELS)
         assert model.types == entity_types(LABELS)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -38,6 +38,7 @@ def adapt(
     method: str = "ties",
     threshold: float | None = None,
     exclude: Iterable[str] = (),
+    on_step: Callable[[str], None] | None = None,
     **parameters: Any,
 ) -> TaskModel:
     """Turn a pool into a recogniser for a domain, from unlabelled texts and the types to look for.
@@ -56,6 +57,7 @@ def adapt(
         method: Merge method; see ``samner.merging.methods``.
         threshold: Score from which an entity counts; the base model's own by default.
         exclude: Experts to leave out of account.
+        on_step: Called before each step with what is done next. What it raises ends the adaptation there.
         **parameters: Of the merge method, for instance ``density=0.2``; by default those set for the pool, then the
             method's own.
 
@@ -82,10 +84,13 @@ def adapt(
     backbone = pool.backbone
     limit = backbone.threshold if threshold is None else arguments.probability(threshold, "threshold")
 
+    say = on_step or (lambda step: None)
+    say("selecting experts")
     selections = select(pool, texts, types, mode=mode, count=experts, samples=samples, seed=seed, exclude=exclude)
-    merges = {
-        name: merge_experts(pool, weights, method, parameters) for name, weights in recipes(selections, mode).items()
-    }
+    merges = {}
+    for name, weights in recipes(selections, mode).items():
+        say(f"merging for {name}")
+        merges[name] = merge_experts(pool, weights, method, parameters)
     settings = {
         "method": method,
         "parameters": parameters,

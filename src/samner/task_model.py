@@ -126,7 +126,7 @@ class TaskModel:
         texts: Iterable[str],
         labels: LabelsLike | None = None,
         *,
-        threshold: float | None = None,
+        threshold: float | Mapping[str, float] | None = None,
         flat: bool = True,
         mode: str | None = None,
         on_done: Callable[[int], None] | None = None,
@@ -136,7 +136,8 @@ class TaskModel:
         Args:
             texts: Any iterable of texts; offsets in the answer refer to them as given.
             labels: Entity types to look for; those of the adaptation by default.
-            threshold: Score from which an entity counts; the model's own by default.
+            threshold: Score from which an entity counts; the model's own by default. Or, by the name of a label, the
+                score for its entities; labels that are not named keep the model's own.
             flat: Entities do not overlap, the surer one stays. Otherwise only those of one type do not.
             mode: Another way to combine the task models than the model's own, as far as it holds them.
             on_done: Called with the number of texts just finished.
@@ -150,11 +151,14 @@ class TaskModel:
         """
         read = arguments.strings(texts, "texts", "text")
         types = self.types if labels is None else entity_types(labels)
-        limit = self.threshold if threshold is None else arguments.probability(threshold, "threshold")
+        limits = self._thresholds(threshold, types)
         mode = self.mode if mode is None else mode
         merges = self._merges(mode)
         asked = list(dict.fromkeys(merge.model for merge in merges.values()))
-        answers = self.backbone.predict(read, types, asked, limit, on_done)
+        answers = self.backbone.predict(read, types, asked, min(limits.values()), on_done)
+        if len(set(limits.values())) > 1:  # what its label asks too much of must not push others aside
+            for model, texts_of_model in answers.items():
+                answers[model] = [[e for e in found if e.score >= limits[e.label]] for found in texts_of_model]
         votes = len(merges) if mode == "intersection" else 1
         return [
             combine({name: answers[merge.model][i] for name, merge in merges.items()}, votes, flat=flat)
@@ -166,7 +170,7 @@ class TaskModel:
         text: str,
         labels: LabelsLike | None = None,
         *,
-        threshold: float | None = None,
+        threshold: float | Mapping[str, float] | None = None,
         flat: bool = True,
     ) -> list[dict[str, Any]]:
         """Find the entities of one text, as dictionaries the way GLiNER returns them.
@@ -193,6 +197,19 @@ class TaskModel:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+    def _thresholds(
+        self, threshold: float | Mapping[str, float] | None, types: Sequence[EntityType]
+    ) -> dict[str, float]:
+        """The score from which an entity counts, for each type."""
+        names = [t.name for t in types]
+        if not isinstance(threshold, Mapping):
+            limit = self.threshold if threshold is None else arguments.probability(threshold, "threshold")
+            return dict.fromkeys(names, limit)
+        if unknown := set(threshold).difference(names):
+            raise SamnerError(f"threshold names {min(unknown)!r}, which is none of the labels: {', '.join(names)}")
+        given = {name: arguments.probability(value, f"threshold of {name!r}") for name, value in threshold.items()}
+        return {name: given.get(name, self.threshold) for name in names}
 
     def _merges(self, mode: str) -> dict[str, Merge]:
         """The task models to ask, by strategy."""

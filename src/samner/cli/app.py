@@ -27,6 +27,7 @@ VERBS = {
     "prompts": "Look at the questions that a language model is asked.",
     "merge": "Merge LoRA adapters on their task vectors, exactly.",
     "export": "Export a model that 'samner adapt' saved, for other programs.",
+    "serve": "Serve models and pools over HTTP, with a page for people.",
     "evaluate": "Score predicted entities against gold.",
     "benchmark": "Measure a pool: every way to select and merge, on every target, with a report.",
     "data": "Check files of texts, and convert them from any format to any other.",

@@ -1,0 +1,197 @@
+"""Measure a server under many clients beside one, and write the table into docs/serving.md.
+
+python -m performance.serve [--seconds 120] [--clients 50] [--pool builtin] [--words N]
+
+Adapts the pool to the sentences that ship with samner, serves the model on loopback in a process of its own, and
+asks it for one sentence a request: first one caller in a loop, then many callers at once, each in a loop on a
+connection that it keeps. The server shares the machine with the callers, and maybe with others: hence its own
+processor time besides.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import itertools
+import json
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+
+from performance.merge.measure import ROOT
+from performance.merge.report import machine, table
+from samner.benchmark.report.markdown import check_part, write_part
+
+LABELS = ("person", "organization", "city", "drug", "disease", "date")
+PAGE, PART = ROOT / "docs" / "serving.md", "performance.serve"
+ALONE = 0.25
+"""Share of the time in which one caller is measured."""
+SETTLE = 5.0
+"""Seconds of every run that are not counted: of memory, too, what is first needed is needed by then."""
+
+
+@dataclass
+class Run:
+    """What callers met with."""
+
+    clients: int
+    seconds: float = 0.0
+    took: list[float] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    memory: list[int] = field(default_factory=list)
+    processor: float = 0.0
+
+    def quantile(self, share: float) -> float:
+        return sorted(self.took)[int(share * (len(self.took) - 1))]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m performance.serve", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=120.0, help="of the many callers, beside what is not counted")
+    parser.add_argument("--clients", type=int, default=50)
+    parser.add_argument("--pool", default="builtin")
+    parser.add_argument("--words", type=int, help="ask for so many words of each sentence, as long as a query may be")
+    parser.add_argument("--no-write", action="store_true", help="print the table, and leave docs/serving.md as it is")
+    options = parser.parse_args(arguments)
+    part = PART if options.words is None else f"{PART} --words {options.words}"
+    if not options.no_write:
+        check_part(PAGE, part)
+    lines = (files("samner") / "samples" / "pharma_news.txt").read_text(encoding="utf-8").splitlines()
+    texts = [" ".join(line.split()[: options.words]) for line in lines if line]
+    with tempfile.TemporaryDirectory() as folder, _server(options.pool, Path(folder)) as port:
+        alone = measure(port, texts, 1, ALONE * options.seconds)
+        before = _metrics(port)
+        many = measure(port, texts, options.clients, options.seconds)
+        after = _metrics(port)
+    what = "one sentence" if options.words is None else f"{options.words} words"
+    batch = [after[f"samner_batch_texts_{one}"] - before[f"samner_batch_texts_{one}"] for one in ("sum", "count")]
+    rows = [_row(run) for run in (alone, many)]
+    text = "\n\n".join(
+        [
+            f"{machine()} The pool `{options.pool}`, {what} a request; "
+            f"{ALONE * options.seconds:.0f} and {options.seconds:.0f} seconds after {SETTLE:.0f} to settle.",
+            table(
+                (
+                    "callers",
+                    "requests",
+                    "errors",
+                    "p50, ms",
+                    "p95, ms",
+                    "texts/s",
+                    "processor time of the server, ms a text",
+                    "resident memory, MB",
+                ),
+                rows,
+            ),
+            f"{options.clients} callers got {_rate(many) / _rate(alone):.1f} times the texts a second of one, "
+            f"{alone.processor / many.processor:.1f} times by the server's processor time; a batch held "
+            f"{batch[0] / batch[1]:.1f} texts on average.",
+        ]
+    )
+    print(text)
+    if failures := alone.errors + many.errors:
+        print(f"{len(failures)} errors, the first: {failures[0]}", file=sys.stderr)
+        raise SystemExit(1)
+    if not options.no_write:
+        write_part(PAGE, part, text)
+
+
+@contextmanager
+def _server(pool: str, folder: Path) -> Iterator[int]:
+    samner = [sys.executable, "-m", "samner"]
+    sample = str(files("samner") / "samples" / "pharma_news.txt")
+    adapt = [*samner, "adapt", "--pool", pool, "--labels", ",".join(LABELS), sample, "-o", str(folder / "model")]
+    subprocess.run(adapt, check=True, stdout=subprocess.DEVNULL)
+    serve = [*samner, "serve", "--model", str(folder / "model"), "--port", "0", "--no-page"]
+    server = subprocess.Popen(serve, stderr=subprocess.PIPE, text=True)
+    try:
+        assert server.stderr is not None
+        said = server.stderr.readline()
+        match = re.search(r":(\d+)", said)
+        if match is None:
+            raise SystemExit(said + server.stderr.read())
+        yield int(match[1])
+    finally:
+        server.send_signal(signal.SIGTERM)
+        server.wait()
+
+
+def measure(port: int, texts: Sequence[str], clients: int, seconds: float) -> Run:
+    """Let some callers ask in loops."""
+    run, settled, end = Run(clients, seconds), time.perf_counter() + SETTLE, time.perf_counter() + SETTLE + seconds
+
+    def call(number: int) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+        for text in itertools.islice(itertools.cycle(texts), number, None):
+            started = time.perf_counter()
+            if started >= end:
+                break
+            try:
+                body = json.dumps({"texts": [text]})
+                connection.request("POST", "/v1/extract", body, {"Content-Type": "application/json"})
+                answer = connection.getresponse()
+                content = answer.read()
+                problem = "" if answer.status == 200 else f"{answer.status} {content[:200]!r}"
+            except (OSError, http.client.HTTPException) as error:
+                problem = repr(error)
+                connection.close()
+            if problem:
+                run.errors.append(problem)
+            elif started >= settled:
+                run.took.append(time.perf_counter() - started)
+        connection.close()
+
+    callers = [threading.Thread(target=call, args=(number,)) for number in range(clients)]
+    for caller in callers:
+        caller.start()
+    time.sleep(SETTLE)
+    begun = _metrics(port)
+    while time.perf_counter() < end:
+        run.memory.append(int(_metrics(port)["process_resident_memory_bytes"]))
+        time.sleep(min(5.0, max(end - time.perf_counter(), 0.1)))
+    ended = _metrics(port)
+    for caller in callers:
+        caller.join()
+    used, read = (ended[name] - begun[name] for name in ("process_cpu_seconds_total", "samner_batch_texts_sum"))
+    run.processor = used / read
+    return run
+
+
+def _metrics(port: int) -> dict[str, float]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+    connection.request("GET", "/metrics")
+    lines = connection.getresponse().read().decode().splitlines()
+    connection.close()
+    pairs = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    return {name: float(value) for name, value in pairs}
+
+
+def _rate(run: Run) -> float:
+    return len(run.took) / run.seconds
+
+
+def _row(run: Run) -> tuple[str, ...]:
+    first, last, most = run.memory[0] / 1e6, run.memory[-1] / 1e6, max(run.memory) / 1e6
+    return (
+        str(run.clients),
+        f"{len(run.took):,}",
+        str(len(run.errors)),
+        f"{1e3 * run.quantile(0.5):.1f}",
+        f"{1e3 * run.quantile(0.95):.1f}",
+        f"{_rate(run):.1f}",
+        f"{1e3 * run.processor:.1f}",
+        f"{first:,.0f} at first, {last:,.0f} at last, {most:,.0f} at most",
+    )
+
+
+if __name__ == "__main__":
+    main()
