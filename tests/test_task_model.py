@@ -20,6 +20,7 @@ from samner.errors import ModelError, SamnerError
 from samner.files import sha256
 from samner.merging.stream import TensorDeltas, write_delta
 from samner.selection import PseudoLabel, Selection
+from samner.spans import resolve
 from samner.task_model import MANIFEST, Merge, TaskModel, combine
 
 Make = Callable[..., Any]
@@ -100,13 +101,14 @@ class TestOverlaps:
 
     def test_overlapping_types_may_both_stay(self, lookup_backbone: Make) -> None:
         model = two(lookup_backbone, {"New York": ("city", 0.7)}, {"York": ("river", 0.8)})
-        (entities,) = model.predict(["in New York"], flat=False)
+        (entities,) = model.predict(["in New York"], overlaps="nested")
         assert [e.key for e in entities] == [(3, 11, "city"), (7, 11, "river")]
 
-    def test_within_one_type_nothing_overlaps_either_way(self, lookup_backbone: Make) -> None:
+    def test_entities_of_one_type_overlap_as_any_others_do(self, lookup_backbone: Make) -> None:
         model = two(lookup_backbone, {"New York": ("city", 0.7)}, {"York": ("city", 0.8)})
-        for flat in (True, False):
-            assert [e.key for e in model.predict(["in New York"], flat=flat)[0]] == [(7, 11, "city")]
+        for overlaps, spans in {"flat": [(7, 11)], "nested": [(3, 11), (7, 11)], "all": [(3, 11), (7, 11)]}.items():
+            (entities,) = model.predict(["in New York"], overlaps=overlaps)
+            assert [(e.start, e.end) for e in entities] == spans
 
     def test_each_model_resolves_its_own_overlaps_before_they_vote(self, lookup_backbone: Make) -> None:
         one, other = {"New York": ("city", 0.9), "York": ("city", 0.8)}, {"York": ("city", 0.9)}
@@ -128,24 +130,28 @@ candidates = st.lists(
 )
 
 
-@given(st.fixed_dictionaries({"one": candidates, "two": candidates}), st.booleans(), st.integers(1, 2))
-def test_combined_answers_keep_their_promises(found: dict[str, list[Entity]], flat: bool, votes: int) -> None:
-    combined = combine(found, votes, flat=flat)
+ways = st.sampled_from([("flat", False), ("flat", True), ("nested", False), ("nested", True), ("all", False)])
+
+
+@given(st.fixed_dictionaries({"one": candidates, "two": candidates}), ways, st.integers(1, 2))
+def test_combined_answers_keep_their_promises(
+    found: dict[str, list[Entity]], way: tuple[str, bool], votes: int
+) -> None:
+    combined = combine(found, votes, overlaps=way[0], multi_label=way[1])
     assert [e.key for e in combined] == sorted({e.key for e in combined})
-    for i, entity in enumerate(combined):
+    for entity in combined:
         assert len(entity.found_by) >= votes
         scores = [e.score for name in entity.found_by for e in found[name] if e.key == entity.key]
         assert len(scores) == len(entity.found_by) and entity.score == sorted(scores)[-votes]
-        for other in combined[i + 1 :]:
-            apart = entity.end <= other.start or other.end <= entity.start
-            assert apart or (not flat and entity.label != other.label)
+    assert resolve(combined, way[0], multi_label=way[1]) == combined
 
 
-@given(candidates, st.booleans())
-def test_a_model_agrees_with_itself(found: list[Entity], flat: bool) -> None:
-    alone = [(e.key, e.score) for e in combine({"one": found}, flat=flat)]
+@given(candidates, ways)
+def test_a_model_agrees_with_itself(found: list[Entity], way: tuple[str, bool]) -> None:
+    alone = [(e.key, e.score) for e in combine({"one": found}, overlaps=way[0], multi_label=way[1])]
     for votes in (1, 2):
-        assert [(e.key, e.score) for e in combine({"one": found, "two": found}, votes, flat=flat)] == alone
+        both = combine({"one": found, "two": found}, votes, overlaps=way[0], multi_label=way[1])
+        assert [(e.key, e.score) for e in both] == alone
 
 
 class TestPredict:
@@ -274,7 +280,9 @@ class TestAtRest:
         assert one and other and one != other
         assert loaded.predict(TEXTS) == answers
         for mode in ("intersection", "similarity", "sampling"):
-            assert loaded.predict(TEXTS, mode=mode, flat=False) == saved.predict(TEXTS, mode=mode, flat=False)
+            assert loaded.predict(TEXTS, mode=mode, overlaps="nested") == saved.predict(
+                TEXTS, mode=mode, overlaps="nested"
+            )
         for name in ("types", "mode", "merges", "selections", "settings", "threshold"):
             assert getattr(loaded, name) == getattr(saved, name)
         assert loaded.backbone.fingerprint == saved.backbone.fingerprint

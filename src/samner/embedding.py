@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from samner.errors import ModelError
+from samner.quiet import quiet
 from samner.references import KNOWN, located
 from samner.references import MINILM as MINILM
 
@@ -52,7 +53,8 @@ def _load(reference: str, device: str) -> SentenceTransformer:
 
     path = sentence_encoder_path(reference)
     try:
-        model = SentenceTransformer(path, device=device)
+        with quiet():
+            model = SentenceTransformer(path, device=device)
     except (OSError, ValueError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ModelError(f"{reference}: not a sentence-transformers model ({reason})") from error
