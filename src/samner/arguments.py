@@ -65,7 +65,7 @@ def share(value: object, name: str) -> float:
     Raises:
         SamnerError: If it is anything else.
     """
-    number = float(value) if isinstance(value, Real) and type(value) is not bool else math.nan
+    number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
     if not 0 <= number <= 1:
         raise SamnerError(f"{name} must be a number from 0 to 1, not {_short(value)}")
     return number

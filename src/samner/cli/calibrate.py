@@ -9,8 +9,8 @@ import typer
 
 from samner.cli import options
 from samner.cli.options import check_output_file
-from samner.cli.output import console, counted, say, status, table, write_json
-from samner.cli.runtime import start
+from samner.cli.output import console, counted, say, table, write_json
+from samner.cli.runtime import open_model
 from samner.data import read_gold
 from samner.progress import Progress
 
@@ -61,12 +61,9 @@ def calibrate(
         check_suffix(plot)
     examples = read_gold(gold, format)
     say(f"read {counted(len(examples), 'text')} from {gold}")
-    device = start(device)
+    loaded = open_model(model, device)
     from samner.calibration import calibrate as run
-    from samner.task_model import TaskModel
 
-    with status("loading the model"):
-        loaded = TaskModel.load(model, device)
     with Progress() as show:
         found = run(
             loaded,

@@ -21,8 +21,8 @@ import typer
 from samner.cli import options
 from samner.cli.adapt import Adaptation, show_selections, warn
 from samner.cli.options import Thresholds, check_output_file, given_parameters, labels_given, labels_needed, read_all
-from samner.cli.output import console, counted, say, status, write_stdout
-from samner.cli.runtime import start
+from samner.cli.output import console, counted, say, write_stdout
+from samner.cli.runtime import open_model
 from samner.data import iter_examples
 from samner.data.lines import STANDARD_STREAM
 from samner.data.validation import to_fields
@@ -138,7 +138,7 @@ def extract(
                 )
             own = labels_given(labels, labels_file)
             parts, total = _stream(texts, format), None
-            task_model = _saved(model, device)
+            task_model = open_model(model, device)
             types = own or task_model.types
             warn(task_model.warnings)
             if warning := task_model.warning_of(types):
@@ -187,14 +187,6 @@ def _stream(texts: Path, format: str | None) -> Iterator[list[Example]]:
         return batches_as_they_come(read)
     parts = batches(read)
     return chain([next(parts)], parts)
-
-
-def _saved(folder: Path, device: str) -> TaskModel:
-    device = start(device)
-    from samner.task_model import TaskModel
-
-    with status("loading the model"):
-        return TaskModel.load(folder, device)
 
 
 class _Run:
