@@ -91,7 +91,9 @@ def test_entities_that_are_there_already(model: TaskModel, policy: str, expected
 
 def test_labels_thresholds_and_alignment(model: TaskModel) -> None:
     assert ents(pipeline(model, labels=["drug"])(TEXT)) == [("Aspirin", "drug")]
-    assert ents(pipeline(model, threshold={"person": 0.95, "disease": 0.7})(TEXT)) == [("Aspirin", "drug")]
+    assert ents(pipeline(model, threshold={"person": 0.95, "family name": 0.95, "disease": 0.7})(TEXT)) == [
+        ("Aspirin", "drug")
+    ]
     nlp = pipeline(model)
     assert nlp.get_pipe("samner").labels == ("person", "drug", "disease", "family name")
     inside = "4111x Aspirin"  # spaCy's word is longer than what the model found
