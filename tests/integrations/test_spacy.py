@@ -20,7 +20,7 @@ TEXT = "Ada Moreno takes Aspirin for a headache. Today."
 FIRST = "Aspirin relieves headache within hours."
 
 
-def pipeline(model: TaskModel | None, **config: Any) -> Any:
+def pipeline(model: TaskModel | None, /, **config: Any) -> Any:
     nlp = spacy.blank("en")
     component = nlp.add_pipe("samner", config=config)
     if model is not None:

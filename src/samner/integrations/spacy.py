@@ -121,8 +121,12 @@ class SamnerComponent(Pipe):  # type: ignore[misc]  # spaCy's classes are not ty
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Names of the labels that are looked for."""
-        asked: Iterable[Any] = self.task_model.types if self.asked is None else self.asked
+        """Names of the labels that are looked for; those of a model are known once it is loaded.
+
+        spaCy asks for them while a pipeline is read, when the folder in its config may be gone.
+        """
+        own = self._model.types if isinstance(self._model, TaskModel) else ()
+        asked: Iterable[Any] = own if self.asked is None else self.asked
         return tuple(label.name if isinstance(label, EntityType) else label for label in asked)
 
     def __call__(self, doc: Doc) -> Doc:
