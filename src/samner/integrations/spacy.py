@@ -6,7 +6,6 @@ Entities go to ``doc.spans["samner"]`` with their scores and the task models tha
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -200,7 +199,7 @@ class SamnerComponent(Pipe):  # type: ignore[misc]  # spaCy's classes are not ty
         with TemporaryDirectory(dir=folder) as temporary:
             self.task_model.save(Path(temporary) / "model")
             if (folder / "model").exists():
-                shutil.rmtree(folder / "model")
+                (folder / "model").rename(Path(temporary) / "old")
             (Path(temporary) / "model").rename(folder / "model")
 
     def from_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> SamnerComponent:
