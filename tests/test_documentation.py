@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -67,6 +68,42 @@ def test_the_python_of_a_page_runs(page: str, tmp_path: Path, monkeypatch: pytes
     assert blocks
     for block in blocks:
         exec(compile(block, page, "exec"), {"unlabelled": ["Aspirin relieves headache."]})
+
+
+@pytest.mark.parametrize("page", ["docs/gliner.md", "docs/integrations.md"])
+def test_the_python_of_a_page_about_a_saved_model_runs(
+    page: str, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(workplace)
+    given: dict[str, object] = {"unlabelled": ["Aspirin relieves headache."]}
+    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text("utf-8"), re.M | re.S)
+    assert blocks
+    for block in blocks:
+        exec(compile(block.replace('save("my-domain")', 'save("another")'), page, "exec"), given)
+    if page == "docs/integrations.md":
+        document = SimpleNamespace(page_content="Aspirin helps.", content="Aspirin helps.", metadata={}, meta={})
+        assert given["with_entities"](document).metadata["entities"][0]["text"] == "Aspirin"  # type: ignore[operator]
+        extractor = given["SamnerExtractor"]("my-domain")  # type: ignore[operator]
+        assert extractor.run([document])["documents"][0].meta == document.metadata
+
+
+def test_what_a_user_of_gliner_writes_runs(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(workplace)
+    page = (ROOT / "docs" / "gliner.md").read_text("utf-8")
+    calls = re.findall(r"^\|[^|]*\| `([^`]*)` \|$", page, re.M)
+    assert len(calls) > 12
+    text, labels = "Aspirin relieves headache.", ["drug", "disease"]
+    known = {"TaskModel": samner.TaskModel, "text": text, "labels": labels, "texts": [text, text]}
+    known["model"] = samner.TaskModel.load("my-domain")
+    answers = {call: eval(call, known) for call in calls}
+    found = answers["model.predict_entities(text, labels)"]
+    assert found[0] == {**found[0], "start": 0, "end": 7, "label": "drug", "text": "Aspirin"}
+    assert answers["model.inference(texts, labels, batch_size=64)"] == [found, found]
+    assert answers["model.batch_predict_entities(texts, labels)"] == [found, found]
+    assert answers["model.predict([text])[0][0].text"] == "Aspirin"
+    assert answers['model.to("auto")'] is known["model"]
+    [first, second] = answers['model.inference(texts, [["drug"], ["disease", "drug"]])']
+    assert {entity["label"] for entity in first} == {"drug"} and second == found
 
 
 def test_the_reference_holds_every_public_module() -> None:

@@ -15,7 +15,8 @@ from hypothesis.extra import numpy as arrays
 
 from samner import spans
 from samner.entities import Entity, entity_types
-from samner.spans import MAX_ENTITY_WORDS, ROLES, decode, flat, mark, word_spans
+from samner.errors import SamnerError
+from samner.spans import MAX_ENTITY_WORDS, ROLES, decode, flat, mark, nested, resolve, word_spans
 from samner.words import Word, words
 
 entities = st.lists(
@@ -93,6 +94,54 @@ def test_far_into_a_long_text_and_with_many_candidates() -> None:
 
 def test_nothing_stays_nothing() -> None:
     assert flat([]) == []
+
+
+def apart_or_within(one: Entity, other: Entity) -> bool:
+    """As gliner's decoder lets spans be with ``flat_ner=False``: neither crosses the other, nor has its very place."""
+    within = one.start <= other.start and other.end <= one.end, other.start <= one.start and one.end <= other.end
+    return not overlap(one, other) or (any(within) and not all(within))
+
+
+def greedy_nested(found: list[Entity]) -> list[Entity]:
+    kept: list[Entity] = []
+    for entity in sorted(found, key=before):
+        if all(apart_or_within(entity, other) for other in kept):
+            kept.append(entity)
+    return sorted(kept, key=lambda e: e.key)
+
+
+@given(entities)
+def test_nested_against_a_greedy_reference(found: list[Entity]) -> None:
+    assert nested(found) == greedy_nested(found)
+
+
+def test_nested_far_into_a_long_text_and_with_many_candidates() -> None:
+    many = [Entity(i, i + 1 + i % 9, "drug", 0.5 + (i % 7) / 20) for i in range(1_000_000, 1_001_000)]
+    assert nested(many) == greedy_nested(many)
+
+
+@given(entities)
+def test_a_span_that_stays_has_all_of_its_labels_if_they_are_wanted(found: list[Entity]) -> None:
+    for overlaps in ("flat", "nested"):
+        spans = {(e.start, e.end) for e in resolve(found, overlaps)}
+        assert resolve(found, overlaps, multi_label=True) == sorted(
+            (e for e in found if (e.start, e.end) in spans), key=lambda e: e.key
+        )
+    assert resolve(found, "all") == sorted(found, key=lambda e: e.key)
+
+
+@given(entities, st.sampled_from(["flat", "nested", "all"]), st.booleans(), st.sampled_from([0.25, 0.5, 0.75]))
+def test_a_higher_threshold_finds_what_is_above_it(
+    found: list[Entity], overlaps: str, multi_label: bool, threshold: float
+) -> None:
+    kept = resolve(found, overlaps, multi_label=multi_label)
+    above = resolve([e for e in found if e.score >= threshold], overlaps, multi_label=multi_label)
+    assert above == [e for e in kept if e.score >= threshold]
+
+
+def test_another_way_to_overlap_is_refused() -> None:
+    with pytest.raises(SamnerError, match="overlaps must be flat, nested or all, not 'crossing'"):
+        resolve([], "crossing")
 
 
 TYPES = entity_types(["drug", "disease"])

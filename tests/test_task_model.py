@@ -20,7 +20,9 @@ from samner.errors import ModelError, SamnerError
 from samner.files import sha256
 from samner.merging.stream import TensorDeltas, write_delta
 from samner.selection import PseudoLabel, Selection
+from samner.spans import resolve
 from samner.task_model import MANIFEST, Merge, TaskModel, combine
+from samner.thresholds import Calibration, Curve
 
 Make = Callable[..., Any]
 TYPES = entity_types(["city", "river"])
@@ -100,13 +102,14 @@ class TestOverlaps:
 
     def test_overlapping_types_may_both_stay(self, lookup_backbone: Make) -> None:
         model = two(lookup_backbone, {"New York": ("city", 0.7)}, {"York": ("river", 0.8)})
-        (entities,) = model.predict(["in New York"], flat=False)
+        (entities,) = model.predict(["in New York"], overlaps="nested")
         assert [e.key for e in entities] == [(3, 11, "city"), (7, 11, "river")]
 
-    def test_within_one_type_nothing_overlaps_either_way(self, lookup_backbone: Make) -> None:
+    def test_entities_of_one_type_overlap_as_any_others_do(self, lookup_backbone: Make) -> None:
         model = two(lookup_backbone, {"New York": ("city", 0.7)}, {"York": ("city", 0.8)})
-        for flat in (True, False):
-            assert [e.key for e in model.predict(["in New York"], flat=flat)[0]] == [(7, 11, "city")]
+        for overlaps, spans in {"flat": [(7, 11)], "nested": [(3, 11), (7, 11)], "all": [(3, 11), (7, 11)]}.items():
+            (entities,) = model.predict(["in New York"], overlaps=overlaps)
+            assert [(e.start, e.end) for e in entities] == spans
 
     def test_each_model_resolves_its_own_overlaps_before_they_vote(self, lookup_backbone: Make) -> None:
         one, other = {"New York": ("city", 0.9), "York": ("city", 0.8)}, {"York": ("city", 0.9)}
@@ -128,24 +131,57 @@ candidates = st.lists(
 )
 
 
-@given(st.fixed_dictionaries({"one": candidates, "two": candidates}), st.booleans(), st.integers(1, 2))
-def test_combined_answers_keep_their_promises(found: dict[str, list[Entity]], flat: bool, votes: int) -> None:
-    combined = combine(found, votes, flat=flat)
+ways = st.sampled_from([("flat", False), ("flat", True), ("nested", False), ("nested", True), ("all", False)])
+
+
+@given(st.fixed_dictionaries({"one": candidates, "two": candidates}), ways, st.integers(1, 2))
+def test_combined_answers_keep_their_promises(
+    found: dict[str, list[Entity]], way: tuple[str, bool], votes: int
+) -> None:
+    combined = combine(found, votes, overlaps=way[0], multi_label=way[1])
     assert [e.key for e in combined] == sorted({e.key for e in combined})
-    for i, entity in enumerate(combined):
+    for entity in combined:
         assert len(entity.found_by) >= votes
         scores = [e.score for name in entity.found_by for e in found[name] if e.key == entity.key]
         assert len(scores) == len(entity.found_by) and entity.score == sorted(scores)[-votes]
-        for other in combined[i + 1 :]:
-            apart = entity.end <= other.start or other.end <= entity.start
-            assert apart or (not flat and entity.label != other.label)
+    assert resolve(combined, way[0], multi_label=way[1]) == combined
 
 
-@given(candidates, st.booleans())
-def test_a_model_agrees_with_itself(found: list[Entity], flat: bool) -> None:
-    alone = [(e.key, e.score) for e in combine({"one": found}, flat=flat)]
+@given(candidates, ways)
+def test_a_model_agrees_with_itself(found: list[Entity], way: tuple[str, bool]) -> None:
+    alone = [(e.key, e.score) for e in combine({"one": found}, overlaps=way[0], multi_label=way[1])]
     for votes in (1, 2):
-        assert [(e.key, e.score) for e in combine({"one": found, "two": found}, votes, flat=flat)] == alone
+        both = combine({"one": found, "two": found}, votes, overlaps=way[0], multi_label=way[1])
+        assert [(e.key, e.score) for e in both] == alone
+
+
+class TestAsGliner:
+    def test_overlaps_as_flat_ner_and_multi_label_say(self, lookup_backbone: Make) -> None:
+        model = two(lookup_backbone, {"New York": ("city", 0.9), "York": ("river", 0.8)}, {"New York": ("river", 0.7)})
+
+        def found(**options: Any) -> list[tuple[str, str]]:
+            return [(e["text"], e["label"]) for e in model.predict_entities("New York", **options)]
+
+        assert found() == [("New York", "city")]
+        assert found(flat_ner=False) == [("New York", "city"), ("York", "river")]
+        assert found(multi_label=True) == [("New York", "city"), ("New York", "river")]
+        assert found(flat_ner=False, multi_label=True) == [
+            *(("New York", "city"), ("New York", "river"), ("York", "river"))
+        ]
+
+    def test_texts_are_asked_about_so_many_at_a_time(self, model: TaskModel) -> None:
+        texts = ["York", "Rio", "Rhine", "York", "nothing"]
+        expected = model.inference(texts)
+        model.backbone.calls.clear()
+        assert model.inference(texts, batch_size=2) == expected
+        assert [len(texts) for texts, _ in model.backbone.calls] == [2, 2, 1]
+        with pytest.raises(SamnerError, match="batch_size must be a whole number of at least 1"):
+            model.inference(texts, batch_size=0)
+
+    def test_it_is_shown_in_a_line(self, model: TaskModel) -> None:
+        assert repr(model) == "<TaskModel union of a, b for ['city', 'river']>"
+        model.close()
+        assert repr(model) == "<TaskModel union of nothing: closed for ['city', 'river']>"
 
 
 class TestPredict:
@@ -153,8 +189,37 @@ class TestPredict:
         text = "York on Rhine"
         assert [e.label for e in model.predict([text], ["river"])[0]] == ["river"]
         assert [e.label for e in model.predict([text], {"city": "a large town"})[0]] == ["city"]
-        assert model.predict([text], [EntityType("song")]) == [[]]
+        for ask in (model.predict, model.inference):
+            with pytest.warns(UserWarning, match=r"chosen for \['city', 'river'\], not for \['song'\]") as warned:
+                assert ask([text], [EntityType("song"), EntityType("city")])[0]
+            assert warned[0].filename == __file__
         assert model.types == TYPES
+
+    def test_each_text_can_have_its_labels(self, model: TaskModel) -> None:
+        texts = ["York on Rhine"] * 3
+        labels = [["river"], {"city": "a town"}, ["city", "river"]]
+        found = [[e.label for e in its] for its in model.predict(texts, labels)]
+        assert found == [["river"], ["city"], ["city", "river"]]
+        assert [[e["label"] for e in its] for its in model.inference(texts, labels)] == found
+        found = [[e.label for e in its] for its in model.predict(texts, labels, threshold={"city": 0.95})]
+        assert found == [["river"], [], ["river"]]
+        with pytest.raises(SamnerError, match="there are labels of 3 texts, and 2 texts"):
+            model.predict(texts[:2], labels)
+        with pytest.raises(SamnerError, match="threshold names the label 'song'"):
+            model.predict(texts, labels, threshold={"song": 0.5})
+
+    def test_each_label_can_have_its_threshold(self, model: TaskModel) -> None:
+        text = "York on Rhine"
+        assert [e.label for e in model.predict([text], threshold={"river": 0.85})[0]] == ["city"]
+        model.thresholds = {"city": 0.95}
+        assert [e.label for e in model.predict([text])[0]] == ["river"]
+        assert [e.label for e in model.predict([text], threshold={"river": 0.85})[0]] == []
+        assert [e.label for e in model.predict([text], threshold=0.85)[0]] == ["city"]
+
+    def test_what_is_below_its_threshold_is_in_the_way_of_nothing(self, lookup_backbone: Make) -> None:
+        model = two(lookup_backbone, {"New York": ("city", 0.7), "York": ("river", 0.6)}, {})
+        assert [e.label for e in model.predict(["New York"])[0]] == ["city"]
+        assert [e.label for e in model.predict(["New York"], threshold={"city": 0.8})[0]] == ["river"]
 
     def test_the_threshold_can_be_another(self, model: TaskModel) -> None:
         assert [e.label for e in model.predict(["York on Rhine"], threshold=0.85)[0]] == ["city"]
@@ -222,6 +287,9 @@ class TestPredict:
             },
         ]
         json.dumps(found)
+        assert model.inference(text) == model.inference([text]) == [found]
+        assert model.batch_predict_entities([text, "Rio", text], batch_size=1)[::2] == [found, found]
+        assert [e.text for e in model.predict([text])[0]] == ["York", "Rhine"]
         assert model.predict_entities(text, ["city"], threshold=0.95) == []
 
     def test_long_and_empty_texts(self, model: TaskModel) -> None:
@@ -288,8 +356,10 @@ class TestAtRest:
         assert one and other and one != other
         assert loaded.predict(TEXTS) == answers
         for mode in ("intersection", "similarity", "sampling"):
-            assert loaded.predict(TEXTS, mode=mode, flat=False) == saved.predict(TEXTS, mode=mode, flat=False)
-        for name in ("types", "mode", "merges", "selections", "settings", "threshold"):
+            assert loaded.predict(TEXTS, mode=mode, overlaps="nested") == saved.predict(
+                TEXTS, mode=mode, overlaps="nested"
+            )
+        for name in ("types", "mode", "merges", "selections", "settings", "threshold", "thresholds", "calibration"):
             assert getattr(loaded, name) == getattr(saved, name)
         assert loaded.backbone.fingerprint == saved.backbone.fingerprint
 
@@ -304,6 +374,59 @@ class TestAtRest:
         loaded = TaskModel.load(tmp_path / "novel")
         found = {m: loaded.predict(TEXTS, ["spaceship"], mode=m, threshold=0.01) for m in ("similarity", "sampling")}
         assert sum(map(len, found["similarity"])) < sum(map(len, found["sampling"]))
+
+    def test_thresholds_and_calibration_are_written_into_its_folder(self, saved: TaskModel, tmp_path: Path) -> None:
+        before = {p: p.read_bytes() for p in (tmp_path / "model").rglob("*") if p.is_file() and p.name != MANIFEST}
+        calibration = Calibration(
+            Curve((0.05, 1.0), (0.1, 0.9)), {"drug": Curve((0.1, 1.0), (0.2, 1.0))}, {"texts": 9}
+        )
+        calibrated = replace(saved, threshold=0.3, thresholds={"drug": 0.6}, calibration=calibration)
+        calibrated.save_thresholds(tmp_path / "model")
+        assert all(path.read_bytes() == content for path, content in before.items())
+        loaded = TaskModel.load(tmp_path / "model")
+        assert loaded.predict(TEXTS) == calibrated.predict(TEXTS) != saved.predict(TEXTS)
+        assert (loaded.threshold, loaded.thresholds, loaded.calibration) == (0.3, {"drug": 0.6}, calibration)
+        loaded.save(tmp_path / "again")
+        assert TaskModel.load(tmp_path / "again").calibration == calibration
+        saved.save_thresholds(tmp_path / "model")
+        assert TaskModel.load(tmp_path / "model").calibration is None
+        other = replace(saved, merges={"similarity": saved.merges["similarity"]})
+        with pytest.raises(ModelError, match="is not of the model whose thresholds are to be written"):
+            other.save_thresholds(tmp_path / "model")
+        rewrite(tmp_path / "model", lambda m: m.update(calibration={"curve": [[0, 1]], "curves": {}, "record": {}}))
+        with pytest.raises(SamnerError, match="calibration"):
+            TaskModel.load(tmp_path / "model")
+
+    def test_it_moves_to_another_device_and_leaves_others_where_they_are(
+        self, saved: TaskModel, tmp_path: Path
+    ) -> None:
+        loaded, backbone = TaskModel.from_pretrained(tmp_path / "model"), saved.backbone
+        answers = loaded.predict(TEXTS)
+        assert loaded.to("cpu") is loaded and loaded.backbone is not backbone
+        assert loaded.predict(TEXTS) == answers == saved.predict(TEXTS)
+        assert saved.backbone is backbone
+        with pytest.raises(SamnerError, match="the device 'tpu' cannot be used here"):
+            loaded.to("tpu")
+        with pytest.raises(SamnerError, match="is a server; say so when the model is loaded"):
+            loaded.to("http://localhost:8000/v1")
+
+    def test_it_comes_from_a_repository_of_the_hub(
+        self, saved: TaskModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked = []
+
+        def fetch(reference: str, *, allow_patterns: list[str], local_dir: Path, revision: str = "main") -> None:
+            asked.append((reference, revision))
+            shutil.copytree(tmp_path / "model", local_dir, dirs_exist_ok=True)
+
+        monkeypatch.setattr("huggingface_hub.constants.HF_HOME", str(tmp_path))
+        monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
+        assert TaskModel.from_pretrained("owner/model", revision="v1").types == saved.types
+        assert TaskModel.from_pretrained("owner/model", device="cpu").types == saved.types
+        assert asked == [("owner/model", "v1"), ("owner/model", "main")]
+        assert len(list((tmp_path / "samner").iterdir())) == 2
+        with pytest.raises(ModelError, match="is not a saved task model"):
+            TaskModel.from_pretrained(tmp_path)
 
     def test_one_of_an_earlier_release_loads_and_loses_its_texts(self, saved: TaskModel, tmp_path: Path) -> None:
         """Its manifest held the sample texts word for word."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from samner.entities import Entity, EntityType, Example
     from samner.errors import SamnerError
     from samner.pool import ExpertPool
+    from samner.prediction import Prediction
     from samner.task_model import TaskModel
 
 # Loaded when first asked for: torch and what is on top of it take seconds to import.
@@ -26,12 +27,13 @@ _HOME = {
     "EntityType": "samner.entities",
     "Example": "samner.entities",
     "ExpertPool": "samner.pool",
+    "Prediction": "samner.prediction",
     "SamnerError": "samner.errors",
     "TaskModel": "samner.task_model",
     "adapt": "samner.adaptation",
 }
 
-__all__ = ["Entity", "EntityType", "Example", "ExpertPool", "SamnerError", "TaskModel", "adapt"]
+__all__ = ["Entity", "EntityType", "Example", "ExpertPool", "Prediction", "SamnerError", "TaskModel", "adapt"]
 
 
 def __getattr__(name: str) -> object:

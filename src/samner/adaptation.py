@@ -21,6 +21,7 @@ from samner.merging import make_method, merge, methods
 from samner.pool import ExpertPool
 from samner.selection import SIGNALS, Count, Selection, Target, check_count, select_by
 from samner.task_model import STRATEGIES, Merge, TaskModel, held, hold, modes
+from samner.thresholds import ThresholdLike, by_label
 
 _TEXTS = 500
 """Texts that experts are selected by, at most: more do not move a selection, but take long to embed."""
@@ -36,7 +37,7 @@ def adapt(
     samples: int = 10,
     seed: int = 0,
     method: str = "ties",
-    threshold: float | None = None,
+    threshold: ThresholdLike | None = None,
     exclude: Iterable[str] = (),
     on_step: Callable[[str], None] | None = None,
     **parameters: Any,
@@ -55,7 +56,8 @@ def adapt(
         samples: How many texts selection by sampling draws.
         seed: Of that draw, and of merge methods that are random.
         method: Merge method; see ``samner.merging.methods``.
-        threshold: Score from which an entity counts; the base model's own by default.
+        threshold: Score from which an entity counts, or a mapping of labels to scores; the base model's own by
+            default.
         exclude: Experts to leave out of account.
         on_step: Called before each step with what is done next. What it raises ends the adaptation there.
         **parameters: Of the merge method, for instance ``density=0.2``; by default those set for the pool, then the
@@ -82,7 +84,9 @@ def adapt(
     parameters = merge_parameters(pool, method, parameters)
     make_method(method, parameters)  # what is wrong with them is said before the work, not after
     backbone = pool.backbone
-    limit = backbone.threshold if threshold is None else arguments.probability(threshold, "threshold")
+    limits = by_label(threshold, types, backbone.threshold, {})
+    limit = backbone.threshold if isinstance(threshold, Mapping) else limits[types[0].name]
+    own = {name: limits[name] for name in threshold} if isinstance(threshold, Mapping) else {}
 
     say = on_step or (lambda step: None)
     say("selecting experts")
@@ -98,7 +102,7 @@ def adapt(
         "samples": samples,
         "seed": seed,
     }
-    return TaskModel(backbone, pool.base_folder, types, mode, merges, selections, settings, limit)
+    return TaskModel(backbone, pool.base_folder, types, mode, merges, selections, settings, limit, own)
 
 
 def select(

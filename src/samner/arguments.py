@@ -59,6 +59,18 @@ def probability(value: object, name: str) -> float:
     return number
 
 
+def share(value: object, name: str) -> float:
+    """A number from 0 to 1.
+
+    Raises:
+        SamnerError: If it is anything else.
+    """
+    number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+    if not 0 <= number <= 1:
+        raise SamnerError(f"{name} must be a number from 0 to 1, not {_short(value)}")
+    return number
+
+
 def _short(value: object, most: int = 60) -> str:
     shown = repr(value)
     return shown if len(shown) <= most else f"{type(value).__name__} {shown[:most]}..."

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from samner.display import reason
 from samner.errors import ModelError
+from samner.quiet import quiet
 from samner.references import KNOWN, located
 from samner.references import MINILM as MINILM
 from samner.words import sound
@@ -54,7 +55,8 @@ def _load(reference: str, device: str) -> SentenceTransformer:
 
     path = sentence_encoder_path(reference)
     try:
-        model = SentenceTransformer(path, device=device)
+        with quiet():
+            model = SentenceTransformer(path, device=device)
     except (OSError, ValueError) as error:
         raise ModelError(f"{reference}: not a sentence-transformers model ({reason(error)})") from error
     return model.eval()

@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+from typing import Any
 
 from samner.display import brief
 from samner.errors import ModelError, SamnerError
@@ -113,7 +114,8 @@ def fetch(name: str, source: str) -> Path:
             copy_model(path, temporary)
     else:
         with atomic_folder(target, overwrite=True) as temporary:
-            _download(source, temporary)
+            _snapshot(source, temporary)
+            shutil.rmtree(temporary / ".cache", ignore_errors=True)
     return located(name)
 
 
@@ -151,13 +153,34 @@ def _allowed(reference: str) -> Path:
     return user_folder() / "allowed" / hashlib.sha256(reference.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _download(hub_id: str, folder: Path) -> None:
+def download(reference: str, revision: str | None = None) -> Path:
+    """The files of a repository of the model hub that samner reads, in a folder of their own.
+
+    Args:
+        reference: The repository's id.
+        revision: A commit, tag or branch; the main branch by default.
+
+    Raises:
+        ModelError: If it cannot be had.
+    """
+    from huggingface_hub import constants
+
+    # a folder of its own, because the hub's cache holds links out of the folder, which are refused
+    name = reference.replace("/", "--")
+    if revision is not None:
+        name += f"@{hashlib.sha256(revision.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
+    return _snapshot(reference, Path(constants.HF_HOME) / "samner" / name, revision)
+
+
+def _snapshot(hub_id: str, folder: Path, revision: str | None = None) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
+    options: dict[str, Any] = {} if revision is None else {"revision": revision}
     try:
-        snapshot_download(hub_id, allow_patterns=[f"*{suffix}" for suffix in MODEL_FILES], local_dir=folder)
+        patterns = [f"*{suffix}" for suffix in MODEL_FILES]
+        snapshot_download(hub_id, allow_patterns=patterns, local_dir=folder, **options)
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         reason = type(error).__name__
         raise ModelError(f"{hub_id}: no such file or folder, nor to be had from the hub ({reason})") from error
-    shutil.rmtree(folder / ".cache", ignore_errors=True)
+    return folder

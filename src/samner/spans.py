@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from samner.entities import Entity, EntityType
+from samner.errors import SamnerError
 from samner.words import Word
 
 if TYPE_CHECKING:
@@ -97,6 +98,82 @@ def flat(entities: Iterable[Entity]) -> list[Entity]:
             ends.add(last)
             kept.append(entity)
     return sorted(kept, key=lambda e: e.key)
+
+
+def nested(entities: Iterable[Entity]) -> list[Entity]:
+    """Keep the spans of highest score that do not cross, in the order of the text: each within another, or apart.
+
+    Equal scores and the number of steps: as of ``flat``. Of one span the surest label stays.
+    """
+    ranked = sorted(entities, key=lambda e: (-e.score, e.start - e.end, e.start, e.label))
+    places = {place: i for i, place in enumerate(sorted({p for e in ranked for p in (e.start, e.end)}))}
+    ends, starts = _Greatest(len(places)), _Greatest(len(places))  # of starts the least, as the greatest negative
+    taken: set[tuple[int, int]] = set()
+    kept = []
+    for entity in ranked:
+        first, last = places[entity.start], places[entity.end]
+        crossed = ends.within(first + 1, last) > last or -starts.within(first + 1, last) < first
+        if not crossed and (first, last) not in taken:
+            taken.add((first, last))
+            ends.put(first, last)
+            starts.put(last, -first)
+            kept.append(entity)
+    return sorted(kept, key=lambda e: e.key)
+
+
+OVERLAPS = ("flat", "nested", "all")
+"""What entities may do: not overlap at all, lie within one another, or anything."""
+
+
+def resolve(entities: Iterable[Entity], overlaps: str = "flat", *, multi_label: bool = False) -> list[Entity]:
+    """Choose among candidates that overlap, in the order of the text.
+
+    Args:
+        entities: The candidates.
+        overlaps: One of ``OVERLAPS``: what is dropped overlaps something surer in a way that may not be.
+        multi_label: Whether a span that stays has all of its labels, not the surest one alone. With ``"all"`` it does.
+
+    Raises:
+        SamnerError: If there is no such way to overlap.
+    """
+    if overlaps not in OVERLAPS:
+        raise SamnerError(f"overlaps must be {', '.join(OVERLAPS[:-1])} or {OVERLAPS[-1]}, not {overlaps!r}")
+    candidates = list(entities)
+    if overlaps == "all":
+        return sorted(candidates, key=lambda e: e.key)
+    choose: Callable[[Iterable[Entity]], list[Entity]] = flat if overlaps == "flat" else nested
+    kept = choose(candidates)
+    if not multi_label:
+        return kept
+    spans = {(e.start, e.end) for e in kept}
+    return sorted((e for e in candidates if (e.start, e.end) in spans), key=lambda e: e.key)
+
+
+class _Greatest:
+    """The greatest of the numbers put at places from one to another, in O(log n) as they are put (a segment tree)."""
+
+    def __init__(self, places: int) -> None:
+        self._places = places
+        self._tree = [-np.inf] * (2 * places)
+
+    def put(self, place: int, value: float) -> None:
+        place += self._places
+        while place and self._tree[place] < value:
+            self._tree[place] = value
+            place //= 2
+
+    def within(self, first: int, end: int) -> float:
+        """From ``first`` to before ``end``; minus infinity if there are none."""
+        first, end, most = first + self._places, end + self._places, -np.inf
+        while first < end:
+            if first % 2:
+                most = max(most, self._tree[first])
+                first += 1
+            if end % 2:
+                end -= 1
+                most = max(most, self._tree[end])
+            first, end = first // 2, end // 2
+        return most
 
 
 class _Counts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import threading
+import warnings
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,11 +15,15 @@ from typing import TYPE_CHECKING, Any
 from samner import arguments
 from samner.backbones import Backbone, is_server, load_backbone
 from samner.data.validation import to_fields
+from samner.display import brief
 from samner.entities import Entity, EntityType, LabelsLike, entity_types
 from samner.errors import ModelError, SamnerError
 from samner.files import atomic_folder, copy_model, inside, read_json, sha256, user_path, write_json
+from samner.prediction import Prediction
+from samner.references import HUB_ID, download
 from samner.selection import SIGNALS, Selection
-from samner.spans import flat as flatten
+from samner.spans import resolve
+from samner.thresholds import Calibration, ThresholdLike, by_label, counting, least_score
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -85,7 +90,7 @@ def _release(backbone: Backbone, model: str) -> None:
             backbone.remove(model)
 
 
-@dataclass
+@dataclass(repr=False)
 class TaskModel:
     """A recogniser for one domain, made by ``samner.adapt``; safe for threads.
 
@@ -101,6 +106,8 @@ class TaskModel:
         selections: Strategy name to what it decided and why.
         settings: How it was adapted: merge method and parameters, samples, seed.
         threshold: Score from which an entity counts.
+        thresholds: The same by label, for labels that have their own.
+        calibration: What its scores are turned into, if it is calibrated; see ``samner.calibration.calibrate``.
 
     Example:
         >>> model = TaskModel.load("my-domain")
@@ -116,29 +123,39 @@ class TaskModel:
     selections: Mapping[str, Selection]
     settings: Mapping[str, Any] = field(default_factory=dict)
     threshold: float = 0.5
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    calibration: Calibration | None = None
 
     def __post_init__(self) -> None:
         self.base_folder = self.base_folder.absolute()  # the working folder may be another when it is read again
         self._base_files = _files(self.base_folder)
 
+    def __repr__(self) -> str:
+        experts = sorted({expert for merge in self.merges.values() for expert in merge.experts})
+        names = brief([t.name for t in self.types])
+        return f"<TaskModel {self.mode} of {', '.join(experts) or 'nothing: closed'} for {names}>"
+
     def predict(
         self,
         texts: Iterable[str],
-        labels: LabelsLike | None = None,
+        labels: LabelsLike | Sequence[LabelsLike] | None = None,
         *,
-        threshold: float | Mapping[str, float] | None = None,
-        flat: bool = True,
+        threshold: ThresholdLike | None = None,
+        overlaps: str = "flat",
+        multi_label: bool = False,
         mode: str | None = None,
         on_done: Callable[[int], None] | None = None,
-    ) -> list[list[Entity]]:
+    ) -> list[Prediction]:
         """Find the entities of many texts of any length.
 
         Args:
             texts: Any iterable of texts; offsets in the answer refer to them as given.
-            labels: Entity types to look for; those of the adaptation by default.
-            threshold: Score from which an entity counts; the model's own by default. Or, by the name of a label, the
-                score for its entities; labels that are not named keep the model's own.
-            flat: Entities do not overlap, the surer one stays. Otherwise only those of one type do not.
+            labels: Entity types to look for, or for each text a list (or mapping) of its own; those of the adaptation
+                by default. Other ones are asked of the same merge, with a warning that it was chosen for others.
+            threshold: Score from which an entity counts, or a mapping of labels to scores; the model's own by default.
+            overlaps: ``"flat"``: entities do not overlap, the surer one stays. ``"nested"``: one may lie within
+                another. ``"all"``: everything that reaches its threshold.
+            multi_label: Whether a span can have several labels.
             mode: Another way to combine the task models than the model's own, as far as it holds them.
             on_done: Called with the number of texts just finished.
 
@@ -147,41 +164,175 @@ class TaskModel:
             of their scores (of an intersection, the lowest: no lower threshold is needed to find it).
 
         Raises:
-            SamnerError: If a text is not a string, or labels, threshold or mode are not valid.
+            SamnerError: If a text is not a string, or an argument is not valid.
         """
         read = arguments.strings(texts, "texts", "text")
-        types = self.types if labels is None else entity_types(labels)
-        limits = self._thresholds(threshold, types)
+        groups = self._asked(labels, len(read))
+        return self._answer(read, groups, threshold, overlaps, multi_label, mode, on_done)
+
+    def _answer(
+        self,
+        texts: Sequence[str],
+        groups: Mapping[tuple[EntityType, ...], Sequence[int]],
+        threshold: ThresholdLike | None,
+        overlaps: str,
+        multi_label: bool,
+        mode: str | None = None,
+        on_done: Callable[[int], None] | None = None,
+        size: int | None = None,
+    ) -> list[Prediction]:
+        """``predict``, of groups of texts that are asked for the same types, so many texts at a time."""
+        resolve((), overlaps)  # refuses what is no way to overlap, however few texts there are
+        result: dict[int, Prediction] = {}
+        every = {t.name: t for types in groups for t in types}
+        limits = by_label(threshold, tuple(every.values()), self.threshold, self.thresholds)
+        for types, places in groups.items():
+            its_limits = {t.name: limits[t.name] for t in types}
+            for first in range(0, len(places), size or max(len(places), 1)):
+                part = places[first : first + size] if size else places
+                asked = [texts[place] for place in part]
+                found, votes = self.candidates(asked, types, its_limits, mode=mode, on_done=on_done)
+                for place, its in zip(part, found, strict=True):
+                    entities = combine(its, votes, overlaps=overlaps, multi_label=multi_label)
+                    result[place] = Prediction(texts[place], entities)
+        return [result[place] for place in range(len(texts))]
+
+    def candidates(
+        self,
+        texts: Sequence[str],
+        types: Sequence[EntityType],
+        limits: Mapping[str, float],
+        *,
+        mode: str | None = None,
+        on_done: Callable[[int], None] | None = None,
+    ) -> tuple[list[dict[str, list[Entity]]], int]:
+        """What each task model finds, for ``combine`` to make one answer of.
+
+        Args:
+            texts: The texts.
+            types: The entity types to look for.
+            limits: The threshold of each.
+            mode: As of ``predict``.
+            on_done: As of ``predict``.
+
+        Returns:
+            For each text the candidates by strategy, and how many strategies have to agree.
+        """
         mode = self.mode if mode is None else mode
         merges = self._merges(mode)
+        backbone = self.backbone  # after the merges, which it holds also if the model is moved just now
         asked = list(dict.fromkeys(merge.model for merge in merges.values()))
-        answers = self.backbone.predict(read, types, asked, min(limits.values()), on_done)
-        if len(set(limits.values())) > 1:  # what its label asks too much of must not push others aside
-            for model, texts_of_model in answers.items():
-                answers[model] = [[e for e in found if e.score >= limits[e.label]] for found in texts_of_model]
-        votes = len(merges) if mode == "intersection" else 1
-        return [
-            combine({name: answers[merge.model][i] for name, merge in merges.items()}, votes, flat=flat)
-            for i in range(len(read))
-        ]
+        answers = backbone.predict(texts, types, asked, least_score(limits, self.calibration), on_done)
+        count = {model: [counting(its, limits, self.calibration) for its in answers[model]] for model in asked}
+        found = [{name: count[merge.model][i] for name, merge in merges.items()} for i in range(len(texts))]
+        return found, len(merges) if mode == "intersection" else 1
+
+    def _asked(
+        self, labels: LabelsLike | Sequence[LabelsLike] | None, texts: int
+    ) -> dict[tuple[EntityType, ...], list[int]]:
+        """The places of the texts that are asked for the same types, by those types."""
+        if labels is None:
+            return {self.types: list(range(texts))}
+        given: Any = labels if isinstance(labels, str | Mapping) or not isinstance(labels, Iterable) else list(labels)
+        groups: dict[tuple[EntityType, ...], list[int]] = {}
+        if isinstance(given, list) and given and not any(isinstance(one, str | EntityType) for one in given):
+            if len(given) != texts:
+                raise SamnerError(f"there are labels of {len(given)} texts, and {texts} texts")
+            for place, its in enumerate(given):
+                groups.setdefault(entity_types(its), []).append(place)
+        else:
+            groups[entity_types(given)] = list(range(texts))
+        for types in groups:
+            if warning := self.warning_of(types):
+                warnings.warn(warning, stacklevel=3)
+        return groups
+
+    def warning_of(self, types: Iterable[EntityType]) -> str | None:
+        """What to know before it is asked for types: that its experts were chosen for others, if they were."""
+        known = {t.name for t in self.types}
+        if not (new := [t.name for t in types if t.name not in known]):
+            return None
+        return (
+            f"the merge was chosen for {brief(sorted(known))}, not for {brief(new)}; it is asked for them all the "
+            "same; adapt anew for experts chosen for these labels"
+        )
 
     def predict_entities(
         self,
         text: str,
         labels: LabelsLike | None = None,
-        *,
-        threshold: float | Mapping[str, float] | None = None,
-        flat: bool = True,
+        flat_ner: bool = True,
+        threshold: ThresholdLike | None = None,
+        multi_label: bool = False,
     ) -> list[dict[str, Any]]:
         """Find the entities of one text, as dictionaries the way GLiNER returns them.
+
+        Args:
+            text: The text.
+            labels: As of ``predict``.
+            flat_ner: Whether entities may not lie within one another.
+            threshold: As of ``predict``.
+            multi_label: Whether a span can have several labels.
 
         Returns:
             Dictionaries with ``start``, ``end`` (exclusive), ``text``, ``label``, ``score`` and ``found_by``.
         """
         if not isinstance(text, str):
             raise SamnerError(f"text must be a string, not {text!r}; predict takes many")
-        entities = self.predict([text], labels, threshold=threshold, flat=flat)[0]
-        return [to_fields(entity, text) for entity in entities]
+        answers = self._answer([text], self._asked(labels, 1), threshold, _overlaps(flat_ner), multi_label)
+        return [to_fields(entity, text) for entity in answers[0]]
+
+    def inference(
+        self,
+        texts: str | Iterable[str],
+        labels: LabelsLike | Sequence[LabelsLike] | None = None,
+        flat_ner: bool = True,
+        threshold: ThresholdLike | None = None,
+        multi_label: bool = False,
+        batch_size: int = 256,
+    ) -> list[list[dict[str, Any]]]:
+        """Find the entities of many texts, as dictionaries the way GLiNER returns them.
+
+        Args:
+            texts: Any iterable of texts; one text is taken for a list of one.
+            labels: As of ``predict``; a list for each text, too.
+            flat_ner: As of ``predict_entities``.
+            threshold: As of ``predict``.
+            multi_label: As of ``predict_entities``.
+            batch_size: How many texts are asked about at a time. Of these, those of a length share a batch.
+
+        Returns:
+            For each text what ``predict_entities`` gives.
+        """
+        size = arguments.whole(batch_size, "batch_size", 1)
+        read = [texts] if isinstance(texts, str) else arguments.strings(texts, "texts", "text")
+        groups = self._asked(labels, len(read))
+        answers = self._answer(read, groups, threshold, _overlaps(flat_ner), multi_label, size=size)
+        return [[to_fields(entity, answer.text) for entity in answer] for answer in answers]
+
+    batch_predict_entities = inference
+
+    def to(self, device: str) -> TaskModel:
+        """Move to another device, and return itself. Models that share the base stay where they are.
+
+        Args:
+            device: A torch device name, or ``"auto"``.
+
+        Raises:
+            SamnerError: If there is no such device, a server has the model, or its base is not where it was.
+        """
+        if is_server(device):
+            raise SamnerError(f"{device} is a server; say so when the model is loaded: TaskModel.load(folder, device)")
+        backbone = load_backbone(self.base_folder, device)
+        if backbone.fingerprint != self.backbone.fingerprint:
+            raise ModelError(f"{self.base_folder}: is no longer the base model that was loaded")
+        merges = {
+            name: hold(backbone, replace(merge), self.backbone.task_vectors(merge.model))
+            for name, merge in self.merges.items()
+        }
+        self.backbone = backbone  # first: who predicts just now reads the merges first
+        self.merges = merges
+        return self
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -250,7 +401,7 @@ class TaskModel:
                     "format": 1,
                     "mode": self.mode,
                     "labels": [{"name": t.name, "description": t.description} for t in self.types],
-                    "threshold": self.threshold,
+                    **self._scores(),
                     "merges": {
                         n: {"experts": dict(m.experts), "model": m.model, "types": list(m.types)}
                         for n, m in merges.items()
@@ -263,15 +414,52 @@ class TaskModel:
                 },
             )
 
+    def _scores(self) -> dict[str, Any]:
+        """What the manifest says of scores."""
+        scores: dict[str, Any] = {"threshold": self.threshold, "thresholds": dict(self.thresholds)}
+        return scores | ({"calibration": self.calibration.to_dict()} if self.calibration else {})
+
+    def save_thresholds(self, folder: str | Path) -> None:
+        """Write thresholds and calibration into the folder of this model, in which all else stays.
+
+        Raises:
+            SamnerError: If the folder holds another model.
+        """
+        path = user_path(folder) / MANIFEST
+        manifest = read_json(path)
+        merges = {name: merge.model for name, merge in self.merges.items()}
+        if manifest.get("base") != self.backbone.fingerprint or merges != {
+            name: merge["model"] for name, merge in manifest["merges"].items()
+        }:
+            raise ModelError(f"{path}: is not of the model whose thresholds are to be written")
+        manifest.pop("calibration", None)
+        write_json(path, manifest | self._scores())
+
     @classmethod
-    def load(cls, folder: str | Path, device: str = "cpu") -> TaskModel:
+    def from_pretrained(cls, reference: str | Path, *, revision: str | None = None, device: str = "auto") -> TaskModel:
+        """Read a model from its folder, or from a repository of the model hub that holds its files.
+
+        Args:
+            reference: The folder, or the repository's id (``owner/name``).
+            revision: Of the repository: a commit, tag or branch.
+            device: As of ``load``.
+
+        Raises:
+            ModelError: If there is none, or a file is missing, damaged or not as the manifest says.
+        """
+        if isinstance(reference, str) and HUB_ID.fullmatch(reference) and not user_path(reference).exists():
+            return cls.load(download(reference, revision), device)
+        return cls.load(reference, device)
+
+    @classmethod
+    def load(cls, folder: str | Path, device: str = "auto") -> TaskModel:
         """Read a model that ``save`` wrote.
 
         Args:
             folder: Of the model.
-            device: A torch device name. Or a server, by its URL or a JSON file, that has the model's parts as adapters
-                under the names of their strategies, as ``samner export --to vllm`` writes them: the folder needs no
-                weights then (``*.safetensors``).
+            device: A torch device name, or ``"auto"``: a GPU if there is one. Or a server, by its URL or a JSON file,
+                that has the model's parts as adapters under the names of their strategies, as
+                ``samner export --to vllm`` writes them: the folder needs no weights then (``*.safetensors``).
 
         Raises:
             ModelError: If there is none, or a file is missing, damaged or not as the manifest says.
@@ -321,6 +509,11 @@ class TaskModel:
                 {name: Selection.from_dict(values) for name, values in manifest["selections"].items()},
                 dict(manifest["settings"]),
                 arguments.probability(manifest["threshold"], "threshold"),
+                {
+                    str(label): arguments.probability(value, f"threshold of {label!r}")
+                    for label, value in manifest.get("thresholds", {}).items()
+                },
+                Calibration.from_dict(manifest["calibration"]) if "calibration" in manifest else None,
             )
             model._merges(model.mode)
             return model
@@ -340,32 +533,31 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in packages}}
 
 
-def combine(found: Mapping[str, Sequence[Entity]], votes: int = 1, *, flat: bool = True) -> list[Entity]:
+def _overlaps(flat_ner: bool) -> str:
+    return "flat" if flat_ner else "nested"
+
+
+def combine(
+    found: Mapping[str, Sequence[Entity]], votes: int = 1, *, overlaps: str = "flat", multi_label: bool = False
+) -> list[Entity]:
     """One answer from the candidate entities that each of several models found in a text.
 
     Args:
         found: By the name of the model; candidates may overlap.
         votes: How many models have to find an entity, after each has resolved its own overlaps.
-        flat: Entities do not overlap, the surer one stays. Otherwise only those of one type do not.
+        overlaps: As of ``TaskModel.predict``.
+        multi_label: As of ``TaskModel.predict``.
 
     Returns:
         Each entity once, in order, with the names of the models that found it and the highest score that so many of
         them reach.
     """
-    resolve = flatten if flat else _flat_by_type
     merged: dict[tuple[int, int, str], dict[str, Entity]] = {}
     for name, entities in found.items():
-        for entity in resolve(entities):
+        for entity in resolve(entities, overlaps, multi_label=multi_label):
             merged.setdefault(entity.key, {})[name] = entity
     agreed = (its for its in merged.values() if len(its) >= votes)
     # the vote that decides has the score that counts: with one vote the highest, with all the lowest
     deciding = ((sorted(its.values(), key=lambda e: -e.score)[votes - 1], tuple(its)) for its in agreed)
-    return resolve([replace(entity, found_by=finders) for entity, finders in deciding])
-
-
-def _flat_by_type(entities: Sequence[Entity]) -> list[Entity]:
-    """Drop overlaps within each type only."""
-    by_type: dict[str, list[Entity]] = {}
-    for entity in entities:
-        by_type.setdefault(entity.label, []).append(entity)
-    return sorted((e for its in by_type.values() for e in flatten(its)), key=lambda entity: entity.key)
+    named = (replace(entity, found_by=finders) for entity, finders in deciding)
+    return resolve(named, overlaps, multi_label=multi_label)

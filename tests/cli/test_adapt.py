@@ -55,6 +55,14 @@ def test_any_parameter_of_any_method(samner, tiny_pool: Path, texts: Path, tmp_p
     assert parameters == {"density": 0.5, "epsilon": 0.1, "lam": 2, "seed": 3}
 
 
+def test_a_threshold_of_a_label_is_saved(samner, tiny_pool: Path, texts: Path, tmp_path: Path):
+    command = ["adapt", texts, "--pool", tiny_pool, "--labels", LABELS, "-o", tmp_path / "model", "--json"]
+    result = samner(*command, "--threshold", "drug=0.3")
+    assert json.loads(result.stdout)["thresholds"] == TaskModel.load(tmp_path / "model").thresholds == {"drug": 0.3}
+    result = samner(*command[:-3], "-o", tmp_path / "other", "--threshold", "river=0.3")
+    assert result.exit_code == 2 and "names the label 'river'" in result.stderr
+
+
 def test_the_help_names_every_method(samner):
     from samner.merging import methods
 

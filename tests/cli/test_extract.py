@@ -82,7 +82,64 @@ def test_options_of_prediction(samner, saved_model: Path):
     assert [e["label"] for e in lines("--labels", "disease")] == ["disease"]
     assert lines("--mode", "sampling")[0]["found_by"] == ["sampling"]
     assert lines("--threshold", "0.999999") == []
-    assert len(lines("--overlapping", "--threshold", "0.05")) > len(lines("--threshold", "0.05"))
+    low = lines("--threshold", "0.05")
+    assert len(low) < len(lines("--overlaps", "all", "--threshold", "0.05"))
+    by_label = lines("--threshold", "0.05", "--threshold", "drug=0.999999")
+    assert by_label and "drug" in {e["label"] for e in low} - {e["label"] for e in by_label}
+
+
+def test_labels_of_each_text(samner, saved_model: Path):
+    texts = [{"text": FIRST, "types": ["disease"]}, {"text": FIRST}, {"text": FIRST, "types": {"drug": "a medicine"}}]
+    given = "\n".join(map(json.dumps, texts))
+    result = samner("extract", "--model", saved_model, "--labels-key", "types", "-", stdin=given)
+    assert result.exit_code == 0, result.stderr
+    found = [[e["label"] for e in json.loads(line)["entities"]] for line in result.stdout.splitlines()]
+    assert found[0] == ["disease"] and found[1] == ["drug", "disease"] and set(found[2]) <= {"drug"}
+    assert json.loads(result.stdout.splitlines()[0])["types"] == ["disease"]
+    result = samner("extract", "--model", saved_model, "--labels-key", "text_types", "-", stdin=given)
+    assert result.exit_code == 0
+    result = samner("extract", "--model", saved_model, "--labels-key", "types", "-", stdin='{"text": "a", "types": 3}')
+    assert (result.exit_code, result.stderr.splitlines()[-1]) == (
+        2,
+        "error: types: labels must be a list of names, not 3",
+    )
+
+
+def test_adapting_to_labels_of_the_texts(samner, tiny_pool: Path):
+    texts = [{"text": FIRST, "types": ["drug"]}, {"text": "Rovers lost.", "types": ["team"]}]
+    given = "\n".join(map(json.dumps, texts))
+    result = samner("extract", "--pool", tiny_pool, "--labels-key", "types", "-", stdin=given)
+    assert result.exit_code == 0, result.stderr
+    assert "2 labels" in result.stderr
+    given += '\n{"text": "a third"}'
+    result = samner("extract", "--pool", tiny_pool, "--labels-key", "types", "-", stdin=given)
+    assert (result.exit_code, result.stderr.splitlines()[-1]) == (
+        2,
+        "error: text 3 has no 'types'; say what to look for in such texts: --labels A,B,...",
+    )
+
+
+def test_labels_the_model_was_not_adapted_for_are_warned_of(samner, saved_model: Path):
+    result = samner("extract", "--model", saved_model, "--labels", "drug,river", "-", stdin="Nothing here.")
+    assert (
+        "warning: the merge was chosen for ['disease', 'drug', 'person', 'team'], not for ['river']" in result.stderr
+    )
+
+
+def test_a_page_of_what_was_found(samner, saved_model: Path, texts: Path, tmp_path: Path):
+    command = ["extract", texts, "--model", saved_model, "--html", tmp_path / "found.html"]
+    streamed = samner(*command)
+    assert streamed.exit_code == 0, streamed.stderr
+    first = (tmp_path / "found.html").read_text("utf-8")
+    assert '">Aspirin<small>drug' in first and "Café ☕" in first and first.count("<li>") == 5
+    assert "://" not in first
+    result = samner(*command, "-o", tmp_path / "out.jsonl", "--force")
+    assert result.exit_code == 0 and f"wrote {tmp_path / 'found.html'}" in result.stderr
+    assert (tmp_path / "found.html").read_text("utf-8") == first
+    result = samner(*command)
+    assert result.exit_code == 2 and "found.html exists already" in result.stderr
+    result = samner(*command[:-1], tmp_path / "same", "-o", tmp_path / "same")
+    assert result.exit_code == 2 and "cannot be both" in result.stderr
 
 
 def test_options_of_adaptation(samner, tiny_pool: Path, texts: Path):

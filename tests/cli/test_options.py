@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from samner.cli.options import check_output_file, check_output_folder, labels_given, labels_needed
+from samner.cli.options import Thresholds, check_output_file, check_output_folder, labels_given, labels_needed
 from samner.entities import EntityType
 from samner.errors import SamnerError
 
@@ -22,6 +22,8 @@ def test_labels_are_parted_by_commas():
         ("a.json", '["person", "nationality, religious or political group"]', ["", ""]),
         ("a.json", '{"drug": "a substance: it heals", "person": ""}', ["a substance: it heals", ""]),
         ("a.txt", "\ufeffperson\r\norganization\r\n", ["", ""]),
+        ("a.yaml", "drug: 'a substance: it heals'\nperson:\n", ["a substance: it heals", ""]),
+        ("a.yml", "- person\n- nationality, religious or political group\n", ["", ""]),
     ],
 )
 def test_labels_from_a_file(tmp_path, name, content, expected):
@@ -44,7 +46,9 @@ def test_labels_from_a_file(tmp_path, name, content, expected):
         ("a.json", b'[{"name": "person"}]', "must hold a list of names"),
         ("a.json", b'{"person": 3}', "must hold a list of names"),
         ("a.json", b'["  "]', "not blank"),
-        ("a.csv", b"person", "is a .txt or a .json"),
+        ("a.yaml", b"drug: a\ndrug: b\n", "the key 'drug' is given twice"),
+        ("a.yaml", b"- [drug]\n", "must hold a list of names"),
+        ("a.csv", b"person", "is a .txt, a .yaml or a .json"),
     ],
 )
 def test_a_wrong_file_of_labels(tmp_path, name, content, message):
@@ -64,6 +68,30 @@ def test_wrong_labels(tmp_path):
         labels_given("a,,b", None)
     with pytest.raises(SamnerError, match="--labels person,organization"):
         labels_needed(None, None)
+
+
+def test_thresholds_of_all_and_of_some_labels():
+    names = ["drug", "a=b"]
+    assert Thresholds.given(None).of(names) is None
+    assert Thresholds.given(["0.3"]).of(names) == 0.3
+    assert Thresholds.given(["a=b=0.4"]).of(names) == {"a=b": 0.4}
+    assert Thresholds.given(["drug=0.4", "0.3"]).of(names) == {"drug": 0.4, "a=b": 0.3}
+    assert Thresholds.given(["drug=0.4", "0.3"]).of(["a=b"], some=True) == {"a=b": 0.3}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["high"], "must be a number between 0 and 1, or LABEL=NUMBER, not 'high'"),
+        (["drug=1"], "not 'drug=1'"),
+        (["=0.5"], "names no label"),
+        (["0.5", "0.6"], "--threshold 0.6: is given twice"),
+        (["river=0.5"], "names the label 'river'; the labels are drug, disease"),
+    ],
+)
+def test_wrong_thresholds(given, message):
+    with pytest.raises(SamnerError, match=message):
+        Thresholds.given(given).of(["drug", "disease"])
 
 
 def test_where_output_can_go(tmp_path):

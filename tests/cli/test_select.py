@@ -30,6 +30,18 @@ def test_json(samner, tiny_pool: Path, texts: Path):
     assert len(selections["similarity"].chosen) == 1
 
 
+def test_a_plot_of_the_scores(samner, tiny_pool: Path, texts: Path, tmp_path: Path):
+    command = ["select", texts, "--pool", tiny_pool, "--labels", LABELS, "--experts", 1, "--plot"]
+    result = samner(*command, tmp_path / "plot.svg")
+    assert result.exit_code == 0 and f"wrote {tmp_path / 'plot.svg'}" in result.stderr
+    drawn = (tmp_path / "plot.svg").read_text("utf-8")
+    assert all(word in drawn for word in ("medicine", "sports", "cosine of texts", "F1 against"))
+    result = samner(*command, tmp_path / "plot.svg")
+    assert result.exit_code == 2 and "plot.svg exists already" in result.stderr
+    result = samner(*command, tmp_path / "plot.gif")
+    assert result.exit_code == 2 and "a plot is written as .svg, .png or .pdf" in result.stderr
+
+
 def test_what_is_unusual_is_said(samner, tiny_pool: Path):
     command = ["select", "-", "--format", "text", "--pool", tiny_pool, "--labels", "planet", "--exclude", "sports"]
     result = samner(*command, stdin="Nothing is here.\n")

@@ -39,8 +39,8 @@ def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
         (([GOOD], "linear", ["1"]), {}, "not '1'"),
         (([GOOD, GOOD], "linear", [0, 0]), {}, "at least one weight must be above 0"),
         (([GOOD, OTHER],), {}, r"module m has shape \(2, 2\) in 'expert' but \(2, 3\) in 'wide'"),
-        (([GOOD],), {"device": "abacus"}, "cannot compute on the device 'abacus'"),
-        (([GOOD],), {"device": "cuda:99"}, "cannot compute on the device 'cuda:99'"),
+        (([GOOD],), {"device": "abacus"}, "the device 'abacus' cannot be used here"),
+        (([GOOD],), {"device": "cuda:99"}, "the device 'cuda:99' cannot be used here"),
         (([GOOD],), {"threads": 0}, "threads must be at least 1, not 0"),
     ],
 )

@@ -38,7 +38,7 @@ def test_others_do_not_and_the_oldest_comes_first(batcher: Batcher, model: TaskM
         ask(model),
         ask(model, ("disease",)),
         ask(model, thresholds=(("drug", 0.7),)),
-        ask(model, overlapping=True),
+        ask(model, overlaps="all"),
         ask(model, mode="similarity"),
         ask(model),
     ]

@@ -10,6 +10,7 @@ from samner.backbones.base import Backbone
 from samner.display import reason
 from samner.errors import ModelError, SamnerError
 from samner.files import read_json
+from samner.quiet import quiet
 
 GROUP = "samner.families"
 """Of entry points: a family's name, as ``base.json`` has it, to its :class:`~samner.backbones.Backbone`."""
@@ -100,7 +101,7 @@ def usable_device(device: str) -> str:
     return device
 
 
-def load_backbone(folder: Path, device: str = "cpu") -> Backbone:
+def load_backbone(folder: Path, device: str = "auto") -> Backbone:
     """Load the base model in a folder that holds a ``base.json``.
 
     Args:
@@ -114,7 +115,8 @@ def load_backbone(folder: Path, device: str = "cpu") -> Backbone:
     """
     name = family_of(folder)
     if not is_server(device):
-        return family(name).load(folder, usable_device(device))
+        with quiet():
+            return family(name).load(folder, usable_device(device))
     if name not in families(SERVED):
         raise ModelError(f"{folder / 'base.json'}: the {name} family runs in this process, not on the server {device}")
     return family(name, SERVED).load(folder, device)

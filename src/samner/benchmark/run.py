@@ -35,7 +35,7 @@ def run(
     *,
     work: Path | None = None,
     into: Path | None = None,
-    device: str = "cpu",
+    device: str = "auto",
     command: str = "samner benchmark",
 ) -> dict[str, dict[str, Any]]:
     """Measure all arms on all targets with every pool, and write `RESULTS` and the report into a folder.

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from samner.cli import options
-from samner.cli.options import check_output_folder, given_parameters, labels_needed, texts_of
+from samner.cli.options import Thresholds, check_output_folder, given_parameters, labels_needed, texts_of
 from samner.cli.output import console, counted, say, status, table, write_json
 from samner.cli.runtime import start
 from samner.entities import EntityType
+from samner.thresholds import ThresholdLike
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -52,9 +53,10 @@ def adapt(
     """
     check_output_folder(out)
     types = labels_needed(labels, labels_file)
+    limits = Thresholds.given(threshold).of([t.name for t in types])
     read = texts_of(texts, format)
     parameters = given_parameters(density, lam, param or ())
-    adaptation = Adaptation(pool, mode, experts, samples, seed, exclude or (), method, parameters, threshold, device)
+    adaptation = Adaptation(pool, mode, experts, samples, seed, exclude or (), method, parameters, limits, device)
     model = adaptation(read, types)
     with status("saving the model"):
         model.save(out)
@@ -65,6 +67,7 @@ def adapt(
                 "mode": model.mode,
                 "labels": [{"name": t.name, "description": t.description} for t in model.types],
                 "threshold": model.threshold,
+                "thresholds": dict(model.thresholds),
                 "settings": dict(model.settings),
                 "merges": {name: dict(merge.experts) for name, merge in model.merges.items()},
                 "selections": {name: selection.to_dict() for name, selection in model.selections.items()},
@@ -89,7 +92,7 @@ class Adaptation:
     exclude: Sequence[str]
     method: str
     parameters: Mapping[str, Any]
-    threshold: float | None
+    threshold: ThresholdLike | None
     device: str
 
     def __call__(self, texts: Sequence[str], types: Sequence[EntityType]) -> TaskModel:

@@ -21,7 +21,9 @@ from samner.files import user_path
 VERBS = {
     "extract": "Find the entities of texts; write JSON Lines with offsets, labels and scores.",
     "adapt": "Adapt a pool to a domain, from unlabelled texts and labels, and save the model.",
+    "calibrate": "Calibrate a saved model on a few labelled texts: its scores, and a threshold for each label.",
     "select": "Show which experts fit some texts, and why.",
+    "redact": "Replace what should not be read in texts, for good or for who has the key.",
     "train": "Train an expert on labelled texts, for 'samner pool add'.",
     "pool": "Make, look at, change and check pools of experts.",
     "prompts": "Look at the questions that a language model is asked.",

@@ -12,6 +12,7 @@ from contextlib import nullcontext
 from itertools import chain
 from pathlib import Path
 from queue import Empty, Queue
+from tempfile import TemporaryDirectory
 from threading import Thread
 from typing import IO, TYPE_CHECKING, Annotated
 
@@ -19,16 +20,18 @@ import typer
 
 from samner.cli import options
 from samner.cli.adapt import Adaptation, show_selections, warn
-from samner.cli.options import check_output_file, given_parameters, labels_given, labels_needed, read_all
-from samner.cli.output import console, counted, say, status, write_stdout
-from samner.cli.runtime import start
+from samner.cli.options import Thresholds, check_output_file, given_parameters, labels_given, labels_needed, read_all
+from samner.cli.output import console, counted, say, write_stdout
+from samner.cli.runtime import open_model
 from samner.data import iter_examples
 from samner.data.lines import STANDARD_STREAM
 from samner.data.validation import to_fields
-from samner.entities import Entity, EntityType, Example
-from samner.errors import SamnerError
+from samner.entities import Entity, EntityType, Example, entity_types
+from samner.errors import DataError, SamnerError
 from samner.files import atomic_file, exclusive
+from samner.marked_text import page
 from samner.progress import Progress
+from samner.thresholds import by_label
 
 if TYPE_CHECKING:
     from samner.task_model import TaskModel
@@ -55,11 +58,30 @@ def extract(
     pool: options.Pool = options.DEFAULT_POOL,
     labels: options.Labels = None,
     labels_file: options.LabelsFile = None,
+    labels_key: Annotated[
+        str | None,
+        typer.Option(
+            "--labels-key",
+            metavar="KEY",
+            help="The field of a text that holds labels of its own: a list of names, or an object from name to "
+            "description. Texts without it are asked for the other labels.",
+        ),
+    ] = None,
     mode: options.Mode = "union",
     threshold: options.Threshold = None,
-    overlapping: Annotated[
-        bool, typer.Option("--overlapping", help="Let entities of different types overlap.")
-    ] = False,
+    overlaps: Annotated[
+        str,
+        typer.Option(
+            "--overlaps",
+            metavar="HOW",
+            help="flat: entities do not overlap, the surer one stays; nested: one may lie within another; all: "
+            "everything that reaches its threshold.",
+        ),
+    ] = "flat",
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="FILE", help="Also write a page that shows the texts with their entities."),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an interrupted run of the same command; needs -o.")
     ] = False,
@@ -83,19 +105,29 @@ def extract(
 
     Example: samner extract --pool builtin --labels person,organization docs.jsonl -o out.jsonl
     """
+    from samner.spans import resolve
+
     given = _given(context)
+    limits = Thresholds.given(threshold)
+    resolve((), overlaps)  # refuses what is no way to overlap
+    if html is not None:
+        check_output_file(html, None if texts == STANDARD_STREAM else texts, force=force)
+        if html.absolute() == out.absolute():
+            raise SamnerError(f"{html} cannot be both the page and the entities; name another file")
     if out != STANDARD_STREAM:
         check_output_file(out, None if texts == STANDARD_STREAM else texts, force=force)
     elif resume:
         raise SamnerError("--resume needs -o FILE: what went to standard output cannot be gone on with")
     with nullcontext() if out == STANDARD_STREAM else exclusive(out):
         if model is None:
-            types = labels_needed(labels, labels_file)
+            types = (labels_given(labels, labels_file) or ()) if labels_key else labels_needed(labels, labels_file)
             read = read_all(texts, format)
+            types = _all_types(types, read, labels_key) if labels_key else types
             parameters = given_parameters(density, lam, param or ())
             adaptation = Adaptation(
-                pool, mode, experts, samples, seed, exclude or (), method, parameters, threshold, device
+                pool, mode, experts, samples, seed, exclude or (), method, parameters, None, device
             )
+            limits.of([t.name for t in types])  # refuses one of another label before the work
             task_model = adaptation([example.text for example in read], types)
             show_selections(task_model.selections, console(error=True))
             parts, total = batches(read), len(read)
@@ -106,14 +138,40 @@ def extract(
                 )
             own = labels_given(labels, labels_file)
             parts, total = _stream(texts, format), None
-            task_model = _saved(model, device)
+            task_model = open_model(model, device)
             types = own or task_model.types
             warn(task_model.warnings)
-        run = _Run(task_model, types, threshold, mode if "mode" in given else None, not overlapping)
+            if warning := task_model.warning_of(types):
+                warn([warning])
+        asked_mode = mode if "mode" in given else None
+        run = _Run(task_model, types, limits, asked_mode, overlaps, labels_key, html)
         if out == STANDARD_STREAM:
             run.to_stdout(parts, total)
         else:
             run.to_file(parts, total, out, resume)
+
+
+def _all_types(types: Sequence[EntityType], examples: Sequence[Example], key: str) -> tuple[EntityType, ...]:
+    """The labels given and those of all texts, each as it is first described."""
+    every = {t.name: t for its in [types, *(_own(e, key) or () for e in examples)] for t in its}
+    if not types and (bare := next((i for i, e in enumerate(examples, 1) if _own(e, key) is None), None)):
+        raise SamnerError(f"text {bare} has no {key!r}; say what to look for in such texts: --labels A,B,...")
+    return tuple(every.values())
+
+
+def _own(example: Example, key: str) -> tuple[EntityType, ...] | None:
+    """The labels that a text brings under a key; None if it brings none.
+
+    Raises:
+        DataError: If they are no labels.
+    """
+    value = example.meta.get(key)
+    if value is None:
+        return None
+    try:
+        return entity_types(value.split(",") if isinstance(value, str) else value)
+    except SamnerError as error:
+        raise DataError(f"{key}: {error}") from error
 
 
 def _given(context: typer.Context) -> set[str]:
@@ -131,14 +189,6 @@ def _stream(texts: Path, format: str | None) -> Iterator[list[Example]]:
     return chain([next(parts)], parts)
 
 
-def _saved(folder: Path, device: str) -> TaskModel:
-    device = start(device)
-    from samner.task_model import TaskModel
-
-    with status("loading the model"):
-        return TaskModel.load(folder, device)
-
-
 class _Run:
     """The extraction itself, batch by batch."""
 
@@ -146,27 +196,38 @@ class _Run:
         self,
         model: TaskModel,
         types: Sequence[EntityType],
-        threshold: float | None,
+        limits: Thresholds,
         mode: str | None,
-        flat: bool,
+        overlaps: str,
+        labels_key: str | None,
+        html: Path | None,
     ) -> None:
         self.model = model
         self.types = types
-        self.threshold = threshold
+        self.limits = limits
+        self.threshold = limits.of([t.name for t in types], some=labels_key is not None)
         self.mode = mode
-        self.flat = flat
+        self.overlaps = overlaps
+        self.labels_key = labels_key
+        self.html = html
         self.found = 0
         self.started = time.monotonic()
 
     def to_stdout(self, parts: Iterable[list[Example]], total: int | None) -> None:
         done = 0
-        with Progress(quiet=sys.stdout.isatty()) as show:
+        with TemporaryDirectory() as folder, Progress(quiet=sys.stdout.isatty()) as show:
+            kept = Path(folder) / "found.jsonl"
             advance = show.counter("texts", total)
             for batch in parts:
-                write_stdout(self._lines(batch))
+                lines = self._lines(batch)
+                write_stdout(lines)
+                if self.html:
+                    with kept.open("a", encoding="utf-8", newline="\n") as file:
+                        file.write(lines)
                 done += len(batch)
                 advance(len(batch))
-        self._report(done)
+            self._report(done)
+            self._page(kept)
 
     def to_file(self, parts: Iterable[list[Example]], total: int | None, out: Path, resume: bool) -> None:
         part = _PartFile(out, self._identity(), resume)
@@ -190,10 +251,28 @@ class _Run:
             raise
         self._report(done - kept)
         say(f"wrote {out}")
+        self._page(out)
+
+    def _page(self, found: Path) -> None:
+        """Write the page of what is in a file, if one is wanted."""
+        if self.html is None:
+            return
+        there = {e.label for example in iter_examples(found, "jsonl") for e in example.entities}
+        labels = [t.name for t in self.types if t.name in there]
+        labels += sorted(there.difference(labels))
+        with atomic_file(self.html) as temporary, temporary.open("w", encoding="utf-8", errors="replace") as file:
+            file.writelines(page(iter_examples(found, "jsonl"), labels, self.html.stem))
+        say(f"wrote {self.html}")
 
     def _lines(self, examples: Sequence[Example]) -> str:
         texts = [example.text for example in examples]
-        answers = self.model.predict(texts, self.types, threshold=self.threshold, flat=self.flat, mode=self.mode)
+        types: list[Sequence[EntityType]] = [tuple(self.types)] * len(texts)
+        threshold = self.threshold
+        if self.labels_key:
+            types = [_own(example, self.labels_key) or types[0] for example in examples]
+            threshold = self.limits.of([t.name for its in types for t in its], some=True)
+        labels = types if self.labels_key else self.types
+        answers = self.model.predict(texts, labels, threshold=threshold, overlaps=self.overlaps, mode=self.mode)
         self.found += sum(map(len, answers))
         return "".join(map(_line, examples, answers))
 
@@ -207,9 +286,11 @@ class _Run:
             model.backbone.fingerprint,
             sorted((name, merge.model) for name, merge in model.merges.items()),
             [t.prompt for t in self.types],
-            model.threshold if self.threshold is None else self.threshold,
+            sorted(by_label(self.threshold, self.types, model.threshold, model.thresholds).items()),
+            model.calibration.to_dict() if model.calibration else None,
             self.mode or model.mode,
-            self.flat,
+            self.overlaps,
+            self.labels_key,
         ]
         return hashlib.sha256(json.dumps(decides).encode()).hexdigest()
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from samner.arguments import probability
 from samner.cli.output import counted, say
 from samner.data import read_examples
 from samner.data.lines import STANDARD_STREAM
 from samner.entities import EntityType, Example, LabelsLike, entity_types
 from samner.errors import DataError, SamnerError
+from samner.settings import plain_value
+from samner.thresholds import ThresholdLike
 
 _ADAPTATION = "Adaptation"
 _MERGING = "Merging"
@@ -60,8 +64,8 @@ LabelsFile = Annotated[
     typer.Option(
         "--labels-file",
         metavar="FILE",
-        help="Entity types from a file. In a .txt, one a line: 'name' or 'name: description'. In a .json, a list of "
-        "names, or an object from name to description.",
+        help="Entity types from a file. In a .txt, one a line: 'name' or 'name: description'. In a .yaml or .json, a "
+        "list of names, or a mapping from name to description.",
     ),
 ]
 Format = Annotated[
@@ -164,9 +168,12 @@ Params = Annotated[
     ),
 ]
 Threshold = Annotated[
-    float | None,
+    list[str] | None,
     typer.Option(
-        "--threshold", metavar="SCORE", help="Score from which an entity counts; the model's own if not given."
+        "--threshold",
+        metavar="[LABEL=]SCORE",
+        help="Score from which an entity counts, or an entity of a label (drug=0.3); may be repeated. The model's own "
+        "if not given.",
     ),
 ]
 
@@ -237,9 +244,57 @@ def labels_needed(labels: str | None, file: Path | None) -> tuple[EntityType, ..
     return types
 
 
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """What was given by ``--threshold``: one for all labels, and those of some labels."""
+
+    common: float | None
+    by_label: Mapping[str, float]
+
+    @classmethod
+    def given(cls, values: Sequence[str] | None) -> Thresholds:
+        """From the options.
+
+        Raises:
+            SamnerError: If one is no number between 0 and 1, or is given twice.
+        """
+        found: dict[str, float] = {}
+        for value in values or ():
+            label, equals, number = value.rpartition("=")
+            try:
+                threshold = probability(float(number), "--threshold")
+            except (ValueError, SamnerError) as error:
+                raise SamnerError(
+                    f"--threshold must be a number between 0 and 1, or LABEL=NUMBER, not {value!r}"
+                ) from error
+            if label in found or (equals and not label):
+                raise SamnerError(f"--threshold {value}: {'is given twice' if label in found else 'names no label'}")
+            found[label] = threshold
+        return cls(found.pop("", None), found)
+
+    def of(self, names: Sequence[str], *, some: bool = False) -> ThresholdLike | None:
+        """As ``predict`` and ``adapt`` take it.
+
+        Args:
+            names: Of the labels.
+            some: Whether these are only some of the labels that thresholds may be of.
+
+        Raises:
+            SamnerError: If one is of no such label.
+        """
+        unknown = [label for label in self.by_label if label not in names]
+        if unknown and not some:
+            raise SamnerError(f"--threshold names the label {unknown[0]!r}; the labels are {', '.join(names)}")
+        if not self.by_label:
+            return self.common
+        common = {} if self.common is None else dict.fromkeys(names, self.common)
+        return common | {label: limit for label, limit in self.by_label.items() if label in names}
+
+
 def _read_labels(file: Path) -> tuple[EntityType, ...]:
-    if file.suffix.lower() not in (".txt", ".json"):
-        raise DataError(f"{file}: a file of labels is a .txt or a .json")
+    suffix = file.suffix.lower()
+    if suffix not in (".txt", ".json", ".yaml", ".yml"):
+        raise DataError(f"{file}: a file of labels is a .txt, a .yaml or a .json")
     try:
         content = file.read_text(encoding="utf-8-sig")
     except OSError as error:
@@ -247,7 +302,7 @@ def _read_labels(file: Path) -> tuple[EntityType, ...]:
     except UnicodeDecodeError as error:
         raise DataError(f"{file}: not UTF-8 (at byte {error.start + 1}); convert the file to UTF-8 first") from error
     try:
-        return entity_types(_from_json(content) if file.suffix.lower() == ".json" else _from_lines(content))
+        return entity_types(_from_lines(content) if suffix == ".txt" else _from_values(content, suffix == ".json"))
     except SamnerError as error:
         raise DataError(f"{file}: {error}") from error
 
@@ -257,14 +312,18 @@ def _from_lines(content: str) -> list[EntityType]:
     return [EntityType(name.strip(), description.strip()) for name, _, description in parts]
 
 
-def _from_json(content: str) -> LabelsLike:
+def _from_values(content: str, json_only: bool) -> LabelsLike:
     try:
-        value = json.loads(content)
+        value = json.loads(content) if json_only else plain_value(content, "labels")
     except ValueError as error:
         raise DataError(f"not valid JSON ({error})") from error
-    descriptions = value.values() if isinstance(value, Mapping) else value
-    if not isinstance(value, Mapping | list) or not all(isinstance(text, str) for text in descriptions):
-        raise DataError("must hold a list of names, or an object from name to description")
+    names, descriptions = (list(value), value.values()) if isinstance(value, Mapping) else (value, ())
+    if (
+        not isinstance(names, list)
+        or not all(isinstance(name, str) for name in names)
+        or not all(text is None or isinstance(text, str) for text in descriptions)
+    ):
+        raise DataError("must hold a list of names, or a mapping from name to description")
     labels: LabelsLike = value
     return labels
 

@@ -6,12 +6,14 @@ import logging
 import os
 import sys
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from samner.cli.output import say, status
 
 if TYPE_CHECKING:
     from samner.pool import ExpertPool
+    from samner.task_model import TaskModel
 
 
 class _StandardError(logging.Handler):
@@ -65,3 +67,12 @@ def open_pool(reference: str, device: str) -> ExpertPool:
     with status("loading the base model"):
         pool.backbone  # noqa: B018 - loads it
     return pool
+
+
+def open_model(folder: Path, device: str) -> TaskModel:
+    """A model that ``samner adapt`` saved."""
+    device = start(device)
+    from samner.task_model import TaskModel
+
+    with status("loading the model"):
+        return TaskModel.load(folder, device)

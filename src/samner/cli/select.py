@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from samner.cli import options
 from samner.cli.adapt import show_selections, warn
-from samner.cli.options import labels_needed, texts_of
-from samner.cli.output import console, status, table, write_json
+from samner.cli.options import check_output_file, labels_needed, texts_of
+from samner.cli.output import console, say, status, table, write_json
 from samner.cli.runtime import open_pool, start
+from samner.data.lines import STANDARD_STREAM
 
 if TYPE_CHECKING:
     from samner.selection import Selection
@@ -24,6 +28,10 @@ def select(
     samples: options.Samples = 10,
     seed: options.Seed = 0,
     exclude: options.Exclude = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", metavar="FILE", help="Also draw the scores: .svg, .png or .pdf.")
+    ] = None,
+    force: options.Force = False,
     format: options.Format = None,
     device: options.Device = "auto",
     json: options.Json = False,
@@ -36,6 +44,11 @@ def select(
     Example: samner select --pool builtin --labels drug,disease texts.jsonl
     """
     types = labels_needed(labels, labels_file)
+    if plot is not None:
+        from samner.figures import check_suffix
+
+        check_output_file(plot, None if texts == STANDARD_STREAM else texts, force=force)
+        check_suffix(plot)
     read = texts_of(texts, format)
     device = start(device)
     from samner.adaptation import select as run
@@ -44,6 +57,11 @@ def select(
     with status("asking the experts"):
         selections = run(opened, read, types, count=experts, samples=samples, seed=seed, exclude=exclude or ())
     warn(dict.fromkeys(warning for selection in selections.values() for warning in selection.warnings))
+    if plot is not None:
+        from samner.cli.plots import selection
+
+        selection(selections, plot)
+        say(f"wrote {plot}")
     if json:
         write_json({name: selection.to_dict() for name, selection in selections.items()})
         return

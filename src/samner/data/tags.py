@@ -85,7 +85,8 @@ def decode(
 
     def close(last: int) -> None:
         nonlocal label
-        entities.append(Entity(starts[first], starts[last] + len(tokens[last]), label))
+        start, end = starts[first], starts[last] + len(tokens[last])
+        entities.append(Entity(start, end, label, text=whole[start:end]))
         label = ""
 
     def close_before(index: int) -> None:

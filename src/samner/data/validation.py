@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from reprlib import repr as short
 from typing import Any
 
@@ -118,7 +119,7 @@ def example_from_fields(
                 f"{key}[{index}]: its text is {short(given)} but characters {entity.start}:{entity.end} are "
                 f"{short(covered)}; offsets count characters (not bytes) from 0, end exclusive"
             )
-    return example
+    return replace(example, entities=tuple(replace(e, text=text[e.start : e.end]) for e in example.entities))
 
 
 @contextmanager

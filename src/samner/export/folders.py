@@ -51,7 +51,7 @@ def export_merge(
     dtype: str | None = None,
     base: Path | None = None,
     same_base: Iterable[str] = (),
-    device: str = "cpu",
+    device: str = "auto",
     threads: int | None = None,
     progress: Progress = lambda stage, done, total: None,
     **params: Any,
@@ -69,7 +69,7 @@ def export_merge(
         dtype: In which its factors are stored: float32 (the default), float16 or bfloat16.
         base: Folder of the base model, for a fused one; the one that the adapters name if that is here.
         same_base: Names of bases that are said to be one, as ``"A=B"``, or ``"A"`` if all are of that.
-        device: Torch device to merge on.
+        device: Torch device to merge on, or ``"auto"``.
         threads: Of torch.
         progress: Called with a stage, what is done of it and what there is to do.
         **params: Of the method.

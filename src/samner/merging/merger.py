@@ -35,7 +35,7 @@ class Merger:
         method: One of ``methods``.
         weights: One per adapter, not negative; only their ratios matter. Equal by default. A whole-number weight does
             the same as giving the adapter that often.
-        device: A torch device name.
+        device: A torch device name, or ``"auto"``: a GPU if there is one.
         threads: Of torch, while the merger is open; as set by default.
         progress: Called with a stage, the values done and those to do.
         same_base: That names are of one base model, as ``"A=B"``, or all adapters of one, as ``"A"``.
@@ -62,7 +62,7 @@ class Merger:
         method: str = "ties",
         weights: Sequence[float] | None = None,
         *,
-        device: str = "cpu",
+        device: str = "auto",
         threads: int | None = None,
         progress: Progress | None = None,
         same_base: Iterable[str] = (),

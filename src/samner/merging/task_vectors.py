@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-from samner.display import reason
+from samner.backbones import usable_device
 from samner.errors import SamnerError
 from samner.lora import LoraAdapter, LoraFactors
 
@@ -50,7 +50,7 @@ class Engine:
     """Device, threads and working memory of a merge.
 
     Args:
-        device: A torch device name.
+        device: A torch device name, or ``"auto"``: a GPU if there is one.
         threads: How many, of torch; as it is set by default. ``close`` sets it back.
         progress: Called as work gets done.
 
@@ -58,12 +58,8 @@ class Engine:
         SamnerError: If the device cannot be used or ``threads`` is below 1.
     """
 
-    def __init__(self, device: str = "cpu", threads: int | None = None, progress: Progress | None = None) -> None:
-        try:
-            self.device = torch.device(device)
-            torch.empty(0, device=self.device)
-        except (RuntimeError, AssertionError) as error:
-            raise SamnerError(f"cannot compute on the device {device!r} ({reason(error)})") from error
+    def __init__(self, device: str = "auto", threads: int | None = None, progress: Progress | None = None) -> None:
+        self.device = torch.device(usable_device(device))
         if threads is not None and threads < 1:
             raise SamnerError(f"threads must be at least 1, not {threads}")
         self.progress: Progress = progress or (lambda stage, done, total: None)

@@ -16,12 +16,12 @@ from typing import Any, TypeVar
 
 from samner.backbones import Backbone, load_backbone
 from samner.errors import ModelError, PoolError, SamnerError
-from samner.files import MODEL_FILES, atomic_folder, copy_model, inside, model_files, sha256, user_path
+from samner.files import atomic_folder, copy_model, inside, model_files, sha256, user_path
 from samner.lora import LoraAdapter
 from samner.names import base_key, shown
 from samner.pool.card import ADAPTER_FILES, CARD, ExpertCard, PoolCard, check_name
 from samner.pools import SHIPPED, default_pool, shipped
-from samner.references import HUB_ID
+from samner.references import HUB_ID, download
 
 EXPERTS, BASELINES = "experts", "baselines"
 _EXPERT_FILES = (".safetensors", ".json", ".md")
@@ -46,7 +46,7 @@ class ExpertPool:
         ['biomedical', 'encyclopedia', 'legal', 'news', 'social', 'stem', 'traffic']
     """
 
-    def __init__(self, folder: Path, device: str = "cpu") -> None:
+    def __init__(self, folder: Path, device: str = "auto") -> None:
         card = PoolCard.read(folder)
         self.folder = folder.absolute()  # experts are read when they are needed, wherever the process works by then
         self.device = device
@@ -58,11 +58,14 @@ class ExpertPool:
         self._read: dict[Path, tuple[_Stamp, ExpertCard]] = {}
         self._hashed: dict[Path, tuple[_Stamp, str]] = {}
 
+    def __repr__(self) -> str:
+        return f"<ExpertPool {self.folder.name} of {', '.join(self.experts) or 'no experts'}>"
+
     def __reduce__(self) -> tuple[Any, ...]:
         return ExpertPool, (self.folder, self.device)
 
     @classmethod
-    def load(cls, reference: str | Path | None = None, device: str = "cpu") -> ExpertPool:
+    def load(cls, reference: str | Path | None = None, device: str = "auto") -> ExpertPool:
         """Open a pool.
 
         Args:
@@ -80,7 +83,10 @@ class ExpertPool:
             return cls(shipped(str(reference)), device)
         path = user_path(reference)
         if not path.exists() and isinstance(reference, str) and HUB_ID.fullmatch(reference):
-            return cls(_download(reference), device)
+            try:
+                return cls(download(reference), device)
+            except ModelError as error:
+                raise PoolError(f"no folder {reference!r}, and it cannot be had from the hub: {error}") from error
         if not path.is_dir():
             raise PoolError(f"no pool at {str(reference)!r}: give 'builtin', a folder or a hub id (owner/name)")
         return cls(path, device)
@@ -346,18 +352,3 @@ def _file_problems(folder: Path, card: ExpertCard, digest: Callable[[Path], str]
             yield f"{path}: missing"
         elif digest(path) != listed:
             yield f"{path}: damaged or changed, its SHA-256 is not the one in {CARD}"
-
-
-def _download(reference: str) -> Path:
-    from huggingface_hub import constants, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    # a folder of its own, because the hub's cache holds links out of the folder, which a pool refuses
-    folder = Path(constants.HF_HOME) / "samner" / reference.replace("/", "--")
-    try:
-        patterns = [f"*{suffix}" for suffix in MODEL_FILES]
-        return Path(snapshot_download(reference, allow_patterns=patterns, local_dir=folder))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise PoolError(
-            f"no folder {reference!r}, and it cannot be had from the hub ({type(error).__name__})"
-        ) from error

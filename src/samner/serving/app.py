@@ -39,6 +39,7 @@ from samner.serving.schemas import (
     Labels,
     ModelAnswer,
     ModelList,
+    Overlaps,
     PoolAnswer,
     Problem,
 )
@@ -124,7 +125,7 @@ def _api(service: _Service) -> APIRouter:
     )
     async def extract(request: Request, asked: ExtractRequest) -> Response:
         service.check_texts(asked.texts)
-        name, question = service.question(asked.model, asked.labels, asked.threshold, asked.mode, asked.overlapping)
+        name, question = service.question(asked.model, asked.labels, asked.threshold, asked.mode, asked.overlaps)
         found: Answers = []
         async for _, part in service.answers(question, asked.texts):
             found += part
@@ -161,13 +162,13 @@ def _api(service: _Service) -> APIRouter:
             ),
         ] = None,
         threshold: Annotated[float | None, Query(gt=0, lt=1, description="Score from which an entity counts.")] = None,
-        overlapping: Annotated[bool, Query(description="Let entities of different types overlap.")] = False,
+        overlaps: Annotated[Overlaps, Query(description="Which entities may overlap.")] = "flat",
         mode: Annotated[str | None, Query(description="Another way to unite the parts of the model.")] = None,
     ) -> Response:
         examples = _examples(await request.body(), service.limits.characters)
         parts = [one.partition(": ") for one in label or ()]
         labels: Labels | None = [Label(name=name.strip(), description=said.strip()) for name, _, said in parts] or None
-        _, question = service.question(model, labels, threshold, mode, overlapping, field="label")
+        _, question = service.question(model, labels, threshold, mode, overlaps, field="label")
         return StreamingResponse(_lines(service, question, examples), media_type=NDJSON)
 
     @app.post(
@@ -270,7 +271,7 @@ class _Service:
         labels: Labels | None,
         threshold: float | None,
         mode: str | None,
-        overlapping: bool,
+        overlaps: str,
         *,
         field: str = "labels",
     ) -> tuple[str, Question]:
@@ -282,7 +283,7 @@ class _Service:
         scores = ((one.name, own.get(one.name) or threshold) for one in types)
         thresholds = tuple((name, score) for name, score in scores if score is not None)
         counted = name if name in self.catalog.models else "adapted"
-        return name, Question(counted, found, types, thresholds, mode or found.mode, overlapping)
+        return name, Question(counted, found, types, thresholds, mode or found.mode, overlaps)
 
     async def answers(self, question: Question, texts: Sequence[str]) -> AsyncIterator[tuple[int, Answers]]:
         """The answers part by part, each with the place of its first text; each part is waited for in turn."""

@@ -10,12 +10,13 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from samner.entities import Entity, EntityType
+from samner.entities import EntityType
+from samner.prediction import Prediction
 from samner.serving.errors import ApiError
 from samner.serving.metrics import Metrics
 from samner.task_model import TaskModel
 
-Answers = list[list[Entity]]
+Answers = list[Prediction]
 
 BATCH_TEXTS = 64
 BATCH_CHARACTERS = 32_768
@@ -32,7 +33,7 @@ class Question(NamedTuple):
         types: To look for.
         thresholds: Names of types with the score from which their entities count; the others have the model's own.
         mode: How the parts of the model are united.
-        overlapping: Whether entities of different types may overlap.
+        overlaps: Which entities may overlap, as ``TaskModel.predict`` has it.
     """
 
     name: str
@@ -40,7 +41,7 @@ class Question(NamedTuple):
     types: tuple[EntityType, ...]
     thresholds: tuple[tuple[str, float], ...]
     mode: str
-    overlapping: bool = False
+    overlaps: str = "flat"
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -50,7 +51,7 @@ class Question(NamedTuple):
     def ask(self, texts: Sequence[str]) -> Answers:
         """The entities of some texts."""
         thresholds = dict(self.thresholds)
-        return self.model.predict(texts, self.types, threshold=thresholds, flat=not self.overlapping, mode=self.mode)
+        return self.model.predict(texts, self.types, threshold=thresholds, overlaps=self.overlaps, mode=self.mode)
 
 
 @dataclass(slots=True)

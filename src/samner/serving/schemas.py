@@ -16,6 +16,7 @@ def _whole(text: str) -> str:
     return text
 
 
+Overlaps = Literal["flat", "nested", "all"]
 _Threshold = Annotated[float, Field(gt=0, lt=1)]
 _Text = Annotated[str, AfterValidator(_whole)]
 
@@ -58,7 +59,7 @@ class ExtractRequest(_Request):
     threshold: _Threshold | None = Field(
         default=None, description="Score from which an entity counts; the model's own by default.", examples=[0.5]
     )
-    overlapping: bool = Field(default=False, description="Let entities of different types overlap.")
+    overlaps: Overlaps = Field(default="flat", description="Which entities may overlap: none, nested ones, or all.")
     mode: str | None = Field(
         default=None,
         description="Another way to unite the parts of the model, as far as it holds them.",

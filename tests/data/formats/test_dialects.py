@@ -170,6 +170,26 @@ def test_label_studio_offsets_in_utf16_are_counted_in_characters(tmp_path: Path)
         assert read_examples(path) == wanted
 
 
+def test_label_studios_predictions_keep_their_scores(tmp_path: Path) -> None:
+    found = Example(
+        TEXT, (Entity(0, 3, "person", 0.8, ("similarity",)), Entity(14, 18, "city", 0.6)), {"id": 5, "page": 2}
+    )
+    write_examples([found, Example("none")], tmp_path / "a.json", "label-studio-predictions")
+    [task, empty] = json.loads((tmp_path / "a.json").read_text())
+    assert task["id"] == 5 and task["data"] == {"text": TEXT, "page": 2} and "annotations" not in task
+    [prediction] = task["predictions"]
+    assert (prediction["score"], [r["score"] for r in prediction["result"]]) == (0.7, [0.8, 0.6])
+    assert prediction["result"][1]["value"] == {"start": 14, "end": 18, "text": "Rome", "labels": ["city"]}
+    assert empty["predictions"] == [{"model_version": "samner", "score": 0.0, "result": []}]
+    back = read_examples(tmp_path / "a.json", "label-studio-predictions")
+    assert [(e.key, e.score) for e in back[0].entities] == [((0, 3, "person"), 0.8), ((14, 18, "city"), 0.6)]
+    assert back[0].meta == found.meta and back[1] == Example("none")
+    assert read_examples(tmp_path / "a.json")[0].entities == ()  # by itself a prediction is no gold
+    (tmp_path / "b.json").write_text(json.dumps([{"data": {"text": TEXT}, "predictions": [{}, {}]}]))
+    with pytest.raises(DataError, match="has 2 predictions; keep the one that is to be read"):
+        read_examples(tmp_path / "b.json", "label-studio-predictions")
+
+
 def test_label_studio_keeps_what_is_no_label(tmp_path: Path) -> None:
     choice = {"type": "choices", "value": {"choices": ["good"]}}
     annotation = {**labelled(*BOTH, id=7)}

@@ -2,76 +2,21 @@
 
 from __future__ import annotations
 
-import io
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from samner.benchmark.report.document import Plot, slug
 from samner.benchmark.report.view import Arm, View, pretty, signed, texts_read
+from samner.figures import BLUE, GREEN, GREY, INK, MUTED, ORANGE, PALE, PINK, canvas, svg
 
-INK, MUTED, GRID, RAMP = (
-    "#1b1f24",
-    "#5c6670",
-    "#dfe3e8",
-    ("#f0f4f9", "#c7dbee", "#94bfe0", "#559cca", "#1f74b1", "#0b4a82"),
-)
-BLUE, ORANGE, GREEN, PINK, GREY, PALE = "#0b6fb0", "#c05409", "#008060", "#b1487f", "#7b858f", "#bcc4cc"
-"""Those of Okabe and Ito, darkened until they stand out from white."""
-
+RAMP = ("#f0f4f9", "#c7dbee", "#94bfe0", "#559cca", "#1f74b1", "#0b4a82")
 COLOURS = {"similarity": BLUE, "sampling": ORANGE, "union": GREEN, "economy": PINK, "base": PALE}
 """An arm has the same colour in every plot; baselines are grey."""
 
-_FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 _MOST = 15
 """Experts that a heat map shows; of a larger pool those with the highest average F1."""
-
-_RC: Any = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib and is wide: what fits in it fits in any font of a page
-    "font.size": 8.5,
-    "text.color": INK,
-    "text.parse_math": False,
-    "axes.edgecolor": MUTED,
-    "axes.labelcolor": MUTED,
-    "axes.linewidth": 0.7,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 9.5,
-    "axes.titlelocation": "left",
-    "axes.axisbelow": True,
-    "grid.color": GRID,
-    "xtick.color": MUTED,
-    "xtick.major.size": 0,
-    "ytick.color": MUTED,
-    "ytick.major.size": 0,
-    "legend.frameon": False,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "samner",
-}
-
-
-@contextmanager
-def _figure(height: float, columns: int = 1, **options: Any) -> Iterator[tuple[Figure, list[Axes]]]:
-    """A figure as wide as the page, so many inches high, with axes side by side, whatever the user's own style is."""
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        mpl.rcParams.update(_RC)
-        figure = Figure(figsize=(9.2, height), layout="constrained")
-        yield figure, list(figure.subplots(1, columns, squeeze=False, **options)[0])
-
-
-def _svg(figure: Figure) -> str:
-    """As a file of its own, the same for the same figure."""
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    text = re.sub(r"\s*<metadata>.*?</metadata>", "", buffer.getvalue(), flags=re.DOTALL)
-    return re.sub(r"'DejaVu Sans'[^;\"]*", _FONT, text)
 
 
 def _label(arm: Arm) -> str:
@@ -85,7 +30,7 @@ def bars(view: View) -> Plot | None:
     if not arms:
         return None
     ceilings, width = [arm for arm in view.main if arm.ceiling], 0.8 / len(arms)
-    with _figure(3.6) as (figure, (axes,)):
+    with canvas(3.6) as (figure, (axes,)):
         for j, arm in enumerate(arms):
             for i, names in enumerate(view.columns.values()):
                 height, (low, high) = arm.average(names), arm.interval(names)
@@ -103,7 +48,7 @@ def bars(view: View) -> Plot | None:
         axes.set_ylabel("strict span F1 (%)")
         axes.yaxis.grid(True)
         figure.legend(loc="outside upper left", ncols=len(arms) + 1)
-        drawn = _svg(figure)
+        drawn = svg(figure)
     return Plot(
         "targets",
         "Strict F1 on every target",
@@ -126,7 +71,7 @@ def ablation(view: View, group: str) -> list[Plot]:
 
 
 def _curves(view: View, group: str, series: Mapping[str, Sequence[Arm]]) -> Plot:
-    with _figure(3.2) as (figure, (axes,)):
+    with canvas(3.2) as (figure, (axes,)):
         for name, arms in series.items():
             arms = sorted(arms, key=lambda arm: float(arm.x))
             xs, runs = [float(arm.x) for arm in arms], [arm.averages(view.judged) for arm in arms]
@@ -141,7 +86,7 @@ def _curves(view: View, group: str, series: Mapping[str, Sequence[Arm]]) -> Plot
         axes.set(xlabel=group, ylabel=f"strict F1 (%), mean {view.headline}")
         axes.yaxis.grid(True)
         figure.legend(loc="outside right upper")
-        drawn = _svg(figure)
+        drawn = svg(figure)
     first = next(iter(series.values()))[0]
     spread = " Bands: from the lowest to the highest seed." if first.seeds > 1 else ""
     told = "; ".join(
@@ -162,7 +107,7 @@ def _strip(view: View, group: str, name: str, arms: Sequence[Arm]) -> Plot | Non
         return None
     shown.sort(key=lambda arm: -arm.average(view.judged))
     level = reference.average(view.judged)
-    with _figure(0.27 * len(shown) + 0.95) as (figure, (axes,)):
+    with canvas(0.27 * len(shown) + 0.95) as (figure, (axes,)):
         axes.axvline(0, color=MUTED, lw=0.9)
         for i, arm in enumerate(shown):
             gaps = [arm.mean(target) - reference.mean(target) for target in view.judged]
@@ -175,7 +120,7 @@ def _strip(view: View, group: str, name: str, arms: Sequence[Arm]) -> Plot | Non
         axes.set_ylim(len(shown) - 0.4, -0.6)
         axes.xaxis.grid(True)
         axes.set_xlabel(f"strict F1, points against {_label(reference)} ({level:.1f})")
-        drawn = _svg(figure)
+        drawn = svg(figure)
     return Plot(
         slug(f"{group} {name}"),
         group.capitalize() + (f" ({name})" if name else ""),
@@ -199,7 +144,7 @@ def experts(view: View) -> Plot | None:
             n: 100 * v for n, v in view.target(target)["sampling"].items()
         },
     }
-    with _figure(0.29 * len(view.targets) + 1.1, len(panels), sharey=True) as (figure, axes):
+    with canvas(0.29 * len(view.targets) + 1.1, len(panels), sharey=True) as (figure, axes):
         for axis, (title, scores) in zip(axes, panels.items(), strict=True):
             for i, target in enumerate(view.targets):
                 found = scores(target)
@@ -210,7 +155,7 @@ def experts(view: View) -> Plot | None:
             axis.set_xticks(range(len(names)), names, fontsize=7.5, rotation=35, ha="left", rotation_mode="anchor")
             axis.xaxis.tick_top()
         axes[0].set_yticks(range(len(view.targets)), [pretty(name) for name in view.targets])
-        drawn = _svg(figure)
+        drawn = svg(figure)
     return Plot(
         "experts",
         "What the experts know, and what the strategies believe",

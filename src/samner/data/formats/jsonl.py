@@ -44,6 +44,7 @@ def _read_samner(record: Record, labelled: bool) -> Example:
 
 DIALECTS = {
     "label-studio": label_studio.TASKS,
+    "label-studio-predictions": label_studio.PREDICTIONS,
     "gliner": tokens.GLINER,
     "doccano": doccano.DIALECT,
     "samner": Dialect(_samner, _read_samner, to_record),

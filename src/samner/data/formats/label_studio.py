@@ -1,4 +1,8 @@
-"""Label Studio's exports: JSON (tasks with ``data`` and ``annotations``) and JSON-MIN (labels beside the text)."""
+"""Label Studio's JSON: exports, with their short form JSON-MIN, and pre-annotations.
+
+An export is tasks with ``data`` and ``annotations``; JSON-MIN has labels beside the text; tasks with ``predictions``
+are shown as pre-annotations.
+"""
 
 from __future__ import annotations
 
@@ -110,6 +114,59 @@ def _result(example: Example, index: int, label: str) -> dict[str, Any]:
     return {**result, "value": {**value, "labels": [label]}}
 
 
+def prediction(
+    example: Example,
+    version: str,
+    labels: Mapping[str, str] | None = None,
+    *,
+    from_name: str = "label",
+    to_name: str = "text",
+) -> dict[str, Any]:
+    """What was found in a text, as a prediction of a task.
+
+    Args:
+        example: The text and its entities.
+        version: Of the model.
+        labels: What the labelling interface calls a label, where it calls it otherwise.
+        from_name: What the labelling interface calls its labels.
+        to_name: What it calls its text.
+    """
+    results = []
+    for i, entity in enumerate(example.entities):
+        result = _result(example, i, (labels or {}).get(entity.label, entity.label))
+        score = round(float(entity.score), 4)
+        results.append({**result, "from_name": from_name, "to_name": to_name, "score": score})
+    mean = sum(result["score"] for result in results) / len(results) if results else 0.0
+    return {"model_version": version, "score": round(mean, 4), "result": results}
+
+
+def _has_prediction(record: Record) -> bool:
+    return _is_task(record) and isinstance(record.get("predictions"), list)
+
+
+def _read_prediction(record: Record, labelled: bool) -> Example:
+    predictions = record["predictions"]
+    if not labelled:
+        return _read_task(record, labelled)
+    if len(predictions) != 1 or not isinstance(predictions[0], Mapping):
+        raise DataError(f"task {record.get('id')} has {len(predictions)} predictions; keep the one that is to be read")
+    data, key = record["data"], _text_key(record["data"])
+    meta = rest(record, "data", "predictions") | {n: v for n, v in rest(data, key).items() if n not in record}
+    results = predictions[0].get("result") or []
+    scores = [result.get("score") for result in results if result.get("type") == "labels"]
+    spans = [
+        {**_in_code_points(value, data[key]), "score": score}
+        for value, score in zip(_results(predictions[0])[0], scores, strict=True)
+    ]
+    return example_from_fields(data[key], spans, meta, "predictions[].result")
+
+
+def _write_prediction(example: Example) -> dict[str, Any]:
+    meta = dict(example.meta)
+    task = {key: meta.pop(key) for key in list(meta) if key in _TASK}
+    return {**task, "data": {"text": example.text, **meta}, "predictions": [prediction(example, "samner")]}
+
+
 def _min_key(record: Record) -> str | None:
     """The key of the labels, which is what the labelling interface calls them."""
     for key, value in record.items():
@@ -141,3 +198,4 @@ def _write_min(example: Example) -> dict[str, Any]:
 
 TASKS = Dialect(_is_task, _read_task, _write_task, array=True)
 MIN = Dialect(_matches_min, _read_min, _write_min, array=True)
+PREDICTIONS = Dialect(_has_prediction, _read_prediction, _write_prediction, array=True)

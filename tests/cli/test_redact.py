@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+
+def test_what_was_taken_out_comes_back_with_the_key(samner, saved_model: Path, tmp_path: Path) -> None:
+    text = "Aspirin relieves headache within hours. Write to ada@example.org."
+    given = tmp_path / "given.jsonl"
+    given.write_text(json.dumps({"text": text, "id": 7, "author": "Ada"}) + "\n")
+    out, key = tmp_path / "clean.jsonl", tmp_path / "key"
+    encrypt = ["redact", given, "--model", saved_model, "--operator", "encrypt", "--key", key, "--new-key"]
+    result = samner(*encrypt, "-o", out, "--keep", "id")
+    assert result.exit_code == 0, result.stderr
+    assert "redacted 3 places in 1 text" in result.stderr
+    [line] = map(json.loads, out.read_text().splitlines())
+    assert (
+        line["id"] == 7 and "author" not in line and "Aspirin" not in out.read_text() and "ada@" not in out.read_text()
+    )
+    assert [e["label"] for e in line["entities"]] == ["DRUG", "DISEASE", "EMAIL_ADDRESS"]
+    result = samner("redact", out, "--restore", "--key", key)
+    assert json.loads(result.stdout) == {"text": text, "entities": []}
+    result = samner("redact", "-", "--patterns-only", stdin="Write to ada@example.org.")
+    assert json.loads(result.stdout)["text"] == "Write to <EMAIL_ADDRESS>."
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "say what to look for: --labels person,organization, --model FOLDER, or --patterns-only"),
+        (["--labels", "a", "--patterns-only"], "--patterns-only asks no model"),
+        (["--labels", "a", "--model", "m"], "a saved model brings its labels"),
+        (["--operator", "encrypt", "--patterns-only"], "give the file of the key: --key FILE"),
+        (["--restore"], "give the file of the key: --key FILE"),
+        (["--patterns", "passport", "--patterns-only"], "unknown pattern 'passport'"),
+        (["--patterns-only", "--threshold", "drug=0.5"], "names the label 'drug'"),
+    ],
+)
+def test_wrong_options_are_refused(samner, options: list[str], message: str) -> None:
+    result = samner("redact", "-", *options, stdin="a text")
+    assert result.exit_code == 2 and message in result.stderr
