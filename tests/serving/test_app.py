@@ -222,6 +222,20 @@ class TestGuards:
         answer = serving().options("/v1/extract", headers=headers)
         assert not [name for name in answer.headers if name.startswith("access-control")]
 
+    def test_nor_is_it_to_the_page(self, serving: Serving) -> None:
+        pytest.importorskip("gradio", reason="the extra 'page' is not installed")
+        client = serving(page=True)
+        headers = {"origin": "https://evil.example", "host": "ner.example", "access-control-request-method": "POST"}
+        for answer in (
+            client.options("/gradio_api/queue/join", headers=headers),
+            client.get("/", headers=headers),
+            client.get("/config", headers=headers),
+        ):
+            assert not [name for name in answer.headers if name.startswith("access-control")]
+        assert client.get("/").headers["content-security-policy"].startswith("default-src 'self';")
+        assert "https://" not in client.get("/theme.css").text
+        assert problem(client.get("/v1/nothing"))[0] == 404
+
 
 class TestOperations:
     def test_metrics_count_requests_and_batches_but_hold_no_text(self, serving: Serving) -> None:

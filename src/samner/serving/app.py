@@ -45,6 +45,7 @@ from samner.serving.schemas import (
 )
 from samner.task_model import STRATEGIES, TaskModel, modes
 
+_VERBS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 NDJSON = "application/x-ndjson"
 
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
@@ -100,6 +101,8 @@ def create_app(
     if page:
         from samner.serving.page import mount
 
+        # what is mounted at / answers for every path that is left, which is not to be so for the API's
+        app.add_api_route("/v1/{path:path}", _nothing, methods=list(_VERBS), include_in_schema=False)
         mount(app, catalog, limits, batcher, jobs)
     app.add_middleware(Bodies, limits=limits)
     app.add_middleware(Crowd, limits=limits)
@@ -109,6 +112,10 @@ def create_app(
         app.add_middleware(Hosts, hosts=hosts)
     app.add_middleware(Measured, metrics=metrics)
     return app
+
+
+async def _nothing() -> None:
+    raise ApiError(404, "there is nothing at this path, or it takes other methods; see /openapi.json")
 
 
 def _api(service: _Service) -> APIRouter:

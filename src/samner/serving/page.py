@@ -122,7 +122,7 @@ def mount(app: FastAPI, catalog: Catalog, limits: Limits, batcher: Batcher, jobs
 
 
 class _Contained:
-    """Lets the page load what comes from this server, and nothing else."""
+    """Lets the page load what comes from this server, and nothing else; lets no page of another site read it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -134,6 +134,8 @@ class _Contained:
                 headers["Content-Security-Policy"] = _POLICY
                 headers["X-Content-Type-Options"] = "nosniff"
                 headers["Referrer-Policy"] = "no-referrer"
+                for name in [name for name in headers if name.startswith("access-control-")]:
+                    del headers[name]  # beyond loopback, Gradio would allow every origin
             await send(message)
 
         await self.app(scope, receive, contained if scope["type"] == "http" else send)
