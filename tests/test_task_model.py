@@ -227,20 +227,6 @@ class TestPredict:
         assert model.predict(["York on Rhine"]) == [[]]
         assert len(model.predict(["York on Rhine"], threshold=0.5)[0]) == 2
 
-    def test_each_label_can_have_a_threshold_of_its_own(self, model: TaskModel) -> None:
-        text = "Rio York Rhine"
-        assert [e.label for e in model.predict([text], threshold={"city": 0.85})[0]] == ["city", "river"]
-        assert [e.label for e in model.predict([text], threshold={"river": 0.85})[0]] == ["city", "city"]
-        with pytest.raises(SamnerError, match="threshold names 'song', which is none of the labels: city, river"):
-            model.predict([text], threshold={"song": 0.5})
-        with pytest.raises(SamnerError, match="threshold of 'city' must lie between 0 and 1"):
-            model.predict([text], threshold={"city": 1})
-
-    def test_what_its_label_asks_too_much_of_pushes_nothing_aside(self, lookup_backbone: Make) -> None:
-        model = two(lookup_backbone, {"New York": ("city", 0.8), "York": ("river", 0.6)}, {})
-        assert [e.label for e in model.predict(["New York"])[0]] == ["city"]
-        assert [e.label for e in model.predict(["New York"], threshold={"city": 0.9})[0]] == ["river"]
-
     @pytest.mark.parametrize("threshold", [0, 1, -0.1, 2, float("nan"), "0.5", True, [0.5]])
     def test_a_threshold_that_is_no_probability_is_refused(self, model: TaskModel, threshold: float) -> None:
         with pytest.raises(SamnerError, match="threshold must lie between 0 and 1"):
