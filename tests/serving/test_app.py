@@ -374,3 +374,13 @@ class TestAdapt:
         assert problem(client.post("/v1/adapt", json={"texts": TEXTS, "labels": ["drug"]}))[::2] == (404, "pool")
         assert problem(client.get("/v1/adapt/no"))[0] == 404
         assert problem(client.delete("/v1/adapt/no"))[0] == 404
+
+
+def test_label_studio_can_ask_the_models(serving: Serving) -> None:
+    client = serving()
+    assert client.get("/label-studio/health").json()["status"] == "UP"
+    config = '<View><Labels name="l" toName="t"><Label value="drug"/></Labels><Text name="t" value="$note"/></View>'
+    asked = {"tasks": [{"id": 1, "data": {"note": "Aspirin eases headache"}}], "label_config": config}
+    (result,) = client.post("/label-studio/known/predict", json=asked).json()["results"]
+    assert [found["value"]["text"] for found in result["result"]] == ["Aspirin"]
+    assert client.get("/label-studio/other/health").status_code == 404
