@@ -188,6 +188,10 @@ class TaskModel:
         """Give back the memory of the task vectors, unless another model shares them; it cannot be asked any more."""
         self.merges = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For a copy or a worker: the base with this model's own task vectors, without all else that is on it."""
+        return {**vars(self), "backbone": self.backbone.only({merge.model for merge in self.merges.values()})}
+
     def __enter__(self) -> TaskModel:
         return self
 

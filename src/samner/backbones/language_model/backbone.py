@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 
@@ -82,6 +82,11 @@ class CausalBackbone(MixedBackbone):
 
     def _engine(self) -> Engine:
         return LocalEngine(self.model, self.tokenizer, self.mixed, self.prompt, self.card.max_new_tokens)
+
+    def only(self, models: Collection[str]) -> Self:
+        other = super().only(models)
+        other.engine = self.engine.over(other.mixed) if isinstance(self.engine, LocalEngine) else self.engine
+        return other
 
     @classmethod
     def create_base(cls, folder: Path, model: str, *, prompt: str | None = None, four_bit: bool = False) -> None:

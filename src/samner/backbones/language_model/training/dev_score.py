@@ -12,6 +12,7 @@ from samner.backbones.base import BASE, TrainingSet
 from samner.backbones.language_model.engines.local import LocalEngine
 from samner.backbones.language_model.generation.ask import ask
 from samner.backbones.language_model.generation.prompt import Prompt
+from samner.backbones.language_model.words import for_texts
 from samner.backbones.mixed_batch import MixedModels
 from samner.scoring import Counts, span_counts
 
@@ -40,7 +41,7 @@ def dev_counts(model: Any, tokenizer: Any, prompt: Prompt, data: TrainingSet, te
             for e in asked
             for answer in prompt.answer([(e.text[x.start : x.end], x.label) for x in e.entities], data.types)
         ]
-        longest = max(len(ids) for ids in tokenizer(right, add_special_tokens=False)["input_ids"])
+        longest = max(len(ids) for ids in for_texts(tokenizer, right)(right, add_special_tokens=False)["input_ids"])
         engine = LocalEngine(model, tokenizer, MixedModels({}), prompt, longest + _ROOM)
         found = ask(
             engine,

@@ -12,7 +12,7 @@ import numpy as np
 from samner.backbones.base import Paraphrases, TrainingData, TrainingSet
 from samner.backbones.language_model.generation.prompt import Prompt, prompt_ids, render
 from samner.backbones.language_model.training.recipe import Recipe
-from samner.backbones.language_model.words import sound, token_words
+from samner.backbones.language_model.words import for_texts, sound, token_words
 from samner.embedding import encode as embed
 from samner.entities import EntityType, Example
 from samner.windows import Tokens, cut_example
@@ -40,7 +40,8 @@ def encode(example: SftExample, tokenizer: Any) -> dict[str, list[int]]:
     Question and answer are tokenised apart, as they are when the model writes the answer.
     """
     question = prompt_ids(example.prompt, tokenizer)
-    answer = [*tokenizer(sound(example.completion), add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+    said = sound(example.completion)
+    answer = for_texts(tokenizer, [said])(said, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
     return {"input_ids": question + answer, "labels": [-100] * len(question) + answer}
 
 
