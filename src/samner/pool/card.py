@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -58,6 +60,7 @@ class ExpertCard(Settings):
         data: The data sets it was trained on.
         training: Settings and outcome of the training.
         files: SHA-256 of the adapter's files by name.
+        digest: SHA-256 of all the other entries, by which ``ExpertPool.verify`` knows that none was changed.
     """
 
     format: Format = 1
@@ -70,6 +73,7 @@ class ExpertCard(Settings):
     data: tuple[DataSource, ...] = ()
     training: Mapping[str, Any] = {}
     files: Mapping[str, str] = {}
+    digest: str = ""
 
     @property
     def vector(self) -> npt.NDArray[np.float32]:
@@ -104,9 +108,27 @@ class ExpertCard(Settings):
 
         files = {name: self.files[name] if checked else sha256(folder / name) for name in ADAPTER_FILES}
         card = self.model_copy(update={"files": files, "embedding": tuple(round(x, 6) for x in self.embedding)})
-        write_json(folder / CARD, card.model_dump(mode="json"))
+        values = card.model_dump(mode="json")
+        card = card.model_copy(update={"digest": _digest(values)})
+        write_json(folder / CARD, {**values, "digest": card.digest})
         expert_model_card(card).save(folder / "README.md")
         return card
+
+
+def changed_card(folder: Path) -> str:
+    """Whether an expert's card is not as it was written, as a line; empty if it is, or is of before cards told."""
+    values = read_json(folder / CARD)
+    if "digest" not in values or values["digest"] == _digest(values):
+        return ""
+    return (
+        f"{folder / CARD}: was changed since it was written, its SHA-256 is not the one that it names; if that was "
+        "meant, remove the entry \"digest\""
+    )
+
+
+def _digest(values: Mapping[str, Any]) -> str:
+    rest = {key: value for key, value in values.items() if key != "digest"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 class PoolCard(Settings):

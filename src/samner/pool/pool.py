@@ -20,7 +20,7 @@ from samner.errors import ModelError, PoolError, SamnerError
 from samner.files import MODEL_FILES, atomic_folder, copy_model, inside, model_files, sha256, user_path
 from samner.lora import LoraAdapter
 from samner.names import base_key, shown
-from samner.pool.card import ADAPTER_FILES, CARD, ExpertCard, PoolCard, check_name
+from samner.pool.card import ADAPTER_FILES, CARD, ExpertCard, PoolCard, changed_card, check_name
 from samner.pools import SHIPPED, default_pool, shipped
 from samner.references import HUB_ID
 
@@ -330,6 +330,7 @@ class ExpertPool:
                     card = ExpertCard.read(folder)
                     if card.name != folder.name:
                         problems.append(f"{folder / CARD}: is named {card.name!r}, its folder {folder.name!r}")
+                    problems += [changed] if (changed := changed_card(folder)) else []
                     problems += list(_file_problems(folder, card)) or list(self._fit_problems(folder, card, base))
                 except SamnerError as error:
                     problems.append(str(error))
