@@ -79,6 +79,7 @@ class Entity:
         found_by: Names of the task models that found it; empty for gold.
         aligned: How a model's answer was found in the text: ``"exact"``, or ``"normalised"`` (by other case or
             blanks); empty for gold and for models that answer in offsets.
+        id: What the file it was read from calls it; relations may name it so. Two entities may be equal without it.
     """
 
     start: int
@@ -87,6 +88,7 @@ class Entity:
     score: float = 1.0
     found_by: tuple[str, ...] = ()
     aligned: str = ""
+    id: str | int | None = field(default=None, compare=False)
 
     @property
     def key(self) -> tuple[int, int, str]:

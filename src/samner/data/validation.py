@@ -59,7 +59,7 @@ def declines(meta: Mapping[str, Any]) -> str:
 
 
 def to_fields(entity: Entity, text: str) -> dict[str, Any]:
-    """The entity as an object with all its fields and the text it covers; ``aligned`` only where there is one."""
+    """The entity as an object with all its fields and the text it covers; ``aligned`` and ``id`` only where there are."""
     fields = {
         "start": entity.start,
         "end": entity.end,
@@ -68,7 +68,14 @@ def to_fields(entity: Entity, text: str) -> dict[str, Any]:
         "score": round(float(entity.score), 4),
         "found_by": list(entity.found_by),
     }
-    return fields | {"aligned": entity.aligned} if entity.aligned else fields
+    if entity.aligned:
+        fields["aligned"] = entity.aligned
+    return fields | id_of(entity)
+
+
+def id_of(entity: Entity) -> dict[str, str | int]:
+    """The entry of an entity's object for its id, if it has one."""
+    return {} if entity.id is None else {"id": entity.id}
 
 
 def to_record(example: Example) -> dict[str, Any]:
@@ -161,7 +168,9 @@ def _from_fields(fields: Mapping[str, Any]) -> Entity:
     aligned = fields.get("aligned") or ""
     if not isinstance(aligned, str):
         raise DataError(f"aligned must be a string, not {short(aligned)}")
-    return Entity(fields["start"], fields["end"], fields["label"], score, tuple(found_by), aligned)
+    called = fields.get("id")
+    called = called if type(called) in (str, int) and called != "" else None
+    return Entity(fields["start"], fields["end"], fields["label"], score, tuple(found_by), aligned, called)
 
 
 def _check_text(text: object) -> str:

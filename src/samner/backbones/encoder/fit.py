@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from samner.backbones.base import share_of_peak
 from samner.errors import ModelError, SamnerError
-from samner.files import atomic_file
+from samner.files import atomic_file, writing_tensors
 
 log = logging.getLogger(__name__)
 
@@ -195,7 +195,7 @@ class _State:
             if name in self.best:
                 tensors[f"best.{name}"] = self.best[name]
         record = {k: getattr(self, k) for k in _RECORDED}
-        with atomic_file(path) as temporary:
+        with writing_tensors(path), atomic_file(path) as temporary:
             save_file({k: v.contiguous() for k, v in tensors.items()}, temporary, {"record": json.dumps(record)})
 
     def load(self, path: Path) -> None:

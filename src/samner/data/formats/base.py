@@ -41,14 +41,14 @@ class Format:
         write: Takes examples and the path; None if the format is only read.
         suffixes: Of the files that are written this way unless told otherwise.
         looks: Whether what is read is of this format, by its content; None if only its name or suffix tells.
-        keeps: What comes back as it was: of ``"entities"`` and ``"meta"``.
+        keeps: What comes back as it was: of ``"entities"``, their ``"ids"``, and ``"meta"``.
     """
 
     read: Callable[[Source, bool, str | None], Iterator[Example]]
     write: Callable[[Iterable[Example], Path], None] | None
     suffixes: tuple[str, ...] = ()
     looks: Callable[[Source], bool] | None = None
-    keeps: tuple[str, ...] = ("entities", "meta")
+    keeps: tuple[str, ...] = ("entities", "ids", "meta")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +60,14 @@ class Dialect:
         read: Takes the object and whether labels are wanted.
         write: The object of an example; None if the dialect is only read.
         array: Whether the objects of a file are one JSON array, not a line each.
+        ids: Whether it has a place for what single entities are called.
     """
 
     matches: Callable[[Record], bool]
     read: Callable[[Record, bool], Example]
     write: Callable[[Example], dict[str, Any]] | None
     array: bool = False
+    ids: bool = True
 
 
 def rest(record: Record, *used: str) -> dict[str, Any]:

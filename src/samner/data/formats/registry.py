@@ -17,7 +17,7 @@ FORMATS = {
     "parquet": columnar.PARQUET,
     "arrow": columnar.ARROW,
     "docbin": Format(spacy.read, spacy.write, (".spacy",), spacy.looks),
-    "conll": Format(conll.read, conll.write, (*conll.SUFFIXES, ".tsv"), conll.looks),
+    "conll": Format(conll.read, conll.write, (*conll.SUFFIXES, ".tsv"), conll.looks, ("entities", "meta")),
     "jsonl": jsonl.format_of("samner", jsonl.SUFFIXES),
     **{name: jsonl.format_of(name) for name in jsonl.DIALECTS if name != "samner"},
     "iob1": Format(partial(conll.read, scheme="iob1"), None),

@@ -22,6 +22,7 @@ from samner.backbones.language_model.training.dev_score import dev_counts, mean_
 from samner.backbones.language_model.training.recipe import Recipe
 from samner.backbones.language_model.training.rows import Plan, make_plan
 from samner.errors import ModelError, SamnerError
+from samner.files import writing_tensors
 from samner.lora import CONFIG_FILE, WEIGHTS_FILE
 
 try:
@@ -181,7 +182,8 @@ def _fit(
                 f"{checkpoint}: cannot be read ({_line(error)}); remove {folder} to start again"
             ) from error
         if trainer.is_world_process_zero():
-            trainer.model.save_pretrained(str(folder / _RESULT), save_embedding_layers=False)
+            with writing_tensors(folder / _RESULT):
+                trainer.model.save_pretrained(str(folder / _RESULT), save_embedding_layers=False)
         trainer.accelerator.wait_for_everyone()
         state = trainer.state
     best = state.best_metric if plan.dev else None
