@@ -15,10 +15,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+from typing import Any
 
 from samner.display import brief
 from samner.errors import ModelError, SamnerError
-from samner.files import MODEL_FILES, atomic_file, atomic_folder, copy_model, user_folder, user_path
+from samner.files import MODEL_FILES, atomic_file, atomic_folder, copy_model, user_folder, user_path, write_json
 
 ALLOW = "SAMNER_ALLOW"
 """The environment variable that lists, parted by commas, models that files of others may name."""
@@ -26,6 +27,9 @@ ALLOW = "SAMNER_ALLOW"
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 """What the id of a repository on the model hub looks like."""
+
+HUB_REFERENCE = re.compile(rf"{HUB_ID.pattern}(?:@[\w./-]+)?")
+"""The same, maybe with a branch, tag or commit: ``owner/name@revision``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +98,8 @@ def fetch(name: str, source: str) -> Path:
 
     Args:
         name: Of the model.
-        source: What its user names: a GGUF file, a folder with a model, or an id on the hub, which is downloaded.
+        source: What its user names: a GGUF file, a folder with a model, or an id on the hub, which is downloaded,
+            maybe with a revision (``owner/name@revision``); which commit that was is kept in ``source.json``.
 
     Raises:
         ModelError: If there is no such source.
@@ -113,7 +118,11 @@ def fetch(name: str, source: str) -> Path:
             copy_model(path, temporary)
     else:
         with atomic_folder(target, overwrite=True) as temporary:
-            _download(source, temporary)
+            try:
+                download(source, temporary)
+            except ModelError as error:
+                raise ModelError(f"no such file or folder, nor to be had from the hub: {error}") from error
+            shutil.rmtree(temporary / ".cache", ignore_errors=True)
     return located(name)
 
 
@@ -151,13 +160,27 @@ def _allowed(reference: str) -> Path:
     return user_folder() / "allowed" / hashlib.sha256(reference.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _download(hub_id: str, folder: Path) -> None:
+def download(reference: str, folder: Path) -> None:
+    """Get the files of a model or pool from the hub, with ``source.json``, which says of which commit they are.
+
+    Args:
+        reference: The repository's id, maybe with a branch, tag or commit: ``owner/name@revision``.
+        folder: To fill.
+
+    Raises:
+        ModelError: If it cannot be had.
+    """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
+    hub_id, _, revision = reference.partition("@")
+    wanted: dict[str, Any] = {"revision": revision} if revision else {}
     try:
-        snapshot_download(hub_id, allow_patterns=[f"*{suffix}" for suffix in MODEL_FILES], local_dir=folder)
+        snapshot_download(hub_id, allow_patterns=[f"*{s}" for s in MODEL_FILES], local_dir=folder, **wanted)
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = type(error).__name__
-        raise ModelError(f"{hub_id}: no such file or folder, nor to be had from the hub ({reason})") from error
-    shutil.rmtree(folder / ".cache", ignore_errors=True)
+        raise ModelError(f"{reference}: cannot be had from the hub ({type(error).__name__})") from error
+    # beside each file huggingface_hub notes, in its first line, the commit that it is of
+    notes = (folder / ".cache" / "huggingface" / "download").rglob("*.metadata")
+    commits = {note.read_text(encoding="utf-8").split("\n", 1)[0] for note in notes}
+    if len(commits) == 1:
+        write_json(folder / "source.json", {"hub": hub_id, "commit": commits.pop()})

@@ -174,3 +174,9 @@ def test_reads_the_data_sets_of_the_project(shared_data: Path, part: str) -> Non
     assert len(examples) >= 500
     assert [example.text for example in examples] == read_texts(shared_data / part)
     assert sum(len(example.entities) for example in examples) > 1000
+
+
+def test_a_file_that_is_replaced_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(2):
+        write_examples([Example("in Rome")], tmp_path / "a.jsonl")
+    assert caplog.messages == [f"{tmp_path / 'a.jsonl'} is there and will be replaced"]

@@ -40,7 +40,9 @@ class Tally:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--write-table", metavar="FILE", help="Put the campaign's table into this file, between its marks.")
+    parser.addoption(
+        "--write-table", metavar="FILE", help="Put the campaign's table into this file, between its marks."
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -69,7 +71,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     place = config.getoption("--write-table", default=None)
     if place:
         rows = _written(Path(place), rows)
-    terminalreporter.write_line("\n".join(["", "| what was done | how often | what failed |", "|---|--:|---|", *rows.values()]))
+    terminalreporter.write_line(
+        "\n".join(["", "| what was done | how often | what failed |", "|---|--:|---|", *rows.values()])
+    )
 
 
 def _written(path: Path, rows: dict[str, str]) -> dict[str, str]:

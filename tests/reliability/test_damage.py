@@ -61,7 +61,19 @@ def _same_json(one: bytes, other: bytes) -> bool:
         return False
 
 
-_VALUES = ["-1", "0", "1", "18446744073709551615", "9223372036854775807", "4294967296", "1e400", '""', "null", "[]", "{}"]
+_VALUES = [
+    "-1",
+    "0",
+    "1",
+    "18446744073709551615",
+    "9223372036854775807",
+    "4294967296",
+    "1e400",
+    '""',
+    "null",
+    "[]",
+    "{}",
+]
 _TYPES = ["F32", "F16", "BF16", "F64", "I8", "I64", "BOOL", "U8", "F8_E4M3", "F4", "C64", "X"]
 
 
@@ -87,7 +99,9 @@ def _damaged(whole: bytes, draw: random.Random) -> bytes:
             case 5:
                 header = header[:place] + header[: draw.randrange(len(header) + 1)] + header[place:]
             case 6:
-                stated = draw.choice([0, 1, length - 1, length + 1, 2**31, 2**63 - 1, 2**64 - 1, draw.randrange(2**16)])
+                stated = draw.choice(
+                    [0, 1, length - 1, length + 1, 2**31, 2**63 - 1, 2**64 - 1, draw.randrange(2**16)]
+                )
             case 7:
                 data = data[: draw.randrange(len(data) + 1)]
             case 8:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import traceback
 from pathlib import Path
@@ -43,27 +44,81 @@ def test_damaged_answers(tally: Any) -> None:
 
 EXAMPLES = [
     Example("Ada lives in Bern .", (Entity(0, 3, "person"), Entity(13, 17, "city")), {"id": "a-1"}),
-    Example("日本 ☕ in Łódź .", (Entity(8, 12, "city"),), {"id": "a-2", "source": "x, \"y\""}),
+    Example("日本 ☕ in Łódź .", (Entity(8, 12, "city"),), {"id": "a-2", "source": 'x, "y"'}),
     Example("Nothing here .", (), {"id": "a-3"}),
 ]
-OTHERS = {
-    "lighttag.json": '{"examples": [{"content": "Ada in Bern", "annotations": [{"start": 0, "end": 3, "tag": "person"}]}]}',
-    "paragraphs.json": '[{"id": 1, "paragraphs": [{"raw": "Ada in", "sentences": [{"tokens": [{"orth": "Ada", "ner": "U-person"}, '
-    '{"orth": "in", "ner": "O"}]}]}]}]',
+OTHERS: dict[str, Any] = {
+    "lighttag.json": {
+        "examples": [{"content": "Ada in Bern", "annotations": [{"start": 0, "end": 3, "tag": "person"}]}]
+    },
+    "paragraphs.json": [
+        {
+            "id": 1,
+            "paragraphs": [
+                {
+                    "raw": "Ada in",
+                    "sentences": [{"tokens": [{"orth": "Ada", "ner": "U-person"}, {"orth": "in", "ner": "O"}]}],
+                }
+            ],
+        }
+    ],
     "germeval.tsv": "# id 1\n1\tAda\tB-PER\tO\n2\tlives\tO\tO\n\n1\tin\tO\tO\n2\tBern\tB-LOC\tO\n",
     "tag-first.bio": "B-PER\tAda\nO\tlives\n\nO\tin\nB-LOC\tBern\n",
     "kaggle.csv": "Sentence #,Word,POS,Tag\nSentence: 1,Ada,NNP,B-per\n,lives,VB,O\nSentence: 2,Bern,NNP,B-geo\n",
-    "relations.jsonl": '{"text": "Ada in Bern", "entities": [{"id": 1, "label": "person", "start_offset": 0, "end_offset": 3}], '
-    '"relations": []}\n',
-    "pairs.jsonl": '["Ada in Bern", {"entities": [[0, 3, "person"]]}]\n',
+    "relations.jsonl": {
+        "text": "Ada in Bern",
+        "entities": [{"id": 1, "label": "person", "start_offset": 0, "end_offset": 3}],
+        "relations": [],
+    },
+    "pairs.jsonl": ["Ada in Bern", {"entities": [[0, 3, "person"]]}],
     "conllu.conllu": "# text = Ada lives\n1-2\tx\t_\t_\n1\tAda\t_\tB-PER\n2\tlives\t_\tO\n",
     "plain.txt": "Ada lives in Bern.\n\nNothing here.\n",
-    "strings.json": '["Ada lives in Bern.", "Nothing."]',
+    "strings.json": ["Ada lives in Bern.", "Nothing."],
 }
+"""By the name of a file, what it holds: text, or what is written as JSON."""
 PARTS = [
-    *(b'"', b"'", b"\\", b"\\ud800", b",", b":", b"[", b"]", b"{", b"}", b"\t", b"\n", b"\r\n", b"\r", b" ", b"\0", b"#"),
-    *(b"null", b"true", b"NaN", b"-1", b"0", b"1e999", b"99999999999999999999", b"1.5", b"B-", b"I-x", b"_", b"\xff\xfe"),
-    *(b"\xef\xbb\xbf", b"\xed\xa0\x80", b"\xf0\x9f\x98", "👩\u200d👩".encode(), "\u2028".encode(), b"\x1f\x8b", b"PK\x03\x04"),
+    *(
+        b'"',
+        b"'",
+        b"\\",
+        b"\\ud800",
+        b",",
+        b":",
+        b"[",
+        b"]",
+        b"{",
+        b"}",
+        b"\t",
+        b"\n",
+        b"\r\n",
+        b"\r",
+        b" ",
+        b"\0",
+        b"#",
+    ),
+    *(
+        b"null",
+        b"true",
+        b"NaN",
+        b"-1",
+        b"0",
+        b"1e999",
+        b"99999999999999999999",
+        b"1.5",
+        b"B-",
+        b"I-x",
+        b"_",
+        b"\xff\xfe",
+    ),
+    *(
+        b"\xef\xbb\xbf",
+        b"\xed\xa0\x80",
+        b"\xf0\x9f\x98",
+        "👩\u200d👩".encode(),
+        "\u2028".encode(),
+        b"\x1f\x8b",
+        b"PK\x03\x04",
+    ),
     *(b'"entities"', b'"text"', b'"tokens"', b'"label"', b'{"start": 0}', b"[" * 3000, b'{"a":' * 3000, b"x" * 5000),
     *(b"\n\n\n", b"-DOCSTART-", b"# text = x", b"T1\tcity 0 4\tRome\n", b"1-2\t", b";", b"; ", b"&", b"*", b"<?xml"),
 ]
@@ -99,12 +154,15 @@ def _samples(root: Path) -> list[tuple[Path, Path]]:
         path = root / (name if name in ("brat", "datasets") else name + suffix)
         path.parent.mkdir(exist_ok=True)
         write_examples(EXAMPLES, path, name)
-        found += [(path, file) for file in sorted(path.rglob("*")) if file.is_file()] if path.is_dir() else [(path, path)]
+        found += (
+            [(path, file) for file in sorted(path.rglob("*")) if file.is_file()] if path.is_dir() else [(path, path)]
+        )
     for suffix in (".gz", ".bz2", ".xz", ".zst"):
         path = root / f"compressed.jsonl{suffix}"
         write_examples(EXAMPLES, path, "jsonl")
         found.append((path, path))
-    for file, text in OTHERS.items():
+    for file, held in OTHERS.items():
+        text = held if isinstance(held, str) else json.dumps(held) + "\n"
         (root / file).write_text(text, encoding="utf-8", newline="")
         found.append((root / file, root / file))
     return found

@@ -1,4 +1,4 @@
-"""One process that predicts and adapts for a long time, and a long file streamed through a model: memory stays flat."""
+"""A process that predicts and adapts for a long time, and a long file through a model: memory stays flat."""
 
 from __future__ import annotations
 

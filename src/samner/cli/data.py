@@ -55,6 +55,7 @@ def convert(
     out_format: Annotated[
         str | None, typer.Option("--to", metavar="FORMAT", help="Of OUT; by default its suffix tells.")
     ] = None,
+    force: options.Force = False,
 ) -> None:
     """Write labelled texts in another format; what that cannot hold is refused, or said on standard error.
 
@@ -63,6 +64,8 @@ def convert(
     Example: samner data convert export.json train.jsonl
     """
     name = writing_format(out, out_format)
+    if out != STANDARD_STREAM and not out.is_dir():  # whoever writes folders refuses one that exists
+        options.check_output_file(out, source, force=force)
     lost = _Lost(name)
     write_examples(lost.watch(iter_examples(source, source_format)), out, out_format)
     lost.say()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -11,6 +12,8 @@ from samner.data.lines import Source, source_name
 from samner.data.validation import declines
 from samner.entities import Example
 from samner.errors import DataError
+
+log = logging.getLogger(__name__)
 
 
 def read_examples(path: str | Path, format: str | None = None, *, labelled: bool = True) -> list[Example]:
@@ -106,6 +109,8 @@ def iter_texts(path: str | Path, format: str | None = None) -> Iterator[str]:
 def write_examples(examples: Iterable[Example], path: str | Path, format: str | None = None) -> None:
     """Write texts with their entities and their meta; a file appears whole or not at all, compressed if named so.
 
+    One that is there is replaced in the end, which is logged as a warning.
+
     JSON Lines and Hugging Face datasets hold all there is, with scores rounded to four digits. What else a format
     keeps is in docs/formats.md: CoNLL holds tokens, so the text comes back as tokens joined by blanks.
 
@@ -122,4 +127,6 @@ def write_examples(examples: Iterable[Example], path: str | Path, format: str | 
     path = Path(path)
     writer = FORMATS[writing_format(path, format)].write
     assert writer is not None
+    if path.is_file():
+        log.warning("%s is there and will be replaced", path)
     writer(examples, path)

@@ -59,7 +59,7 @@ def declines(meta: Mapping[str, Any]) -> str:
 
 
 def to_fields(entity: Entity, text: str) -> dict[str, Any]:
-    """The entity as an object with all its fields and the text it covers; ``aligned`` and ``id`` only where there are."""
+    """The entity as an object with all its fields and the text it covers; ``aligned`` and ``id`` only if it has them."""
     fields = {
         "start": entity.start,
         "end": entity.end,

@@ -122,7 +122,7 @@ def changed_card(folder: Path) -> str:
         return ""
     return (
         f"{folder / CARD}: was changed since it was written, its SHA-256 is not the one that it names; if that was "
-        "meant, remove the entry \"digest\""
+        'meant, remove the entry "digest"'
     )
 
 

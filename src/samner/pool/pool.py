@@ -17,12 +17,12 @@ from weakref import WeakSet, finalize
 
 from samner.backbones import Backbone, load_backbone
 from samner.errors import ModelError, PoolError, SamnerError
-from samner.files import MODEL_FILES, atomic_folder, copy_model, inside, model_files, sha256, user_path
+from samner.files import atomic_folder, copy_model, inside, model_files, sha256, user_path
 from samner.lora import LoraAdapter
 from samner.names import base_key, shown
 from samner.pool.card import ADAPTER_FILES, CARD, ExpertCard, PoolCard, changed_card, check_name
 from samner.pools import SHIPPED, default_pool, shipped
-from samner.references import HUB_ID
+from samner.references import HUB_REFERENCE, download
 
 EXPERTS, BASELINES = "experts", "baselines"
 _EXPERT_FILES = (".safetensors", ".json", ".md")
@@ -69,7 +69,8 @@ class ExpertPool:
 
         Args:
             reference: ``"smollm2"``, ``"builtin"`` (smaller and faster), ``"demo-lm"`` (for trying things out: it
-                knows no real text), a folder, or the id of a model-hub repository that holds a pool's files. By
+                knows no real text), a folder, or the id of a model-hub repository that holds a pool's files, at its
+                newest or at a revision (``owner/name@revision``; ``source.json`` says which commit it is). By
                 default the first of those whose language model is there; see ``samner pool fetch``.
             device: Torch device for the base model.
 
@@ -81,7 +82,7 @@ class ExpertPool:
         if reference in SHIPPED:
             return cls(shipped(str(reference)), device)
         path = user_path(reference)
-        if not path.exists() and isinstance(reference, str) and HUB_ID.fullmatch(reference):
+        if not path.exists() and isinstance(reference, str) and HUB_REFERENCE.fullmatch(reference):
             return cls(_download(reference), device)
         if not path.is_dir():
             raise PoolError(f"no pool at {str(reference)!r}: give 'builtin', a folder or a hub id (owner/name)")
@@ -456,15 +457,12 @@ def _file_problems(folder: Path, card: ExpertCard, digest: Callable[[Path], str]
 
 
 def _download(reference: str) -> Path:
-    from huggingface_hub import constants, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub import constants
 
     # a folder of its own, because the hub's cache holds links out of the folder, which a pool refuses
     folder = Path(constants.HF_HOME) / "samner" / reference.replace("/", "--")
     try:
-        patterns = [f"*{suffix}" for suffix in MODEL_FILES]
-        return Path(snapshot_download(reference, allow_patterns=patterns, local_dir=folder))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise PoolError(
-            f"no folder {reference!r}, and it cannot be had from the hub ({type(error).__name__})"
-        ) from error
+        download(reference, folder)
+    except ModelError as error:
+        raise PoolError(f"no folder {reference!r}, and it cannot be had from the hub ({error})") from error
+    return folder

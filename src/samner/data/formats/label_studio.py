@@ -77,7 +77,7 @@ def _results(annotation: Mapping[str, Any]) -> tuple[list[Mapping[str, Any]], li
         raise DataError("annotations: has labels in HTML (hypertextlabels), whose offsets are no text's")
     labels = [result for result in results if result.get("type") == "labels"]
     # a name that was made up here, where an entity had none, is left
-    values = [
+    values: list[Mapping[str, Any]] = [
         {**r["value"], "id": None if r.get("id") == f"e{i}" else r.get("id")}
         for i, r in enumerate(labels)
         if isinstance(r.get("value"), Mapping)
@@ -117,7 +117,12 @@ def _result(example: Example, index: int, label: str) -> dict[str, Any]:
     value = {"start": entity.start, "end": entity.end, "text": example.text[entity.start : entity.end]}
     names = {e.id for e in example.entities}
     free = (name for number in count(index) if (name := f"e{number}") not in names)
-    result = {"id": next(free) if entity.id is None else entity.id, "from_name": "label", "to_name": "text", "type": "labels"}
+    result = {
+        "id": next(free) if entity.id is None else entity.id,
+        "from_name": "label",
+        "to_name": "text",
+        "type": "labels",
+    }
     return {**result, "value": {**value, "labels": [label]}}
 
 

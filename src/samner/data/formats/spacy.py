@@ -108,7 +108,9 @@ def _doc(nlp: Any, example: Example, spacy: Any) -> Any:
         parts = [example.text[one:other] for one, other in pairwise(places)]
         pieces += [(part, False) for part in parts[:-1]] + [(parts[-1], bool(token.whitespace_))]
     doc = spacy.tokens.Doc(nlp.vocab, [text for text, _ in pieces], [blank for _, blank in pieces])
-    ents = [doc.char_span(e.start, e.end, e.label, span_id="" if e.id is None else str(e.id)) for e in example.entities]
+    ents = [
+        doc.char_span(e.start, e.end, e.label, span_id="" if e.id is None else str(e.id)) for e in example.entities
+    ]
     for entity, span in zip(example.entities, ents, strict=True):
         if span is None:
             raise DataError(f"{tags.named(entity)} begins or ends with a blank, which DocBin cannot say; write jsonl")
