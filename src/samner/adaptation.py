@@ -75,8 +75,9 @@ def adapt(
     types = entity_types(labels)
     if mode not in modes():
         raise SamnerError(f"unknown mode {mode!r}; known are {', '.join(modes())}")
+    experts = check_count(experts)
     seed, samples = arguments.whole(seed, "seed", 0), arguments.whole(samples, "samples", 1)
-    if "seed" in methods().get(method, {}):
+    if isinstance(method, str) and "seed" in methods().get(method, {}):
         parameters = {**parameters, "seed": seed}
     parameters = merge_parameters(pool, method, parameters)
     make_method(method, parameters)  # what is wrong with them is said before the work, not after
@@ -115,7 +116,7 @@ def select(
         SamnerError: If no text is left or a number is out of range.
     """
     pool = pool.snapshot() if isinstance(pool, ExpertPool) else pool
-    check_count(count)
+    count = check_count(count)
     samples = arguments.whole(samples, "samples", 1)
     given = arguments.strings(texts, "texts", "text")
     places = spread(range(len(given)), _TEXTS)
@@ -137,6 +138,7 @@ def merge_parameters(pool: ExpertPool, method: str, given: Mapping[str, Any]) ->
     Raises:
         PoolError: If the pool names a parameter that no method has, or a value that the method refuses.
     """
+    make_method(method, {})  # refuses a name that is none
     known = methods()
     file = pool.folder / "pool.json"
     if unknown := set(pool.merge).difference(*known.values()):

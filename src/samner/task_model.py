@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from samner import arguments
 from samner.backbones import Backbone, is_server, load_backbone
+from samner.backbones.families import device_name
 from samner.data.validation import to_fields
 from samner.entities import Entity, EntityType, LabelsLike, entity_types
 from samner.errors import ModelError, SamnerError
@@ -152,6 +153,8 @@ class TaskModel:
         types = self.types if labels is None else entity_types(labels)
         limit = self.threshold if threshold is None else arguments.probability(threshold, "threshold")
         mode = self.mode if mode is None else mode
+        if on_done is not None and not callable(on_done):
+            raise SamnerError(f"on_done must be a function that takes a number, not {on_done!r}")
         merges = self._merges(mode)
         asked = list(dict.fromkeys(merge.model for merge in merges.values()))
         answers = self.backbone.predict(read, types, asked, limit, on_done)
@@ -265,7 +268,7 @@ class TaskModel:
         """
         from samner.merging.stream import DeltaFile
 
-        folder = user_path(folder)
+        folder, device = user_path(folder), device_name(device)
         path = folder / MANIFEST
         if not path.is_file():
             raise ModelError(f"{path}: no such file, so {folder} is not a saved task model")

@@ -11,7 +11,8 @@ from samner.data.formats.registry import FORMATS, detect, named_format, writing_
 from samner.data.lines import Source, source_name
 from samner.data.validation import declines
 from samner.entities import Example
-from samner.errors import DataError
+from samner.errors import DataError, SamnerError
+from samner.files import user_path
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +85,7 @@ def iter_examples(
         DataError: As :func:`read_examples` does.
     """
     known = None if format is None else named_format(format)
-    with closing(Source(Path(path))) as source:
+    with closing(Source(user_path(path))) as source:
         source.problems = problems
         name, column = known or (detect(source), None)
         if on_format:
@@ -124,7 +125,9 @@ def write_examples(examples: Iterable[Example], path: str | Path, format: str | 
             file cannot be written.
         SamnerError: If the format is a folder and it exists already.
     """
-    path = Path(path)
+    path = user_path(path)
+    if not isinstance(examples, Iterable):
+        raise SamnerError(f"examples must be a list (or other iterable) of Example, not {examples!r}")
     writer = FORMATS[writing_format(path, format)].write
     assert writer is not None
     if path.is_file():

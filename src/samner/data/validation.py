@@ -33,6 +33,8 @@ def check_example(example: Example) -> None:
     Raises:
         DataError: If not.
     """
+    if not isinstance(example, Example):
+        raise DataError(f"must be a samner.Example, not {short(example)}")
     _check_text(example.text)
     for key in example.meta:
         if key in ("text", "entities"):
@@ -59,7 +61,7 @@ def declines(meta: Mapping[str, Any]) -> str:
 
 
 def to_fields(entity: Entity, text: str) -> dict[str, Any]:
-    """The entity as an object with all its fields and the text it covers; ``aligned`` and ``id`` only if it has them."""
+    """The entity as an object with all its fields and the text it covers; ``aligned`` and ``id`` if it has them."""
     fields = {
         "start": entity.start,
         "end": entity.end,
@@ -182,6 +184,8 @@ def _check_text(text: object) -> str:
 
 
 def _check_entity(entity: Entity, text: str) -> None:
+    if not isinstance(entity, Entity):
+        raise DataError(f"must be a samner.Entity, not {short(entity)}")
     start, end = _integer("start", entity.start), _integer("end", entity.end)
     if end <= start:
         raise DataError(f"end {end} is not after start {start}; end is exclusive")

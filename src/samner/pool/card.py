@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,10 +31,9 @@ def check_name(name: str) -> str:
     Raises:
         PoolError: If it could not be a plain folder name everywhere, or means the base.
     """
-    if not _NAME.fullmatch(name) or name == "base":
-        raise PoolError(
-            f"{brief(name)} cannot name an expert: use letters, digits, '.', '-' and '_', up to 100, not 'base'"
-        )
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or name == "base":
+        said = brief(name) if isinstance(name, str) else repr(name)
+        raise PoolError(f"{said} cannot name an expert: use letters, digits, '.', '-' and '_', up to 100, not 'base'")
     return name
 
 
@@ -60,7 +59,7 @@ class ExpertCard(Settings):
         data: The data sets it was trained on.
         training: Settings and outcome of the training.
         files: SHA-256 of the adapter's files by name.
-        digest: SHA-256 of all the other entries, by which ``ExpertPool.verify`` knows that none was changed.
+        digest: SHA-256 of the other entries but for the name, by which ``ExpertPool.verify`` knows a changed one.
     """
 
     format: Format = 1
@@ -115,19 +114,19 @@ class ExpertCard(Settings):
         return card
 
 
-def changed_card(folder: Path) -> str:
-    """Whether an expert's card is not as it was written, as a line; empty if it is, or is of before cards told."""
+def changed_card(folder: Path) -> Iterator[str]:
+    """A line if an expert's card is not as it was written; none if it is, or was written before cards told."""
     values = read_json(folder / CARD)
-    if "digest" not in values or values["digest"] == _digest(values):
-        return ""
-    return (
-        f"{folder / CARD}: was changed since it was written, its SHA-256 is not the one that it names; if that was "
-        'meant, remove the entry "digest"'
-    )
+    if values.get("digest", "") not in ("", _digest(values)):
+        yield (
+            f"{folder / CARD}: was changed since it was written, its SHA-256 is not the one that it names; if that "
+            'was meant, remove the entry "digest"'
+        )
 
 
 def _digest(values: Mapping[str, Any]) -> str:
-    rest = {key: value for key, value in values.items() if key != "digest"}
+    """SHA-256 of a card's entries but for the name, which is the folder's and may change with it."""
+    rest = {key: value for key, value in values.items() if key not in ("digest", "name")}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 

@@ -15,7 +15,9 @@ from threading import RLock
 from typing import Any, TypeVar
 from weakref import WeakSet, finalize
 
+from samner import arguments
 from samner.backbones import Backbone, load_backbone
+from samner.backbones.families import device_name
 from samner.errors import ModelError, PoolError, SamnerError
 from samner.files import atomic_folder, copy_model, inside, model_files, sha256, user_path
 from samner.lora import LoraAdapter
@@ -23,6 +25,7 @@ from samner.names import base_key, shown
 from samner.pool.card import ADAPTER_FILES, CARD, ExpertCard, PoolCard, changed_card, check_name
 from samner.pools import SHIPPED, default_pool, shipped
 from samner.references import HUB_REFERENCE, download
+from samner.settings import validated
 
 EXPERTS, BASELINES = "experts", "baselines"
 _EXPERT_FILES = (".safetensors", ".json", ".md")
@@ -50,7 +53,7 @@ class ExpertPool:
     def __init__(self, folder: Path, device: str = "cpu") -> None:
         card = PoolCard.read(folder)
         self.folder = folder.absolute()  # experts are read when they are needed, wherever the process works by then
-        self.device = device
+        self.device = device_name(device)
         self.base_folder = inside(self.folder, card.base)
         self.merge = card.merge
         self._lock = RLock()  # of what is kept in memory; the folder needs none
@@ -98,16 +101,17 @@ class ExpertPool:
             merge: Parameters of merge methods that suit its experts.
 
         Raises:
-            SamnerError: If the folder exists.
+            SamnerError: If the folder exists, or ``merge`` is not a mapping of plain values.
             ModelError: If ``base`` is not a base model.
         """
         folder, base = user_path(folder), user_path(base)
+        card = validated(PoolCard, {"base": "base", "merge": {} if merge is None else merge}, "merge")
         if not (base / "base.json").is_file():
             raise ModelError(f"{base / 'base.json'}: no such file, so {base} is not a base model")
         with atomic_folder(folder) as temporary:
             copy_model(base, temporary / "base")
             (temporary / EXPERTS).mkdir()
-            PoolCard(base="base", merge=dict(merge or {})).write(temporary)
+            card.write(temporary)
         return cls(folder)
 
     @property
@@ -193,7 +197,7 @@ class ExpertPool:
         with self._lock:
             for name in [n for n in self._loaded if ":" not in n and not (self.folder / EXPERTS / n).is_dir()]:
                 self._forget(name)
-        for name in names:
+        for name in arguments.strings(names, "names", "name"):
             self._register(name, *self._sound(self.expert_folder(name)))
 
     def load_baseline(self, name: str) -> str:
@@ -331,8 +335,8 @@ class ExpertPool:
                     card = ExpertCard.read(folder)
                     if card.name != folder.name:
                         problems.append(f"{folder / CARD}: is named {card.name!r}, its folder {folder.name!r}")
-                    problems += [changed] if (changed := changed_card(folder)) else []
-                    problems += list(_file_problems(folder, card)) or list(self._fit_problems(folder, card, base))
+                    found = list(_file_problems(folder, card)) or list(self._fit_problems(folder, card, base))
+                    problems += found or list(changed_card(folder))
                 except SamnerError as error:
                     problems.append(str(error))
         return problems

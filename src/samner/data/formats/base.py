@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,10 @@ _LABEL_KEYS = {
     "mentions",
     "entities",
 }
+
+
+_BEGINS = re.compile("start|begin|offset")
+_CALLS = re.compile("(label|labels|tag|tags|type|types|entity|entities|class|category|group|kind|concept)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +111,8 @@ def _like_span(item: object) -> bool:
     if not isinstance(item, Mapping):
         return False
     keys = [key.lower() for key in item]
-    starts = any(key.startswith(("start", "begin", "offset", "from", "span", "location")) for key in keys)
-    return starts and any(
-        key.endswith(("label", "labels", "tag", "type", "entity", "class", "category")) for key in keys
-    )
+    starts = any(key.startswith(("from", "span", "location")) or _BEGINS.search(key) for key in keys)
+    return starts and any(_CALLS.search(key) for key in keys)
 
 
 def _all_strings(value: object) -> bool:

@@ -42,7 +42,7 @@ def named_format(format: str) -> tuple[str, str | None]:
     Raises:
         DataError: If there is none of that name.
     """
-    name, _, column = format.partition(":")
+    name, _, column = format.partition(":") if isinstance(format, str) else (format, "", "")
     if name not in FORMATS:
         raise DataError(f"unknown format {name!r}; known are {', '.join(FORMATS)}")
     return name, column or None
