@@ -1,4 +1,7 @@
-"""Verbs killed at a random moment: what they write is there whole or not at all, and the same command finishes."""
+"""Verbs killed at a random moment: what they write is there whole or not at all, and the same command finishes.
+
+Another verb that writes something gets an entry in ``verbs`` and its name in the test's parameters.
+"""
 
 from __future__ import annotations
 

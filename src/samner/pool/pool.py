@@ -292,11 +292,11 @@ class ExpertPool:
                     ) from error
                 raise
             self._forget(name)
-            users = [snapshot for snapshot in self._snapshots if snapshot.has(name)]
+            users = [snapshot for snapshot in self._snapshots if snapshot._has(name)]
             if users:
                 removed = _Removed(aside)
                 for snapshot in users:
-                    snapshot.keep(name, removed)
+                    snapshot._keep(name, removed)
                 return
         shutil.rmtree(aside)
 
@@ -409,11 +409,11 @@ class PoolSnapshot:
             base.add_expert(*expert)
         return base
 
-    def has(self, name: str) -> bool:
+    def _has(self, name: str) -> bool:
         """Whether an expert's files are those that this saw, where they were."""
         return name in self.experts and name not in self._removed
 
-    def keep(self, name: str, removed: _Removed) -> None:
+    def _keep(self, name: str, removed: _Removed) -> None:
         """Tell where the files of an expert are now, which are kept as long as this."""
         self._removed[name] = removed
 

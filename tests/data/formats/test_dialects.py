@@ -124,6 +124,8 @@ def test_labels_that_do_not_count_are_none(tmp_path: Path, record: dict[str, Any
     ("record", "reason"),
     [
         ({"text": TEXT, "mentions": [{"from": 0, "to": 3, "class": "person"}]}, "'mentions' looks like labels"),
+        ({"text": TEXT, "output": [{"entity_group": "person", "start": 0, "end": 3}]}, "'output' looks like labels"),
+        ({"text": TEXT, "found": [{"char_start": 0, "char_end": 3, "kind": "person"}]}, "'found' looks like labels"),
         ({"text": TEXT, "gold": [["person", 0, 3]]}, "'gold' looks like labels"),
         ({"text": TEXT, "annotations": {"spans": TRIPLES}}, "'annotations' looks like labels"),
         ({"tokens": TOKENS, "entities": [{"start": 0, "end": 1, "type": "person"}]}, "'entities' looks like labels"),
