@@ -77,7 +77,8 @@ def adapt(
         raise SamnerError(f"unknown mode {mode!r}; known are {', '.join(modes())}")
     experts = check_count(experts)
     seed, samples = arguments.whole(seed, "seed", 0), arguments.whole(samples, "samples", 1)
-    if isinstance(method, str) and "seed" in methods().get(method, {}):
+    make_method(method, {})  # refuses a name that is none
+    if "seed" in methods().get(method, {}):
         parameters = {**parameters, "seed": seed}
     parameters = merge_parameters(pool, method, parameters)
     make_method(method, parameters)  # what is wrong with them is said before the work, not after

@@ -186,7 +186,7 @@ def test_a_file_that_is_replaced_is_said(tmp_path: Path, caplog: pytest.LogCaptu
     ("call", "message"),
     [
         (lambda path: read_texts(3), "a path is a string or a pathlib.Path, not 3"),
-        (lambda path: read_texts(path, 3), "unknown format 3"),
+        (lambda path: read_texts(path, 3), "unknown format '3'"),
         (lambda path: write_examples(None, path), "examples must be a list"),
         (lambda path: write_examples(ROME, path), "examples must be a list"),
         (lambda path: write_examples([ROME], 3), "a path is a string or a pathlib.Path, not 3"),

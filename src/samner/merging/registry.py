@@ -111,7 +111,7 @@ def methods() -> dict[str, dict[str, object]]:
     }
 
 
-def make_method(name: str, params: dict[str, object]) -> MergeMethod:
+def make_method(name: object, params: dict[str, object]) -> MergeMethod:
     """The method of that name with these parameters.
 
     Raises:

@@ -25,7 +25,7 @@ ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
-def check_name(name: str) -> str:
+def check_name(name: object) -> str:
     """The name, if it may be used for an expert.
 
     Raises:

@@ -36,13 +36,13 @@ _UNREAD = {
 }
 
 
-def named_format(format: str) -> tuple[str, str | None]:
+def named_format(format: object) -> tuple[str, str | None]:
     """The name of a format, and the column of the text if it is ``name:column``.
 
     Raises:
         DataError: If there is none of that name.
     """
-    name, _, column = format.partition(":") if isinstance(format, str) else (format, "", "")
+    name, _, column = str(format).partition(":")
     if name not in FORMATS:
         raise DataError(f"unknown format {name!r}; known are {', '.join(FORMATS)}")
     return name, column or None
