@@ -260,7 +260,7 @@ def _from_lines(content: str) -> list[EntityType]:
 def _from_json(content: str) -> LabelsLike:
     try:
         value = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"not valid JSON ({error})") from error
     descriptions = value.values() if isinstance(value, Mapping) else value
     if not isinstance(value, Mapping | list) or not all(isinstance(text, str) for text in descriptions):

@@ -204,7 +204,7 @@ class _State:
                 stored = json.loads(file.metadata()["record"])
                 record: dict[str, Any] = {key: stored[key] for key in _RECORDED}
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise ModelError(f"{path}: not a checkpoint ({error}); remove it to start again") from error
         if record["identity"] != self.identity:
             raise SamnerError(f"{path}: belongs to a run with other data or settings; remove it or use another folder")

@@ -132,7 +132,7 @@ def _class_names(metadata: dict[bytes, bytes]) -> dict[str, list[str]]:
         features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
         inner = {name: feature.get("feature", feature) for name, feature in features.items()}
         return {name: feature["names"] for name, feature in inner.items() if "names" in feature}
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
 
 
