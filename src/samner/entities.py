@@ -80,6 +80,7 @@ class Entity:
         aligned: How a model's answer was found in the text: ``"exact"``, or ``"normalised"`` (by other case or
             blanks); empty for gold and for models that answer in offsets.
         text: The characters it covers, where they are known; two entities are equal whether they are or not.
+        id: What the file it was read from calls it; relations may name it so. Two entities may be equal without it.
     """
 
     start: int
@@ -89,6 +90,7 @@ class Entity:
     found_by: tuple[str, ...] = ()
     aligned: str = ""
     text: str = field(default="", compare=False)
+    id: str | int | None = field(default=None, compare=False)
 
     @property
     def key(self) -> tuple[int, int, str]:

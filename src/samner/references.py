@@ -19,7 +19,7 @@ from typing import Any
 
 from samner.display import brief
 from samner.errors import ModelError, SamnerError
-from samner.files import MODEL_FILES, atomic_file, atomic_folder, copy_model, user_folder, user_path
+from samner.files import MODEL_FILES, atomic_file, atomic_folder, copy_model, user_folder, user_path, write_json
 
 ALLOW = "SAMNER_ALLOW"
 """The environment variable that lists, parted by commas, models that files of others may name."""
@@ -27,6 +27,9 @@ ALLOW = "SAMNER_ALLOW"
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 """What the id of a repository on the model hub looks like."""
+
+HUB_REFERENCE = re.compile(rf"{HUB_ID.pattern}(?:@[\w./-]+)?")
+"""The same, maybe with a branch, tag or commit: ``owner/name@revision``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +98,8 @@ def fetch(name: str, source: str) -> Path:
 
     Args:
         name: Of the model.
-        source: What its user names: a GGUF file, a folder with a model, or an id on the hub, which is downloaded.
+        source: What its user names: a GGUF file, a folder with a model, or an id on the hub, which is downloaded,
+            maybe with a revision (``owner/name@revision``); which commit that was is kept in ``source.json``.
 
     Raises:
         ModelError: If there is no such source.
@@ -114,7 +118,10 @@ def fetch(name: str, source: str) -> Path:
             copy_model(path, temporary)
     else:
         with atomic_folder(target, overwrite=True) as temporary:
-            _snapshot(source, temporary)
+            try:
+                fill(source, temporary)
+            except ModelError as error:
+                raise ModelError(f"no such file or folder, nor to be had from the hub: {error}") from error
             shutil.rmtree(temporary / ".cache", ignore_errors=True)
     return located(name)
 
@@ -153,12 +160,11 @@ def _allowed(reference: str) -> Path:
     return user_folder() / "allowed" / hashlib.sha256(reference.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def download(reference: str, revision: str | None = None) -> Path:
+def download(reference: str) -> Path:
     """The files of a repository of the model hub that samner reads, in a folder of their own.
 
     Args:
-        reference: The repository's id.
-        revision: A commit, tag or branch; the main branch by default.
+        reference: The repository's id, maybe with a branch, tag or commit: ``owner/name@revision``.
 
     Raises:
         ModelError: If it cannot be had.
@@ -166,21 +172,31 @@ def download(reference: str, revision: str | None = None) -> Path:
     from huggingface_hub import constants
 
     # a folder of its own, because the hub's cache holds links out of the folder, which are refused
-    name = reference.replace("/", "--")
-    if revision is not None:
-        name += f"@{hashlib.sha256(revision.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
-    return _snapshot(reference, Path(constants.HF_HOME) / "samner" / name, revision)
+    name = reference.partition("@")[0].replace("/", "--")
+    if "@" in reference:
+        name += f"@{hashlib.sha256(reference.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
+    folder = Path(constants.HF_HOME) / "samner" / name
+    fill(reference, folder)
+    return folder
 
 
-def _snapshot(hub_id: str, folder: Path, revision: str | None = None) -> Path:
+def fill(reference: str, folder: Path) -> None:
+    """``download`` into a folder, with ``source.json``, which says of which commit the files are.
+
+    Raises:
+        ModelError: If they cannot be had.
+    """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    options: dict[str, Any] = {} if revision is None else {"revision": revision}
+    hub_id, _, revision = reference.partition("@")
+    wanted: dict[str, Any] = {"revision": revision} if revision else {}
     try:
-        patterns = [f"*{suffix}" for suffix in MODEL_FILES]
-        snapshot_download(hub_id, allow_patterns=patterns, local_dir=folder, **options)
+        snapshot_download(hub_id, allow_patterns=[f"*{s}" for s in MODEL_FILES], local_dir=folder, **wanted)
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = type(error).__name__
-        raise ModelError(f"{hub_id}: no such file or folder, nor to be had from the hub ({reason})") from error
-    return folder
+        raise ModelError(f"{reference}: cannot be had from the hub ({type(error).__name__})") from error
+    # beside each file huggingface_hub notes, in its first line, the commit that it is of
+    notes = (folder / ".cache" / "huggingface" / "download").rglob("*.metadata")
+    commits = {note.read_text(encoding="utf-8").split("\n", 1)[0] for note in notes}
+    if len(commits) == 1:
+        write_json(folder / "source.json", {"hub": hub_id, "commit": commits.pop()})

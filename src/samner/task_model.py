@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from samner import arguments
 from samner.backbones import Backbone, is_server, load_backbone
+from samner.backbones.families import device_name
 from samner.data.validation import to_fields
 from samner.display import brief
 from samner.entities import Entity, EntityType, LabelsLike, entity_types
 from samner.errors import ModelError, SamnerError
 from samner.files import atomic_folder, copy_model, inside, read_json, sha256, user_path, write_json
 from samner.prediction import Prediction
-from samner.references import HUB_ID, download
+from samner.references import HUB_REFERENCE, download
 from samner.selection import SIGNALS, Selection
 from samner.spans import resolve
 from samner.thresholds import Calibration, ThresholdLike, by_label, counting, least_score
@@ -219,6 +220,8 @@ class TaskModel:
             For each text the candidates by strategy, and how many strategies have to agree.
         """
         mode = self.mode if mode is None else mode
+        if on_done is not None and not callable(on_done):
+            raise SamnerError(f"on_done must be a function that takes a number, not {on_done!r}")
         merges = self._merges(mode)
         backbone = self.backbone  # after the merges, which it holds also if the model is moved just now
         asked = list(dict.fromkeys(merge.model for merge in merges.values()))
@@ -343,6 +346,10 @@ class TaskModel:
         """Give back the memory of the task vectors, unless another model shares them; it cannot be asked any more."""
         self.merges = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For a copy or a worker: the base with this model's own task vectors, without all else that is on it."""
+        return {**vars(self), "backbone": self.backbone.only({merge.model for merge in self.merges.values()})}
+
     def __enter__(self) -> TaskModel:
         return self
 
@@ -447,8 +454,8 @@ class TaskModel:
         Raises:
             ModelError: If there is none, or a file is missing, damaged or not as the manifest says.
         """
-        if isinstance(reference, str) and HUB_ID.fullmatch(reference) and not user_path(reference).exists():
-            return cls.load(download(reference, revision), device)
+        if isinstance(reference, str) and HUB_REFERENCE.fullmatch(reference) and not user_path(reference).exists():
+            return cls.load(download(f"{reference}@{revision}" if revision else reference), device)
         return cls.load(reference, device)
 
     @classmethod
@@ -466,7 +473,7 @@ class TaskModel:
         """
         from samner.merging.stream import DeltaFile
 
-        folder = user_path(folder)
+        folder, device = user_path(folder), device_name(device)
         path = folder / MANIFEST
         if not path.is_file():
             raise ModelError(f"{path}: no such file, so {folder} is not a saved task model")

@@ -236,6 +236,16 @@ class Backbone(ABC):
     def remove(self, name: str) -> None:
         """Forget an expert or task model; unknown names are ignored."""
 
+    def only(self, models: Collection[str]) -> Backbone:
+        """The same base with only these models on it, whatever is put on this one or removed later.
+
+        What a copy of a task model is to hold. A family whose models are elsewhere answers with itself.
+
+        Raises:
+            ModelError: If there is no model of a name.
+        """
+        return self
+
     @abstractmethod
     def read(
         self, texts: Sequence[Tokens], types: Sequence[EntityType], models: Sequence[str], threshold: float

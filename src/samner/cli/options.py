@@ -315,7 +315,7 @@ def _from_lines(content: str) -> list[EntityType]:
 def _from_values(content: str, json_only: bool) -> LabelsLike:
     try:
         value = json.loads(content) if json_only else plain_value(content, "labels")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"not valid JSON ({error})") from error
     names, descriptions = (list(value), value.values()) if isinstance(value, Mapping) else (value, ())
     if (

@@ -7,6 +7,6 @@ A folder, a shipped pool's name or a hub id comes in; cards, adapters' factors a
 from __future__ import annotations
 
 from samner.pool.card import DataSource, ExpertCard, PoolCard
-from samner.pool.pool import ExpertPool
+from samner.pool.pool import ExpertPool, PoolSnapshot
 
-__all__ = ["DataSource", "ExpertCard", "ExpertPool", "PoolCard"]
+__all__ = ["DataSource", "ExpertCard", "ExpertPool", "PoolCard", "PoolSnapshot"]

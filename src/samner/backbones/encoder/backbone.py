@@ -23,7 +23,7 @@ from samner.display import reason
 from samner.embedding import MINILM, encode, sentence_encoder, sentence_encoder_path
 from samner.entities import Entity, EntityType
 from samner.errors import ModelError
-from samner.files import inside, read_json, sha256, write_json
+from samner.files import inside, read_json, sha256, write_json, writing_tensors
 from samner.references import check_reference
 from samner.spans import decode
 from samner.words import Tokens
@@ -119,10 +119,8 @@ class EncoderBackbone(MixedBackbone):
             card: More entries for ``base.json``, for instance data sets and licences.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        try:
+        with writing_tensors(folder / WEIGHTS):
             save_file({k: v.to(dtype).contiguous() for k, v in self._tensors().items()}, folder / WEIGHTS)
-        except SafetensorError as error:  # a full disk, for one
-            raise ModelError(f"{folder / WEIGHTS}: cannot be written ({reason(error)})") from error
         write_json(
             folder / "base.json",
             {

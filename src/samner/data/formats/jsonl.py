@@ -62,7 +62,8 @@ def format_of(name: str, suffixes: tuple[str, ...] = ()) -> Format:
     dialect = DIALECTS[name]
     reader = partial(read, only=None if name == "samner" else name)
     writer = None if dialect.write is None else partial(_write, dialect)
-    return Format(reader, writer, suffixes, looks if name == "samner" else None)
+    keeps = ("entities", "ids", "meta") if dialect.ids else ("entities", "meta")
+    return Format(reader, writer, suffixes, looks if name == "samner" else None, keeps)
 
 
 def looks(source: Source) -> bool:
@@ -238,13 +239,13 @@ def _of_document(source: Source) -> Iterator[tuple[str, object]]:
     if not text.startswith("[", place):
         while place < len(text):
             value, place, where = value_at(place)
-            yield from _held(value, where, source)
+            yield from _held_at(value, where, source)
             place = skip(r"\s*", place)
         return
     place = skip(r"\s*", place + 1)
     while not text.startswith("]", place):
         value, place, where = value_at(place)
-        yield from _held(value, where, source)
+        yield from _held_at(value, where, source)
         place = skip(r"\s*", place)
         if text.startswith(",", place):
             place = skip(r"\s*", place + 1)
@@ -254,6 +255,13 @@ def _of_document(source: Source) -> Iterator[tuple[str, object]]:
     if text[place + 1 :].strip():
         line += text.count("\n", counted, place)
         raise DataError(f"{source.name}:{line}: the JSON array is closed here, but more follows; {_PLAIN}")
+
+
+def _held_at(value: object, place: str, source: Source) -> list[tuple[str, object]]:
+    held: list[tuple[str, object]] = []
+    with source.noting(), located(place):
+        held = list(_held(value, place, source))
+    return held
 
 
 def _held(value: object, place: str, source: Source) -> Iterator[tuple[str, object]]:

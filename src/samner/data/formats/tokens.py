@@ -147,5 +147,5 @@ def _tags(said: object, count: int, key: str) -> list[str]:
     return said
 
 
-GLINER = Dialect(is_gliner, read_gliner, _write_gliner)
-TAGGED = Dialect(is_tagged, _read_tagged, _write_tagged)
+GLINER = Dialect(is_gliner, read_gliner, _write_gliner, ids=False)
+TAGGED = Dialect(is_tagged, _read_tagged, _write_tagged, ids=False)
