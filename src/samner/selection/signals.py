@@ -42,7 +42,7 @@ def select_by(signals: Iterable[str], target: Target) -> dict[str, Selection]:
 TEXTS = 0.66
 """Cosine from which an expert's texts are close to the target's; by leave-one-domain-out, as ``TYPES`` is."""
 TYPES = 0.63
-"""Cosine from which the name of a type is close to another's: of the values that are wrong least often the lowest, so as not to cry wolf."""
+"""Cosine from which the name of a type is close to another's: the lowest of those that are wrong least often."""
 
 
 def unfamiliar(
