@@ -96,6 +96,19 @@ class Entity:
         return (self.start, self.end, self.label)
 
 
+def to_fields(entity: Entity, text: str) -> dict[str, Any]:
+    """The entity as an object with all its fields and the text it covers; ``aligned`` only where there is one."""
+    fields = {
+        "start": entity.start,
+        "end": entity.end,
+        "label": entity.label,
+        "text": text[entity.start : entity.end],
+        "score": round(float(entity.score), 4),
+        "found_by": list(entity.found_by),
+    }
+    return fields | {"aligned": entity.aligned} if entity.aligned else fields
+
+
 @dataclass(frozen=True, slots=True)
 class Example:
     """A text and its entities. The entities may be gold or predicted, and may overlap.

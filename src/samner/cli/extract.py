@@ -25,8 +25,7 @@ from samner.cli.output import console, counted, say, write_stdout
 from samner.cli.runtime import open_model
 from samner.data import iter_examples
 from samner.data.lines import STANDARD_STREAM
-from samner.data.validation import to_fields
-from samner.entities import Entity, EntityType, Example, entity_types
+from samner.entities import Entity, EntityType, Example, entity_types, to_fields
 from samner.errors import DataError, SamnerError
 from samner.files import atomic_file, exclusive
 from samner.marked_text import page

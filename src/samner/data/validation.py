@@ -9,7 +9,7 @@ from dataclasses import replace
 from reprlib import repr as short
 from typing import Any
 
-from samner.entities import Entity, Example
+from samner.entities import Entity, Example, to_fields
 from samner.errors import DataError
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -57,19 +57,6 @@ def declines(meta: Mapping[str, Any]) -> str:
     if meta.get("is_approved") is False:
         return "is_approved is false"
     return "was_cancelled is true" if meta.get("was_cancelled") is True else ""
-
-
-def to_fields(entity: Entity, text: str) -> dict[str, Any]:
-    """The entity as an object with all its fields and the text it covers; ``aligned`` only where there is one."""
-    fields = {
-        "start": entity.start,
-        "end": entity.end,
-        "label": entity.label,
-        "text": text[entity.start : entity.end],
-        "score": round(float(entity.score), 4),
-        "found_by": list(entity.found_by),
-    }
-    return fields | {"aligned": entity.aligned} if entity.aligned else fields
 
 
 def to_record(example: Example) -> dict[str, Any]:
