@@ -26,8 +26,8 @@ def export(
             metavar="KIND",
             help="peft: LoRA adapters; fused: base models, exact; vllm: LoRA adapters and the command that serves "
             "them; gguf: files for llama.cpp, adapters if --rank or --max-error is given and else whole models; onnx: "
-            "a graph that 'samner extract --model' and samner.runtime ask without torch. vllm and gguf are for language "
-            "models, onnx for those of the encoder family.",
+            "a graph that 'samner extract --model' and samner.runtime ask without torch, of models of the encoder "
+            "family. vllm and gguf are for language models.",
             show_default=False,
         ),
     ],

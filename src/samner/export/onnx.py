@@ -53,8 +53,8 @@ class OnnxTarget(Target):
         names = " and ".join(f"`{name}`" for name in parts)
         numbers = "in eight bits" if self.request.int8 else "exactly"
         return (
-            f"`{READER}` is one graph that answers for {names}, {numbers}; samner asks it with onnxruntime, tokenizers "
-            "and numpy, and needs neither torch nor transformers for that.\n\n"
+            f"`{READER}` is one graph that answers for {names}, {numbers}; samner asks it with onnxruntime, "
+            "tokenizers and numpy, and needs neither torch nor transformers for that.\n\n"
             + code(
                 "from samner.runtime import ExportedModel\n\n"
                 f"model = ExportedModel.load({json.dumps('.')})\n"

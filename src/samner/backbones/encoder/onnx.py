@@ -6,19 +6,21 @@ import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from samner.backbones.encoder.backbone import EncoderBackbone
 from samner.backbones.encoder.network import Heads
 from samner.embedding import sentence_encoder
 from samner.entities import EntityType
 from samner.files import write_json
 from samner.quiet import quiet
 from samner.runtime import READER, SETTINGS, TOKENIZER, TYPE_READER, VECTORS
+
+if TYPE_CHECKING:
+    from samner.backbones.encoder.backbone import EncoderBackbone
 
 _OPSET = 18
 
@@ -33,7 +35,7 @@ class Reader(nn.Module):
 
     def __init__(self, encoders: Mapping[str, Any], heads: Heads) -> None:
         super().__init__()
-        self.encoders = nn.ModuleList(encoders.values())
+        self.encoders: Any = nn.ModuleList(encoders.values())
         self.heads = heads
 
     def forward(
@@ -77,7 +79,7 @@ def save_onnx(
     reader = Reader(
         {name: _encoder(backbone, model) for name, model in models.items()}, copy.deepcopy(backbone.heads).cpu()
     )
-    shared = reader.encoders[0].get_input_embeddings()
+    shared: Any = reader.encoders[0].get_input_embeddings()
     for encoder in reader.encoders[1:]:
         encoder.set_input_embeddings(shared)
     hidden = shared.embedding_dim
