@@ -449,7 +449,7 @@ class TestSnapshots:
         assert not [name for name in pool.backbone.models if not name.startswith("task-")]
 
     def test_a_removed_expert_leaves_the_base(self, pool: ExpertPool) -> None:
-        pool.load_experts(pool.experts)
+        pool.load_experts(list(pool.experts))
         pool.remove("sports")
         assert set(pool.backbone.models) == {"medicine"}
         shutil.rmtree(pool.folder / "experts" / "medicine")  # as another process does

@@ -21,8 +21,9 @@ from samner import arguments
 from samner.data.validation import declines
 from samner.entities import Entity, Example
 from samner.errors import SamnerError
+from samner.recogniser import combine
 from samner.scoring import micro_f1
-from samner.task_model import TaskModel, combine
+from samner.task_model import TaskModel
 from samner.thresholds import Calibration, Curve, counting
 
 METHODS = ("platt", "isotonic")

@@ -98,6 +98,21 @@ class Entity:
         return (self.start, self.end, self.label)
 
 
+def to_fields(entity: Entity, text: str) -> dict[str, Any]:
+    """The entity as an object with all its fields and the text it covers; ``aligned`` and ``id`` if it has them."""
+    fields = {
+        "start": entity.start,
+        "end": entity.end,
+        "label": entity.label,
+        "text": text[entity.start : entity.end],
+        "score": round(float(entity.score), 4),
+        "found_by": list(entity.found_by),
+    }
+    if entity.aligned:
+        fields["aligned"] = entity.aligned
+    return fields if entity.id is None else {**fields, "id": entity.id}
+
+
 @dataclass(frozen=True, slots=True)
 class Example:
     """A text and its entities. The entities may be gold or predicted, and may overlap.

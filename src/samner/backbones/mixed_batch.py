@@ -382,13 +382,3 @@ def _last(plan: _Plan, given: Tensor, x: Tensor, eight: _Eight) -> Int8Input:
     if not plan.last or plan.last[0][0] is not given:
         plan.last[:] = [(given, Int8Input.of(x, eight.columns, eight.weight.outliers.dtype))]
     return plan.last[0][1]
-
-
-def batches(costs: Sequence[int], budget: int) -> list[list[int]]:
-    """Indices of what costs anything, the most costly first, in batches of at most ``budget`` once they are padded."""
-    made: list[list[int]] = []
-    for i in sorted((i for i, cost in enumerate(costs) if cost), key=lambda i: -costs[i]):
-        if not made or (len(made[-1]) + 1) * costs[made[-1][0]] > budget:
-            made.append([])
-        made[-1].append(i)
-    return made

@@ -9,7 +9,7 @@ from dataclasses import replace
 from reprlib import repr as short
 from typing import Any
 
-from samner.entities import Entity, Example
+from samner.entities import Entity, Example, to_fields
 from samner.errors import DataError
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -59,21 +59,6 @@ def declines(meta: Mapping[str, Any]) -> str:
     if meta.get("is_approved") is False:
         return "is_approved is false"
     return "was_cancelled is true" if meta.get("was_cancelled") is True else ""
-
-
-def to_fields(entity: Entity, text: str) -> dict[str, Any]:
-    """The entity as an object with all its fields and the text it covers; ``aligned`` and ``id`` if it has them."""
-    fields = {
-        "start": entity.start,
-        "end": entity.end,
-        "label": entity.label,
-        "text": text[entity.start : entity.end],
-        "score": round(float(entity.score), 4),
-        "found_by": list(entity.found_by),
-    }
-    if entity.aligned:
-        fields["aligned"] = entity.aligned
-    return fields | id_of(entity)
 
 
 def id_of(entity: Entity) -> dict[str, str | int]:

@@ -16,8 +16,8 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from fastapi.security import HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from samner.data.validation import example_from_fields, to_fields, to_record
-from samner.entities import EntityType, Example
+from samner.data.validation import example_from_fields, to_record
+from samner.entities import EntityType, Example, to_fields
 from samner.errors import DataError, SamnerError
 from samner.integrations import label_studio
 from samner.selection.result import check_count

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from samner.data.formats import columnar, jsonl
 from samner.data.formats.base import Format
 from samner.data.lines import Source
-from samner.data.validation import check_example, located, to_fields
-from samner.entities import Example
+from samner.data.validation import check_example, located
+from samner.entities import Example, to_fields
 from samner.errors import DataError
 from samner.files import atomic_folder
 

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 from samner.backbones.language_model.generation.answer_format import Constraint, Grammars, Matchers
 from samner.backbones.language_model.generation.ask import Generated, Question
 from samner.backbones.language_model.generation.prompt import Prompt, prompt_ids, render
-from samner.backbones.mixed_batch import MixedModels, batches
+from samner.backbones.mixed_batch import MixedModels
 from samner.errors import ModelError
+from samner.windows import batches
 
 _SHARED = 16
 """Tokens that all questions must begin with for it to pay to read them apart."""
