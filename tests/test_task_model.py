@@ -19,9 +19,10 @@ from samner.entities import Entity, EntityType, entity_types
 from samner.errors import ModelError, SamnerError
 from samner.files import sha256
 from samner.merging.stream import TensorDeltas, write_delta
+from samner.recogniser import combine
 from samner.selection import PseudoLabel, Selection
 from samner.spans import resolve
-from samner.task_model import MANIFEST, Merge, TaskModel, combine
+from samner.task_model import MANIFEST, Merge, TaskModel
 from samner.thresholds import Calibration, Curve
 
 Make = Callable[..., Any]
