@@ -58,7 +58,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> TaskModel:
     backbone.novelty = 2.0
     backbone.save(folder / "base")
     merges = {}
-    torch.manual_seed(0)
+    torch.manual_seed(2)  # of which something is found, and no score lies on a threshold
     for name in ("similarity", "sampling"):
         vectors = {module: torch.randn(shape) / 2 for module, shape in backbone.module_shapes().items()}
         merges[name] = Merge({name: 1.0}, f"task-{name}", ("drug", f"taught to {name}"))
