@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import subprocess
 import sys
@@ -28,7 +29,9 @@ ROOT = Path(__file__).parents[1]
 TEXTS = [
     "Aspirin relieves headache within hours.",
     "",
-    "Café ☕: Ada Moreno scored twice for Harbour City, and the naïve résumé-writer (aged 41) cheered. " * 4,
+    # longer than a window; nothing in it is said twice, as spans of equal score are told apart by rounding
+    "Café ☕: Ada Moreno scored twice for Harbour City, while a naïve résumé-writer (aged 41) cheered loudly from his "
+    "wooden seat; rain fell on Monday and nobody in Lisbon complained.",
     "one",
 ]
 
@@ -76,9 +79,17 @@ def exported(model: TaskModel, tmp_path_factory: pytest.TempPathFactory) -> Path
         calibration=Calibration(Curve((0.0, 0.5, 1.0), (0.0, 0.55, 1.0)), {"disease": Curve((0.1, 0.9), (0.3, 0.8))}),
     )
     folder = tmp_path_factory.mktemp("exported") / "onnx"
-    manifest = export_task_model(calibrated, folder, "onnx")
+    manifest = _export(calibrated, folder)
     assert list(manifest["parts"]) == ["similarity", "sampling"]
     return folder
+
+
+def _export(model: TaskModel, folder: Path, int8: bool = False):
+    logging.disable(logging.DEBUG)  # pytest would keep what torch traces, which takes minutes
+    try:
+        return export_task_model(model, folder, "onnx", int8=int8)
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def scores(predictions):
@@ -103,7 +114,7 @@ def test_finds_what_the_task_model_finds(
 
 
 def test_eight_bits_are_near(model: TaskModel, tmp_path: Path, exported: Path) -> None:
-    export_task_model(model, tmp_path / "int8", "onnx", int8=True)
+    _export(model, tmp_path / "int8", int8=True)
     small, whole = tmp_path / "int8" / READER, exported / READER
     assert small.stat().st_size < whole.stat().st_size / 2
     found = {e.key for e in ExportedModel.load(tmp_path / "int8").predict(TEXTS, threshold=0.5)[2]}
