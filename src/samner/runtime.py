@@ -56,11 +56,6 @@ class ExportedModel(Recogniser):
     Args:
         backbone: Runs the graphs.
         manifest: What the folder's ``export.json`` says.
-
-    Example:
-        >>> model = ExportedModel.load("exported")
-        >>> model.predict_entities("Aspirin relieves headache.")[0]
-        {'start': 0, 'end': 7, 'label': 'drug', 'text': 'Aspirin', 'score': 0.9..., ...}
     """
 
     def __init__(self, backbone: OnnxBackbone, manifest: Mapping[str, Any]) -> None:

@@ -43,7 +43,7 @@ def export(
         ),
     ] = None,
     int8: Annotated[
-        bool, typer.Option("--int8", help="With --to onnx: weights in eight bits, a third of the size, faster.")
+        bool, typer.Option("--int8", help="With --to onnx: the weights of the models in eight bits.")
     ] = False,
     json: options.Json = False,
 ) -> None:
