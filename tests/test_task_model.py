@@ -222,6 +222,12 @@ class TestPredict:
         assert [e.label for e in model.predict(["New York"])[0]] == ["city"]
         assert [e.label for e in model.predict(["New York"], threshold={"city": 0.8})[0]] == ["river"]
 
+    def test_what_is_not_flat_is_nested(self, lookup_backbone: Make) -> None:
+        model = two(lookup_backbone, {"New York": ("city", 0.7), "York": ("river", 0.6)}, {})
+        assert len(model.predict(["New York"])[0]) == 1
+        assert model.predict(["New York"], flat=False) == model.predict(["New York"], overlaps="nested")
+        assert len(model.predict(["New York"], flat=False)[0]) == 2
+
     def test_the_threshold_can_be_another(self, model: TaskModel) -> None:
         assert [e.label for e in model.predict(["York on Rhine"], threshold=0.85)[0]] == ["city"]
         model.threshold = 0.95

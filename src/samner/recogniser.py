@@ -90,7 +90,8 @@ class Recogniser(ABC):
         labels: LabelsLike | Sequence[LabelsLike] | None = None,
         *,
         threshold: ThresholdLike | None = None,
-        overlaps: str = "flat",
+        flat: bool = True,
+        overlaps: str | None = None,
         multi_label: bool = False,
         mode: str | None = None,
         on_done: Callable[[int], None] | None = None,
@@ -102,6 +103,7 @@ class Recogniser(ABC):
             labels: Entity types to look for, or for each text a list (or mapping) of its own; those of the adaptation
                 by default. Other ones are asked of the same merge, with a warning that it was chosen for others.
             threshold: Score from which an entity counts, or a mapping of labels to scores; the model's own by default.
+            flat: Whether entities may not lie within one another, unless ``overlaps`` says more.
             overlaps: ``"flat"``: entities do not overlap, the surer one stays. ``"nested"``: one may lie within
                 another. ``"all"``: everything that reaches its threshold.
             multi_label: Whether a span can have several labels.
@@ -117,6 +119,7 @@ class Recogniser(ABC):
         """
         read = arguments.strings(texts, "texts", "text")
         groups = self._asked(labels, len(read))
+        overlaps = _overlaps(flat) if overlaps is None else overlaps
         return self._answer(read, groups, threshold, overlaps, multi_label, mode, on_done)
 
     def _answer(
@@ -277,8 +280,8 @@ class Recogniser(ABC):
         return {name: merges[name] for name in names}
 
 
-def _overlaps(flat_ner: bool) -> str:
-    return "flat" if flat_ner else "nested"
+def _overlaps(flat: bool) -> str:
+    return "flat" if flat else "nested"
 
 
 def combine(
