@@ -202,7 +202,7 @@ class TestAdapt:
             ({"samples": "10"}, "^samples must be"),
             ({"samples": None}, "^samples must be"),
             ({"seed": "a"}, "^seed must be a whole number of at least 0"),
-            ({"threshold": "0.3"}, "threshold must lie between 0 and 1, not '0.3'"),
+            ({"threshold": "0.3"}, "threshold must lie between 0 and 1 .exclusive., not '0.3'"),
             ({"threshold": 1.5}, "threshold must lie between 0 and 1"),
             ({"method": "average"}, "unknown merge method 'average'"),
             ({"sparsity": 0.2}, "has no parameter 'sparsity'"),
@@ -237,7 +237,7 @@ class TestWarnings:
 
     @pytest.mark.parametrize("mode", ["similarity", "sampling", "economy"])
     def test_in_every_mode(self, pool: ExpertPool, mode: str) -> None:
-        far = adapt(pool, ["The compiler inlines pure functions."], ["programming language"], mode=mode)
+        far = adapt(pool, ["The compiler inlines pure functions."], ["programming language", "library"], mode=mode)
         assert far.warnings[0].startswith("no expert is close to this domain")
         assert adapt(pool, TEXTS, LABELS, mode=mode, experts=2).warnings == ()
 

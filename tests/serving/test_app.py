@@ -78,7 +78,7 @@ class TestExtract:
             ({"texts": ["a"], "labels": [{"name": "a", "threshold": 2}]}, "labels[0].threshold", "less than 1"),
             ({"texts": ["a"], "labels": [{"nam": "a"}]}, "labels[0].name", "required"),
             ({"texts": ["a"], "threshold": "0.5"}, "threshold", "number"),
-            ({"texts": ["a"], "treshold": 0.5}, "treshold", "not permitted"),
+            ({"texts": ["a"], "treshold": 0.5}, "treshold", "no such field"),
             ({"texts": ["a"], "mode": "economy"}, "mode", "union, intersection, similarity, sampling"),
             ({"texts": ["a"] * 5}, "texts", "more than 4"),
             ({"texts": ["a" * 101]}, "texts", "over 100"),

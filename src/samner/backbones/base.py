@@ -237,7 +237,10 @@ class Backbone(ABC):
         Raises:
             SamnerError: If models of the family cannot be had as such, or a library for it is not installed.
         """
-        raise SamnerError(f"--to onnx is for models of the encoder family; this one is of the {self.family} family")
+        raise SamnerError(
+            f"--to onnx is for models of the encoder family, such as one adapted with --pool builtin; this one is of "
+            f"the {self.family} family"
+        )
 
     @property
     @abstractmethod

@@ -110,7 +110,7 @@ def extract(
     """
     from samner.spans import resolve
 
-    given = _given(context)
+    given = options.given(context)
     limits = Thresholds.given(threshold)
     resolve((), overlaps)  # refuses what is no way to overlap
     if html is not None:
@@ -176,12 +176,6 @@ def _own(example: Example, key: str) -> tuple[EntityType, ...] | None:
         return entity_types(value.split(",") if isinstance(value, str) else value)
     except SamnerError as error:
         raise DataError(f"{key}: {error}") from error
-
-
-def _given(context: typer.Context) -> set[str]:
-    """Names of the parameters that were given on the command line."""
-    sources = {name: context.get_parameter_source(name) for name in context.params}
-    return {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
 
 
 def _stream(texts: Path, format: str | None) -> Iterator[list[Example]]:

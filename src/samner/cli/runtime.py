@@ -44,8 +44,7 @@ def start(device: str, *, log: bool = False) -> str:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    if not sys.warnoptions:
-        warnings.simplefilter("ignore")
+    _silence_warnings()
     logger = logging.getLogger("samner")
     logger.setLevel(logging.INFO if log else logging.WARNING)
     if _HANDLER not in logger.handlers:
@@ -83,8 +82,15 @@ def open_recogniser(folder: Path, device: str) -> Recogniser:
 
     if device not in ("auto", "cpu"):
         raise SamnerError(f"{folder}: an exported model runs on the CPU, not on {device}")
+    _silence_warnings()
     with status("loading the model"):
         return ExportedModel.load(folder)
+
+
+def _silence_warnings() -> None:
+    """Python's own, unless the user asked for them: what samner warns of, verbs say themselves."""
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
 
 
 def open_model(folder: Path, device: str) -> TaskModel:

@@ -94,7 +94,9 @@ class ExpertPool:
             except ModelError as error:
                 raise PoolError(f"no folder {reference!r}, and it cannot be had from the hub: {error}") from error
         if not path.is_dir():
-            raise PoolError(f"no pool at {str(reference)!r}: give 'builtin', a folder or a hub id (owner/name)")
+            raise PoolError(
+                f"no pool at {str(reference)!r}: give 'smollm2', 'builtin', a folder or a hub id (owner/name)"
+            )
         return cls(path, device)
 
     @classmethod

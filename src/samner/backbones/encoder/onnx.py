@@ -152,7 +152,7 @@ def _write(
         return
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    with TemporaryDirectory() as folder:
+    with quiet(), TemporaryDirectory() as folder:
         whole = Path(folder) / path.name
         program.save(str(whole))
         quantize_dynamic(whole, path, per_channel=True, reduce_range=True, weight_type=QuantType.QInt8)

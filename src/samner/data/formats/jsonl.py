@@ -107,7 +107,11 @@ def examples(
     remaining = iter(records)
     for place, value in remaining:
         if isinstance(value, str):
-            yield Example(value)
+            text = None
+            with noting(), located(place):
+                text = example_from_fields(value, None)
+            if text is not None:
+                yield text
             continue
         example = None
         tagged: list[tuple[str, Record]] = []
@@ -203,7 +207,7 @@ def _parsed(line: str) -> object:
         value = json.loads(line)
     except json.JSONDecodeError as error:
         raise DataError(
-            f"not valid JSON ({error.msg} at column {error.colno}); each line must hold one object; {_PLAIN}"
+            f"not valid JSON (column {error.colno}: {error.msg}); each line must hold one object; {_PLAIN}"
         ) from error
     except (ValueError, RecursionError) as error:
         # a number of thousands of digits, or thousands of nested brackets
@@ -229,7 +233,7 @@ def _of_document(source: Source) -> Iterator[tuple[str, object]]:
         except json.JSONDecodeError as error:
             what = "a JSON array" if text.lstrip().startswith("[") else "JSON"
             raise DataError(
-                f"{source.name}:{error.lineno}: not valid JSON ({error.msg} at column {error.colno}), though the file "
+                f"{source.name}:{error.lineno}: not valid JSON (column {error.colno}: {error.msg}), though the file "
                 f"begins like {what}; {_PLAIN}"
             ) from error
         except (ValueError, RecursionError) as error:
