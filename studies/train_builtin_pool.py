@@ -41,8 +41,17 @@ log = logging.getLogger("train_builtin_pool")
 class Trainer:
     """The data and settings that all parts share."""
 
-    def __init__(self, data: Path, runs: Path, settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        data: Path,
+        runs: Path,
+        settings: Mapping[str, Any],
+        minutes: float | None = None,
+        device: str = "cpu",
+    ) -> None:
         self.data = Datasets(data, runs)
+        self.minutes = minutes
+        self.device = device
         self.runs = runs
         self.settings = settings
         self.pool = runs / settings["name"]
@@ -74,7 +83,7 @@ class Trainer:
         """A pool over a base trained on the named sets; opened where that was done."""
         if not pool.is_dir():
             log.info("base on %d sets -> %s", len(names), pool)
-            backbone = EncoderBackbone()
+            backbone = EncoderBackbone(device=self.device)
             run = pool.parent / f".{pool.name}-base"
             outcome = train_base(backbone, self.training_data(names), recipe, encoder=encoder, run=run, resume=True)
             for name in self.foundation:  # thousands of types, of which none is a safe negative for others
@@ -86,7 +95,7 @@ class Trainer:
             with tempfile.TemporaryDirectory(dir=pool.parent) as folder:
                 backbone.save(Path(folder), torch.float16, card)
                 ExpertPool.create(pool, Path(folder))
-        return ExpertPool.load(pool)
+        return ExpertPool.load(pool, self.device)
 
     def expert(self, pool: ExpertPool, name: str, names: list[str], options: Mapping[str, Any], folder: Path) -> None:
         """Train an expert on the named sets, unless that was done."""
@@ -104,6 +113,10 @@ class Trainer:
             run=pool.folder.parent / f".{pool.folder.name}-{name}",
             resume=True,
         )
+
+    def time_box(self, share: float) -> dict[str, float]:
+        """The option that ends a part in its share of a third of the minutes; nothing if there is no end."""
+        return {} if self.minutes is None else {"max_minutes": self.minutes * share / 3}
 
     def sources(self, names: Iterable[str]) -> list[dict[str, Any]]:
         """Data sets with their licences, for the cards."""
@@ -138,12 +151,13 @@ def train(trainer: Trainer) -> None:
     every = [name for sets in trainer.domains.values() for name in sets]
     base = trainer.settings["base"]
     taught = [name for domain in trainer.taught for name in trainer.domains[domain]]
-    recipe = Recipe.of(base["recipe"])
+    recipe = Recipe.of(base["recipe"] | trainer.time_box(1))
     pool = trainer.base(trainer.pool, [*trainer.foundation, *taught], recipe, encoder=True)
     options = trainer.settings["expert"]["recipe"]
     for domain, sets in trainer.domains.items():
-        trainer.expert(pool, domain, sets, options, pool.folder / "experts" / domain)
-    unified = options | {"steps": options["steps"] * len(trainer.domains)}
+        limited = options | trainer.time_box(1 / len(trainer.domains))
+        trainer.expert(pool, domain, sets, limited, pool.folder / "experts" / domain)
+    unified = options | {"steps": options["steps"] * len(trainer.domains)} | trainer.time_box(1)
     trainer.expert(pool, "unified", every, unified, pool.folder / "baselines" / "unified")
     calibrate(trainer, pool.folder)
 
@@ -225,12 +239,15 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=HERE.parent / "runs", help="where parts and checkpoints go")
     parser.add_argument("--settings", type=Path, default=HERE / "builtin_pool.yaml")
     parser.add_argument("--out", type=Path, default=PACKAGED, help="folder that assemble writes; the package's")
+    parser.add_argument("--minutes", type=float, help="of the stage train: a third the base, the experts and unified")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("stage", choices=["compare", "train", "variants", "assemble"])
     parser.add_argument("variants", nargs="*", metavar="NAME", help="of the stage variants; all by default")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    trainer = Trainer(arguments.data, arguments.runs, read_settings(arguments.settings))
+    settings = read_settings(arguments.settings)
+    trainer = Trainer(arguments.data, arguments.runs, settings, arguments.minutes, arguments.device)
     if arguments.stage == "assemble":
         assemble(trainer, arguments.out)
     elif arguments.stage == "variants":
