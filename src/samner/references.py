@@ -8,25 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import shlex
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import Any
 
 from samner.display import brief
-from samner.errors import ModelError, SamnerError
-from samner.files import MODEL_FILES, atomic_file, atomic_folder, copy_model, user_folder, user_path
+from samner.errors import HubError, ModelError, SamnerError
+from samner.files import atomic_file, atomic_folder, copy_model, user_folder, user_path
+from samner.hub import download
 
 ALLOW = "SAMNER_ALLOW"
 """The environment variable that lists, parted by commas, models that files of others may name."""
-
-
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-"""What the id of a repository on the model hub looks like."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +109,10 @@ def fetch(name: str, source: str) -> Path:
             copy_model(path, temporary)
     else:
         with atomic_folder(target, overwrite=True) as temporary:
-            _snapshot(source, temporary)
+            try:
+                download(source, to=temporary)
+            except HubError as error:
+                raise ModelError(f"{source}: no such file or folder, nor to be had from the hub: {error}") from error
             shutil.rmtree(temporary / ".cache", ignore_errors=True)
     return located(name)
 
@@ -151,36 +149,3 @@ def _fetched(name: str) -> Path:
 
 def _allowed(reference: str) -> Path:
     return user_folder() / "allowed" / hashlib.sha256(reference.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def download(reference: str, revision: str | None = None) -> Path:
-    """The files of a repository of the model hub that samner reads, in a folder of their own.
-
-    Args:
-        reference: The repository's id.
-        revision: A commit, tag or branch; the main branch by default.
-
-    Raises:
-        ModelError: If it cannot be had.
-    """
-    from huggingface_hub import constants
-
-    # a folder of its own, because the hub's cache holds links out of the folder, which are refused
-    name = reference.replace("/", "--")
-    if revision is not None:
-        name += f"@{hashlib.sha256(revision.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
-    return _snapshot(reference, Path(constants.HF_HOME) / "samner" / name, revision)
-
-
-def _snapshot(hub_id: str, folder: Path, revision: str | None = None) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    options: dict[str, Any] = {} if revision is None else {"revision": revision}
-    try:
-        patterns = [f"*{suffix}" for suffix in MODEL_FILES]
-        snapshot_download(hub_id, allow_patterns=patterns, local_dir=folder, **options)
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = type(error).__name__
-        raise ModelError(f"{hub_id}: no such file or folder, nor to be had from the hub ({reason})") from error
-    return folder
