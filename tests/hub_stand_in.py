@@ -127,7 +127,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send(401, {"error": "Invalid username or password."})
         if path == "/api/repos/create":
             return self._create(json.loads(body))
-        found = re.fullmatch(r"(?:/api/models)?/([^/]+/[^/.]+?(?:\.\w+)?)(?:\.git)?(/.*)?", path)
+        found = re.fullmatch(r"(?:/api/models)?/([^/]+/[^/]+?)(?:\.git)?(/.*)?", path)
         repository = self.hub.repositories.get(found[1]) if found else None
         if found is None or repository is None or (repository.private and not signed_in):
             return self._send(401 if not signed_in else 404, {"error": "Repository not found"}, error="RepoNotFound")

@@ -120,7 +120,10 @@ class TestPools:
         assert not [path for path in folder.rglob("*") if path.suffix in (".pkl", ".py", ".bin")]
         assert not stand_in.asked(r"resolve/.*\.(pkl|py|bin)")
 
-    def test_a_download_goes_on_where_it_was_broken_off(self, stand_in: HubStandIn, pool: ExpertPool) -> None:
+    def test_a_download_goes_on_where_it_was_broken_off(
+        self, stand_in: HubStandIn, pool: ExpertPool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1 << 16)
         pool.push_to_hub("acme/clinic")
         stand_in.fail[r"GET .*base\.safetensors"] = [0]
         assert pull("acme/clinic").experts == ("medicine", "sports")
@@ -271,6 +274,7 @@ class TestErrors:
             pool.push_to_hub("others/clinic")
         with pytest.raises(HubError, match="'clinic' is not the id of a repository"):
             pool.push_to_hub("clinic")
+        stand_in.requests.clear()
         monkeypatch.delenv("HF_TOKEN")
         monkeypatch.setattr(constants, "HF_TOKEN_PATH", "/nowhere")
         with pytest.raises(HubError, match=r"log in by 'hf auth login', or set HF_TOKEN"):

@@ -83,11 +83,12 @@ class TestKnownModels:
         assert find(unknown) is None
 
     def test_a_hub_id_is_downloaded(self, unknown: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        def download(reference: str, *, allow_patterns: list[str], local_dir: Path) -> None:
+        def download(reference: str, *, revision: None, allow_patterns: list[str], local_dir: Path) -> str:
             assert reference == "owner/model" and "*.safetensors" in allow_patterns
             assert not {"*.py", "*.bin", "*"} & set(allow_patterns)
             (local_dir / "model.safetensors").write_bytes(b"")
             (local_dir / ".cache").mkdir()
+            return str(local_dir)
 
         monkeypatch.setattr("huggingface_hub.snapshot_download", download)
         assert [path.name for path in fetch(unknown, "owner/model").iterdir()] == ["model.safetensors"]
