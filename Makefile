@@ -10,11 +10,11 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 TORCH := $(shell grep '^torch==' constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-llm demo-serve test test-all lint format docs surface openapi constraints clean bench-merge
+.PHONY: help demo demo-llm demo-serve test test-all test-reliability lint format docs surface openapi constraints clean bench-merge
 .DELETE_ON_ERROR:
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  %-12s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  %-16s %s\n", $$1, $$2 }'
 
 demo: $(VENV)/.smollm2 ## See it work: adapt the pool over SmolLM2 to sample texts and extract entities
 	@$(BIN)/python -m examples.demo
@@ -29,7 +29,10 @@ test: lint ## Run the checks and the quick tests
 	$(BIN)/python -m pytest --durations=10
 
 test-all: lint ## Run the checks and all tests, the slow ones too
-	$(BIN)/python -m pytest -m "slow or not slow"
+	$(BIN)/python -m pytest -m "not reliability"
+
+test-reliability: $(VENV)/.dev ## Kill, damage and repeat things many times; the last lines are a table (WRITE=docs/reliability.md)
+	$(BIN)/python -m pytest -m reliability tests/reliability -q $(if $(WRITE),--write-table $(WRITE))
 
 lint: $(VENV)/.dev ## Check style, formatting, types and the direction of imports
 	$(BIN)/ruff check .

@@ -29,7 +29,7 @@ from pathlib import Path
 
 from performance.merge.measure import ROOT
 from performance.merge.report import machine, table
-from samner.benchmark.report.markdown import check_part, write_part
+from samner.benchmark.report.document import check_part, write_part
 
 LABELS = ("person", "organization", "city", "drug", "disease", "date")
 PAGE, PART = ROOT / "docs" / "serving.md", "performance.serve"

@@ -28,10 +28,10 @@ from samner.embedding import sentence_encoder
 from samner.entities import Entity, EntityType, Example
 from samner.files import sha256
 from samner.pool import ExpertCard, ExpertPool
+from samner.recogniser import combine
 from samner.scoring import span_counts, total
 from samner.selection import Selection, select_by_sampling, select_by_similarity
 from samner.spans import flat
-from samner.task_model import combine
 from samner.words import Word
 from studies.training_data import POOL_DATA, Datasets, domains
 

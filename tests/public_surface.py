@@ -28,6 +28,8 @@ MODULES = (
     "samner.integrations.spacy",
     "samner.merging",
     "samner.pool",
+    "samner.recogniser",
+    "samner.runtime",
     "samner.scoring",
     "samner.selection",
     "samner.training",

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import copy
 import gc
+import json
+import pickle
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,11 +12,13 @@ from typing import Any
 import pytest
 import torch
 
+import samner.adaptation
 from samner import ExpertPool, TaskModel, adapt
 from samner.adaptation import merge_experts, recipes, select
 from samner.entities import EntityType, entity_types
 from samner.errors import PoolError, SamnerError
 from samner.merging import LoraAdapter, merge
+from samner.pool import PoolSnapshot
 from samner.selection import SIGNALS, Selection, Target
 
 LABELS = ["drug", "disease", "person", "team"]
@@ -197,7 +202,7 @@ class TestAdapt:
             ({"samples": "10"}, "^samples must be"),
             ({"samples": None}, "^samples must be"),
             ({"seed": "a"}, "^seed must be a whole number of at least 0"),
-            ({"threshold": "0.3"}, "threshold must lie between 0 and 1, not '0.3'"),
+            ({"threshold": "0.3"}, "threshold must lie between 0 and 1 .exclusive., not '0.3'"),
             ({"threshold": 1.5}, "threshold must lie between 0 and 1"),
             ({"method": "average"}, "unknown merge method 'average'"),
             ({"sparsity": 0.2}, "has no parameter 'sparsity'"),
@@ -232,7 +237,7 @@ class TestWarnings:
 
     @pytest.mark.parametrize("mode", ["similarity", "sampling", "economy"])
     def test_in_every_mode(self, pool: ExpertPool, mode: str) -> None:
-        far = adapt(pool, ["The compiler inlines pure functions."], ["programming language"], mode=mode)
+        far = adapt(pool, ["The compiler inlines pure functions."], ["programming language", "library"], mode=mode)
         assert far.warnings[0].startswith("no expert is close to this domain")
         assert adapt(pool, TEXTS, LABELS, mode=mode, experts=2).warnings == ()
 
@@ -399,6 +404,70 @@ class TestThreads:
             assert one.result() == pytest.approx(right, abs=1e-5)
         assert scores(kept) == pytest.approx(expected[0], abs=1e-5)
         assert names <= set(pool.backbone.models) and not any(n.startswith("x") for n in pool.experts)
+
+
+class TestCopies:
+    def test_a_copy_holds_the_model_and_nothing_else_of_the_pool(self, different: ExpertPool) -> None:
+        model, other = (adapt(different, TEXTS, LABELS, experts=1, density=density) for density in (0.3, 0.6))
+        expected = scores(model)
+        for copied in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
+            assert set(copied.backbone.models) == {merge.model for merge in model.merges.values()}
+            assert scores(copied) == expected
+            copied.close()
+        assert scores(model) == expected and scores(other)
+
+
+class TestSnapshots:
+    """A pool is what it was when an adaptation began."""
+
+    @pytest.fixture
+    def pool(self, different: ExpertPool, tmp_path: Path) -> ExpertPool:
+        pool = ExpertPool(Path(shutil.copytree(different.folder, tmp_path / "pool")))
+        pool.backbone.threshold = THRESHOLD
+        return pool
+
+    @pytest.mark.parametrize("after", ["snapshot", "asked", "select_by"])
+    def test_experts_that_are_removed_meanwhile_count_to_the_end(
+        self, pool: ExpertPool, after: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with adapt(pool, TEXTS, LABELS, experts=1) as model:
+            expected = scores(model)
+        owner = {"snapshot": ExpertPool, "asked": PoolSnapshot, "select_by": samner.adaptation}[after]
+        original = getattr(owner, after)
+        names = list(pool.experts)
+
+        def removing(*arguments: Any, **others: Any) -> Any:
+            found = original(*arguments, **others)
+            for name in names:
+                pool.remove(name)
+            return found
+
+        monkeypatch.setattr(owner, after, removing)
+        assert scores(adapt(pool, TEXTS, LABELS, experts=1)) == pytest.approx(expected, abs=1e-5)
+        gc.collect()
+        assert not pool.experts and not list((pool.folder / "experts").iterdir())
+        assert not [name for name in pool.backbone.models if not name.startswith("task-")]
+
+    def test_a_removed_expert_leaves_the_base(self, pool: ExpertPool) -> None:
+        pool.load_experts(list(pool.experts))
+        pool.remove("sports")
+        assert set(pool.backbone.models) == {"medicine"}
+        shutil.rmtree(pool.folder / "experts" / "medicine")  # as another process does
+        pool.load_experts([])
+        assert not pool.backbone.models
+
+    def test_an_expert_that_another_process_replaced_is_said(self, pool: ExpertPool) -> None:
+        now = pool.snapshot()
+        other = ExpertPool(pool.folder)
+        other.remove("sports")
+        with pytest.raises(PoolError, match="has no expert 'sports'"):
+            now.adapter("sports")
+        (pool.folder / "experts" / "medicine").rename(pool.folder / "medicine")
+        card = json.loads((pool.folder / "medicine" / "expert.json").read_text())
+        (pool.folder / "medicine" / "expert.json").write_text(json.dumps({**card, "name": "sports"}))
+        other.add(pool.folder / "medicine", "sports")
+        with pytest.raises(PoolError, match="'sports' was replaced"):
+            now.asked(["sports"])
 
 
 class TestParts:

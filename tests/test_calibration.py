@@ -103,7 +103,7 @@ def test_what_cannot_be_calibrated_on(world: tuple[TaskModel, list[Example]], mo
     for texts, options, message in (
         (examples, {"method": "beta"}, "method must be platt or isotonic, not 'beta'"),
         (poems, {}, r"labels \(city, river, song\); there are: poem"),
-        (few[:3], {}, "3 labelled texts are too few for 5 folds"),
+        (few[:3], {}, "by 5 folds needs at least 5 labelled texts, and there are 3"),
         (few, {}, r"too little to calibrate on: \d+ right and \d+ wrong"),
         (examples, {"floor": 0}, "floor must lie between 0 and 1"),
     ):

@@ -15,8 +15,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from samner import files
-from samner.errors import SamnerError
-from samner.files import atomic_file, atomic_folder, exclusive, inside, read_json, sha256, user_path, write_json
+from samner.errors import ModelError, SamnerError
+from samner.files import (
+    atomic_file,
+    atomic_folder,
+    exclusive,
+    inside,
+    read_json,
+    sha256,
+    user_path,
+    write_json,
+    writing_tensors,
+)
 
 
 class Interrupted(BaseException):
@@ -343,3 +353,13 @@ class TestUserPath:
     def test_nobody_s_home(self) -> None:
         with pytest.raises(SamnerError, match="no such home"):
             user_path("~nobody-of-this-name/model")
+
+
+def test_what_safetensors_cannot_write_is_told_in_one_line(tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    path = tmp_path / "missing" / "a.safetensors"
+    with pytest.raises(ModelError, match=r"a\.safetensors: cannot be written") as caught, writing_tensors(path):
+        save_file({"a": torch.zeros(2)}, path)
+    assert "\n" not in str(caught.value)

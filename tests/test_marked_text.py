@@ -54,7 +54,8 @@ def test_the_text_is_shown_as_it_is(text: str, spans: list[tuple[int, int, str]]
     source = fragment(text, list(found))
     read = Read(source)
     assert read.balanced and read.open == 0
-    assert read.shown.removesuffix("\n") == html.unescape(html.escape(printable(text)))
+    shown = html.unescape(html.escape(printable(text)))
+    assert read.shown in (shown, f"{shown}\n")
     assert source.count("<small>") == len(found)
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from samner import references
 from samner.errors import ModelError
+from samner.files import read_json
 from samner.references import KNOWN, MINILM, KnownModel, allow, check_reference, fetch, find, how_to_get, located
 
 NEW = KnownModel("no-such-package", "x/model.gguf", "--no-deps no-such-package==1", "owner/model")
@@ -93,3 +94,17 @@ class TestKnownModels:
         monkeypatch.setattr("huggingface_hub.snapshot_download", download)
         assert [path.name for path in fetch(unknown, "owner/model").iterdir()] == ["model.safetensors"]
         assert references.find(unknown) is not None
+
+    def test_a_revision_is_asked_for_and_its_commit_kept(self, unknown: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        def download(reference: str, *, revision: str, allow_patterns: list[str], local_dir: Path) -> str:
+            assert (reference, revision) == ("owner/model", "v1.2")
+            (local_dir / "model.safetensors").write_bytes(b"")
+            notes = local_dir / ".cache" / "huggingface" / "download"  # as huggingface_hub writes them
+            notes.mkdir(parents=True)
+            (notes / "model.safetensors.metadata").write_text("0123abc\netag\n17.5\n")
+            return str(local_dir)
+
+        monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+        folder = fetch(unknown, "owner/model@v1.2")
+        assert read_json(folder / "source.json") == {"hub": "owner/model", "commit": "0123abc"}
+        assert not (folder / ".cache").exists()

@@ -19,9 +19,10 @@ from samner.entities import Entity, EntityType, entity_types
 from samner.errors import ModelError, SamnerError
 from samner.files import sha256
 from samner.merging.stream import TensorDeltas, write_delta
+from samner.recogniser import combine
 from samner.selection import PseudoLabel, Selection
 from samner.spans import resolve
-from samner.task_model import MANIFEST, Merge, TaskModel, combine
+from samner.task_model import MANIFEST, Merge, TaskModel
 from samner.thresholds import Calibration, Curve
 
 Make = Callable[..., Any]
@@ -220,6 +221,12 @@ class TestPredict:
         model = two(lookup_backbone, {"New York": ("city", 0.7), "York": ("river", 0.6)}, {})
         assert [e.label for e in model.predict(["New York"])[0]] == ["city"]
         assert [e.label for e in model.predict(["New York"], threshold={"city": 0.8})[0]] == ["river"]
+
+    def test_what_is_not_flat_is_nested(self, lookup_backbone: Make) -> None:
+        model = two(lookup_backbone, {"New York": ("city", 0.7), "York": ("river", 0.6)}, {})
+        assert len(model.predict(["New York"])[0]) == 1
+        assert model.predict(["New York"], flat=False) == model.predict(["New York"], overlaps="nested")
+        assert len(model.predict(["New York"], flat=False)[0]) == 2
 
     def test_the_threshold_can_be_another(self, model: TaskModel) -> None:
         assert [e.label for e in model.predict(["York on Rhine"], threshold=0.85)[0]] == ["city"]

@@ -25,7 +25,7 @@ def test_a_threshold_for_all_for_some_and_of_the_model() -> None:
 def test_wrong_thresholds() -> None:
     with pytest.raises(SamnerError, match="threshold names the label 'river'; the labels are drug, disease"):
         by_label({"river": 0.5}, TYPES, 0.5, {})
-    with pytest.raises(SamnerError, match="threshold of 'drug' must lie between 0 and 1, not 1"):
+    with pytest.raises(SamnerError, match="threshold of 'drug' must lie between 0 and 1 .exclusive., not 1"):
         by_label({"drug": 1}, TYPES, 0.5, {})
 
 

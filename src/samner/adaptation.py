@@ -18,7 +18,7 @@ from samner.embedding import spread
 from samner.entities import EntityType, LabelsLike, entity_types
 from samner.errors import PoolError, SamnerError
 from samner.merging import make_method, merge, methods
-from samner.pool import ExpertPool
+from samner.pool import ExpertPool, PoolSnapshot
 from samner.selection import SIGNALS, Count, Selection, Target, check_count, select_by
 from samner.task_model import STRATEGIES, Merge, TaskModel, held, hold, modes
 from samner.thresholds import ThresholdLike, by_label
@@ -75,10 +75,13 @@ def adapt(
     """
     if not isinstance(pool, ExpertPool):
         raise SamnerError(f"pool must be an ExpertPool, as ExpertPool.load('builtin') gives, not {pool!r}")
+    now = pool.snapshot()
     types = entity_types(labels)
     if mode not in modes():
         raise SamnerError(f"unknown mode {mode!r}; known are {', '.join(modes())}")
+    experts = check_count(experts)
     seed, samples = arguments.whole(seed, "seed", 0), arguments.whole(samples, "samples", 1)
+    make_method(method, {})  # refuses a name that is none
     if "seed" in methods().get(method, {}):
         parameters = {**parameters, "seed": seed}
     parameters = merge_parameters(pool, method, parameters)
@@ -90,11 +93,11 @@ def adapt(
 
     say = on_step or (lambda step: None)
     say("selecting experts")
-    selections = select(pool, texts, types, mode=mode, count=experts, samples=samples, seed=seed, exclude=exclude)
+    selections = select(now, texts, types, mode=mode, count=experts, samples=samples, seed=seed, exclude=exclude)
     merges = {}
     for name, weights in recipes(selections, mode).items():
         say(f"merging for {name}")
-        merges[name] = merge_experts(pool, weights, method, parameters)
+        merges[name] = merge_experts(now, weights, method, parameters)
     settings = {
         "method": method,
         "parameters": parameters,
@@ -107,7 +110,7 @@ def adapt(
 
 
 def select(
-    pool: ExpertPool,
+    pool: ExpertPool | PoolSnapshot,
     texts: Iterable[str],
     types: Sequence[EntityType],
     *,
@@ -123,7 +126,8 @@ def select(
         PoolError: If the pool is empty, or an expert is unknown or of another base.
         SamnerError: If no text is left or a number is out of range.
     """
-    check_count(count)
+    pool = pool.snapshot() if isinstance(pool, ExpertPool) else pool
+    count = check_count(count)
     samples = arguments.whole(samples, "samples", 1)
     given = arguments.strings(texts, "texts", "text")
     places = spread(range(len(given)), _TEXTS)
@@ -145,6 +149,7 @@ def merge_parameters(pool: ExpertPool, method: str, given: Mapping[str, Any]) ->
     Raises:
         PoolError: If the pool names a parameter that no method has, or a value that the method refuses.
     """
+    make_method(method, {})  # refuses a name that is none
     known = methods()
     file = pool.folder / "pool.json"
     if unknown := set(pool.merge).difference(*known.values()):
@@ -158,21 +163,23 @@ def merge_parameters(pool: ExpertPool, method: str, given: Mapping[str, Any]) ->
     return {**own, **given}
 
 
-def merge_experts(pool: ExpertPool, weights: Mapping[str, float], method: str, parameters: Mapping[str, Any]) -> Merge:
+def merge_experts(
+    pool: ExpertPool | PoolSnapshot, weights: Mapping[str, float], method: str, parameters: Mapping[str, Any]
+) -> Merge:
     """Merge experts and put the result on the pool's base, unless the same merge is there already.
 
     The name is a digest of what was merged and how, so that task models of several adaptations of one pool live side
     by side, and the two strategies share one where they picked the same experts. It leaves the base with the last
     reference to what this returns.
     """
+    pool = pool.snapshot() if isinstance(pool, ExpertPool) else pool
     adapters = {expert: pool.adapter(expert) for expert in weights}
     recipe = [[(adapters[e].digest, w) for e, w in sorted(weights.items())], method, sorted(parameters.items())]
     name = f"task-{hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:16]}"
     backbone = pool.backbone
     if known := held(backbone, name):
         return known
-    cards = pool.experts  # read from the folder each time
-    types = sorted({taught for expert in weights for taught in cards[expert].types})
+    types = sorted({taught for expert in weights for taught in pool.experts[expert].types})
     deltas = merge(list(adapters.values()), method, list(weights.values()), **parameters)
     return hold(backbone, Merge(dict(weights), name, tuple(types)), deltas)
 

@@ -55,7 +55,7 @@ def probability(value: object, name: str) -> float:
     """
     number = float(value) if isinstance(value, Real) else math.nan  # true and false are out of range
     if not 0 < number < 1:
-        raise SamnerError(f"{name} must lie between 0 and 1, not {_short(value)}")
+        raise SamnerError(f"{name} must lie between 0 and 1 (exclusive), not {_short(value)}")
     return number
 
 

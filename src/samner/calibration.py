@@ -21,8 +21,9 @@ from samner import arguments
 from samner.data.validation import declines
 from samner.entities import Entity, Example
 from samner.errors import SamnerError
+from samner.recogniser import combine
 from samner.scoring import micro_f1
-from samner.task_model import TaskModel, combine
+from samner.task_model import TaskModel
 from samner.thresholds import Calibration, Curve, counting
 
 METHODS = ("platt", "isotonic")
@@ -129,7 +130,9 @@ def calibrate(
         there = ", ".join(sorted({label for example in labelled for label in example.labels()})) or "none"
         raise SamnerError(f"no text has an entity of the model's labels ({', '.join(names)}); there are: {there}")
     if len(labelled) < folds:
-        raise SamnerError(f"{len(labelled)} labelled texts are too few for {folds} folds")
+        raise SamnerError(
+            f"calibrating by {folds} folds needs at least {folds} labelled texts, and there are {len(labelled)}"
+        )
 
     bare = replace(model, calibration=None)
     texts = [example.text for example in labelled]

@@ -80,6 +80,7 @@ class Entity:
         aligned: How a model's answer was found in the text: ``"exact"``, or ``"normalised"`` (by other case or
             blanks); empty for gold and for models that answer in offsets.
         text: The characters it covers, where they are known; two entities are equal whether they are or not.
+        id: What the file it was read from calls it; relations may name it so. Two entities may be equal without it.
     """
 
     start: int
@@ -89,11 +90,27 @@ class Entity:
     found_by: tuple[str, ...] = ()
     aligned: str = ""
     text: str = field(default="", compare=False)
+    id: str | int | None = field(default=None, compare=False)
 
     @property
     def key(self) -> tuple[int, int, str]:
         """What makes two entities the same: start, end and label."""
         return (self.start, self.end, self.label)
+
+
+def to_fields(entity: Entity, text: str) -> dict[str, Any]:
+    """The entity as an object with all its fields and the text it covers; ``aligned`` and ``id`` if it has them."""
+    fields = {
+        "start": entity.start,
+        "end": entity.end,
+        "label": entity.label,
+        "text": text[entity.start : entity.end],
+        "score": round(float(entity.score), 4),
+        "found_by": list(entity.found_by),
+    }
+    if entity.aligned:
+        fields["aligned"] = entity.aligned
+    return fields if entity.id is None else {**fields, "id": entity.id}
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from samner.errors import SamnerError
+from samner.errors import ModelError, SamnerError
 
 MODEL_FILES = (".safetensors", ".json", ".md", ".jinja", ".model", ".tiktoken", ".txt", ".yaml")
 """Suffixes of what a base model is made of: weights, settings, tokenizer, prompt and card; no code, no pickles."""
@@ -123,6 +123,21 @@ def exclusive(path: Path) -> Iterator[None]:
         with suppress(OSError):  # where an open file cannot be removed it stays, and locks nothing
             Path(lock.lock_file).unlink()
         lock.release()
+
+
+@contextmanager
+def writing_tensors(path: Path) -> Iterator[None]:
+    """Around what writes a file or folder by the safetensors package, which tells of a full disk in its own way.
+
+    Raises:
+        ModelError: If it cannot be written.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except SafetensorError as error:
+        raise ModelError(f"{path}: cannot be written ({next(iter(str(error).splitlines()), 'no reason')})") from error
 
 
 def write_json(path: Path, value: Any) -> None:

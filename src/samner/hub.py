@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,12 +17,12 @@ from typing import Any
 
 from samner.display import brief, reason
 from samner.errors import HubError
-from samner.files import LEGAL, MODEL_FILES, sha256
+from samner.files import LEGAL, MODEL_FILES, sha256, write_json
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 """What the id of a repository on the model hub looks like."""
 
-_REFERENCE = re.compile(rf"(?P<repository>{HUB_ID.pattern})(@(?P<revision>[^@\s]+))?")
+_REFERENCE = re.compile(rf"(?P<repository>{HUB_ID.pattern})(@(?P<revision>(?!.*\.\.)\w[\w./-]*))?")
 _CACHED = re.compile(r"models--(?P<owner>[\w.-]+?)--(?P<name>[\w.-]+)")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _HOSTS_OWN = (".gitattributes", "README.md")
@@ -30,10 +31,9 @@ _FOLDERS = ("base", "experts", "baselines")
 _AGAIN = "; nothing is changed there, and what was uploaded is kept: push again"
 
 
-def parse(reference: object) -> tuple[str, str | None] | None:
-    """A repository's id and its revision, of ``owner/name`` or ``owner/name@revision``; none if it is neither."""
-    match = _REFERENCE.fullmatch(reference) if isinstance(reference, str) else None
-    return (match["repository"], match["revision"]) if match else None
+def is_reference(reference: object) -> bool:
+    """Whether it looks like a repository's id, ``owner/name``, maybe with a revision, ``owner/name@revision``."""
+    return isinstance(reference, str) and _REFERENCE.fullmatch(reference) is not None
 
 
 def pinned(reference: str | Path, revision: str | None) -> str | Path:
@@ -46,7 +46,7 @@ def pinned(reference: str | Path, revision: str | None) -> str | Path:
         return reference
     if not isinstance(reference, str) or not HUB_ID.fullmatch(reference):
         raise HubError(f"a revision is of a repository of the hub (owner/name), which {brief(str(reference))} is not")
-    if not parse(f"{reference}@{revision}"):
+    if not is_reference(f"{reference}@{revision}"):
         raise HubError(f"{brief(revision)} is no revision: give a commit, tag or branch")
     return f"{reference}@{revision}"
 
@@ -59,39 +59,72 @@ def source(folder: Path) -> str | None:
     return f"{cached['owner']}/{cached['name']}@{folder.name}"
 
 
-def download(repository: str, revision: str | None = None, *, to: Path | None = None) -> Path:
-    """The files of a repository that samner reads.
+def download(reference: str | Path) -> Path:
+    """The files of a repository that samner reads, in the hub's cache.
 
     Args:
-        repository: Its id.
-        revision: A commit, tag or branch; the main branch by default.
-        to: A folder to put them in; the hub's cache by default.
+        reference: Its id, maybe with a commit, tag or branch: ``owner/name@revision``.
 
     Raises:
         HubError: If they cannot be had.
     """
+    repository, revision = _parts(reference)
+    return _download(repository, revision)
+
+
+def download_to(folder: Path, reference: str) -> None:
+    """``download`` into a folder of one's own, with ``source.json``, which says of which commit the files are."""
+    repository, revision = _parts(reference)
+    _download(repository, revision, local_dir=folder)
+    # beside each file huggingface_hub notes, in its first line, the commit that it is of
+    notes = folder / ".cache" / "huggingface"
+    commits = {note.read_text(encoding="utf-8").split("\n", 1)[0] for note in notes.rglob("*.metadata")}
+    shutil.rmtree(notes.parent, ignore_errors=True)
+    if len(commits) == 1:
+        write_source(folder, f"{repository}@{commits.pop()}")
+
+
+def write_source(folder: Path, source: str) -> None:
+    """Keep in a folder (``source.json``) which repository and commit its files are of."""
+    repository, _, commit = source.partition("@")
+    write_json(folder / "source.json", {"hub": repository, "commit": commit})
+
+
+def _parts(reference: str | Path) -> tuple[str, str | None]:
+    match = _REFERENCE.fullmatch(str(reference))
+    if match is None:
+        raise HubError(
+            f"{brief(str(reference))} is not a repository of the hub; give OWNER/NAME, or OWNER/NAME@REVISION"
+        )
+    return match["repository"], match["revision"]
+
+
+def _download(repository: str, revision: str | None, **where: Any) -> Path:
     from huggingface_hub import snapshot_download
 
-    where: dict[str, Any] = {} if to is None else {"local_dir": to}
-    patterns = [*(f"*{suffix}" for suffix in MODEL_FILES), *(f"{name}*" for name in LEGAL)]
+    patterns = [f"*{end}" for end in (*MODEL_FILES, *LEGAL)]
     with _explained(repository, revision):
         return Path(snapshot_download(repository, revision=revision, allow_patterns=patterns, **where))
 
 
-def drop_damaged(folder: Path) -> bool:
-    """Delete from the hub's cache the files of a download that are not what the hub said, to be fetched anew.
+def check(folder: Path) -> None:
+    """Check a download in the hub's cache, which names each file by its digest; what is damaged is dropped there.
 
-    Returns:
-        Whether there were any. The cache names each file by its digest.
+    Raises:
+        HubError: If a file is not what the hub said.
     """
-    damaged = False
+    damaged = []
     for path in sorted(folder.rglob("*")):
         blob = path.resolve()
         if path.is_symlink() and blob.is_file() and blob.name not in (sha256(blob), _git_digest(blob)):
             path.unlink()
             blob.unlink()
-            damaged = True
-    return damaged
+            damaged.append(path.relative_to(folder).as_posix())
+    if damaged:
+        raise HubError(
+            f"{source(folder)}: {', '.join(damaged)} came damaged, or was damaged since; it was dropped from the "
+            "hub's cache: get it again"
+        )
 
 
 def upload(
@@ -173,13 +206,14 @@ def _explained(repository: str, revision: str | None, *, writing: bool = False) 
     except errors.HFValidationError as error:
         raise HubError(f"{brief(repository)} is not the id of a repository on the hub; give OWNER/NAME") from error
     except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
-        part = "only a part of it is" if isinstance(error, errors.IncompleteSnapshotError) else "it is not"
         at = f"@{revision}" if revision else ""
         if constants.HF_HUB_OFFLINE:
             why = "HF_HUB_OFFLINE is set"
         else:
             why = f"the hub cannot be reached ({type(error.__cause__ or error).__name__})"
-        raise HubError(f"{repository}{at}: {why}" + ("" if writing else f", and {part} on this machine")) from error
+        raise HubError(
+            f"{repository}{at}: {why}" + ("" if writing else ", and it is not whole on this machine")
+        ) from error
     except errors.HfHubHTTPError as error:
         status = error.response.status_code
         if status in (401, 403):

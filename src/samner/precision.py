@@ -23,7 +23,7 @@ def precision(device: str = "cpu") -> Precision:
     """What the linear layers of a language model are multiplied in.
 
     bfloat16 where the device has instructions for it; else int8 where the processor multiplies those, which is faster
-    than float32, and changes about two entities of a hundred where bfloat16 changes one; else float32.
+    than float32 and changes more entities than bfloat16 (``docs/benchmarks.md``); else float32.
 
     Args:
         device: A torch device name.

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_LOUD = ("sentence_transformers", "transformers", "peft")
+_LOUD = ("sentence_transformers", "transformers", "peft", "torch.onnx", "root")
 _LOCK = threading.RLock()  # what is silenced belongs to the whole process: one at a time changes it and puts it back
 
 

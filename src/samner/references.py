@@ -18,7 +18,7 @@ from pathlib import Path
 from samner.display import brief
 from samner.errors import HubError, ModelError, SamnerError
 from samner.files import atomic_file, atomic_folder, copy_model, user_folder, user_path
-from samner.hub import download
+from samner.hub import download_to
 
 ALLOW = "SAMNER_ALLOW"
 """The environment variable that lists, parted by commas, models that files of others may name."""
@@ -90,7 +90,8 @@ def fetch(name: str, source: str) -> Path:
 
     Args:
         name: Of the model.
-        source: What its user names: a GGUF file, a folder with a model, or an id on the hub, which is downloaded.
+        source: What its user names: a GGUF file, a folder with a model, or an id on the hub, which is downloaded,
+            maybe with a revision (``owner/name@revision``); which commit that was is kept in ``source.json``.
 
     Raises:
         ModelError: If there is no such source.
@@ -110,10 +111,9 @@ def fetch(name: str, source: str) -> Path:
     else:
         with atomic_folder(target, overwrite=True) as temporary:
             try:
-                download(source, to=temporary)
+                download_to(temporary, source)
             except HubError as error:
-                raise ModelError(f"{source}: no such file or folder, nor to be had from the hub: {error}") from error
-            shutil.rmtree(temporary / ".cache", ignore_errors=True)
+                raise ModelError(f"no such file or folder, nor to be had from the hub: {error}") from error
     return located(name)
 
 

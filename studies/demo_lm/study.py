@@ -73,7 +73,7 @@ class Study:
 
     def _own_domains(self) -> dict[str, Any]:
         """Base, each expert and the baseline on the test split of a domain."""
-        self.pool.load_experts(self.pool.experts)
+        self.pool.load_experts(list(self.pool.experts))
         baseline = self.pool.load_baseline(BASELINE)
         result = {}
         for name, field in read_fields("domains").items():

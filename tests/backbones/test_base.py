@@ -87,7 +87,7 @@ def test_empty_and_blank_texts(lookup_backbone: Callable[..., Any]) -> None:
 
 
 def test_progress_is_told_text_by_text(lookup_backbone: Callable[..., Any], monkeypatch: Any) -> None:
-    monkeypatch.setattr("samner.backbones.base._TEXTS_PER_CALL", 3)
+    monkeypatch.setattr("samner.windows._TEXTS_PER_CALL", 3)
     done: list[int] = []
     backbone = lookup_backbone({"base": PHRASES})
     answers = backbone.predict(["Rhine"] * 7, TYPES, ["base"], 0.5, done.append)

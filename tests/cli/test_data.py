@@ -42,6 +42,16 @@ def test_check_finds_spans_within_a_character(samner: Any, tmp_path: Path) -> No
     assert "the entity 0:4 'x' begins or ends within a character" in samner("data", "check", str(path)).stdout
 
 
+def test_convert_replaces_no_file_unasked(samner: Any, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text(GOOD)
+    (tmp_path / "b.jsonl").write_text("mine")
+    paths = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
+    refused = samner("data", "convert", *paths)
+    assert refused.exit_code == 2 and "exists already" in refused.stderr and paths[1].read_text() == "mine"
+    assert samner("data", "convert", *paths, "--force").exit_code == 0 and "Rome" in paths[1].read_text()
+    assert "is what is read" in samner("data", "convert", paths[0], paths[0], "--force").stderr
+
+
 def test_convert_keeps_meta_and_says_what_is_lost(samner: Any, tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text(GOOD)
@@ -56,7 +66,7 @@ def test_convert_keeps_meta_and_says_what_is_lost(samner: Any, tmp_path: Path) -
             "entities": [{"start": 3, "end": 7, "label": "city", "text": "Rome"}],
         }
     path.write_text(GOOD.replace('"in Rome"', '"in Rome!"').replace('"id"', '"source"'))
-    done = samner("data", "convert", str(path), str(tmp_path / "c.conll"))
+    done = samner("data", "convert", str(path), str(tmp_path / "c.conll"), "--force")
     assert "1 text will come back with other blanks" in done.stderr
     done = samner("data", "convert", str(path), str(tmp_path / "brat"), "--to", "brat")
     assert "brat does not hold source; left out" in done.stderr

@@ -58,7 +58,7 @@ def test_json(samner, saved_model: Path, tmp_path: Path):
     [
         (["--to", "vllm", "--rank", 8], "vLLM runs language models only; export this one to peft or fused"),
         (["--to", "gguf"], "llama.cpp runs language models only; export this one to peft or fused"),
-        (["--to", "onnx"], "unknown --to 'onnx'; known are peft, fused, vllm, gguf"),
+        (["--to", "tflite"], "unknown --to 'tflite'; known are peft, fused, vllm, gguf, onnx"),
         (["--to", "peft"], "give --rank"),
         (["--to", "fused", "--dtype", "float16"], "are of adapters"),
         (["--to", "fused", "--base", "."], "--base is for models of a language model"),

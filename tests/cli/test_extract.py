@@ -175,7 +175,12 @@ def test_conll_and_bytes_that_are_not_ascii(samner, saved_model: Path, tmp_path:
         (["--labels", "a", "--param", "seed=1"], "the seed is set by --seed"),
         (["--labels", "a", "--lam", "1", "--param", "lam=1"], "the parameter 'lam' is given twice"),
         (["--labels", "a", "--mode", "both"], "unknown mode 'both'; known are union"),
-        (["--labels", "a", "--threshold", "1.5"], "threshold must lie between 0 and 1"),
+        (
+            ["--labels", "a", "--threshold", "1.5"],
+            "must be a number between 0 and 1 (exclusive), or LABEL=NUMBER",
+        ),
+        (["--labels", "a", "--threshold", "b=0.5"], "--threshold names the label 'b'; the labels are a"),
+        (["--labels", "a", "--overlaps", "cross"], "overlaps must be flat, nested or all, not 'cross'"),
         (["--labels", "a", "--exclude", "nobody"], "has no expert 'nobody' to leave out"),
         (["--labels", "a", "--experts", "0"], "must be at least 1 or 'auto', not 0"),
         (["--labels", "a", "--experts", "some"], "must be at least 1 or 'auto', not 'some'"),

@@ -82,7 +82,7 @@ def test_thresholds_of_all_and_of_some_labels():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (["high"], "must be a number between 0 and 1, or LABEL=NUMBER, not 'high'"),
+        (["high"], "must be a number between 0 and 1 .exclusive., or LABEL=NUMBER, not 'high'"),
         (["drug=1"], "not 'drug=1'"),
         (["=0.5"], "names no label"),
         (["0.5", "0.6"], "--threshold 0.6: is given twice"),

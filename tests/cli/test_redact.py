@@ -22,6 +22,9 @@ def test_what_was_taken_out_comes_back_with_the_key(samner, saved_model: Path, t
     assert [e["label"] for e in line["entities"]] == ["DRUG", "DISEASE", "EMAIL_ADDRESS"]
     result = samner("redact", out, "--restore", "--key", key)
     assert json.loads(result.stdout) == {"text": text, "entities": []}
+    assert "restored 1 of 1 text" in result.stderr
+    result = samner("redact", given, "--restore", "--key", key)
+    assert "warning: nothing is encrypted there" in result.stderr
     result = samner("redact", "-", "--patterns-only", stdin="Write to ada@example.org.")
     assert json.loads(result.stdout)["text"] == "Write to <EMAIL_ADDRESS>."
 
@@ -35,9 +38,23 @@ def test_what_was_taken_out_comes_back_with_the_key(samner, saved_model: Path, t
         (["--operator", "encrypt", "--patterns-only"], "give the file of the key: --key FILE"),
         (["--restore"], "give the file of the key: --key FILE"),
         (["--patterns", "passport", "--patterns-only"], "unknown pattern 'passport'"),
-        (["--patterns-only", "--threshold", "drug=0.5"], "names the label 'drug'"),
+        (["--patterns-only", "--threshold", "drug=0.5"], "--patterns-only asks no model; leave out --threshold"),
+        (["--patterns-only", "--patterns", "none"], "leave nothing to look for"),
+        (["--model", "m", "--pool", "builtin"], "--pool is for adapting"),
+        (["--restore", "--key", "k", "--labels", "a"], "--labels is for redacting"),
+        (["--patterns-only", "--key", "k"], "--key is for --operator encrypt or hash, not for replace"),
     ],
 )
 def test_wrong_options_are_refused(samner, options: list[str], message: str) -> None:
     result = samner("redact", "-", *options, stdin="a text")
     assert result.exit_code == 2 and message in result.stderr
+
+
+def test_no_key_is_made_before_the_texts_can_be_read(samner, tmp_path: Path) -> None:
+    given, key = tmp_path / "given.jsonl", tmp_path / "key"
+    given.write_text('{"text": ')
+    asked = ["redact", given, "--patterns-only", "--operator", "encrypt", "--key", key, "--new-key"]
+    assert samner(*asked).exit_code == 2 and not key.exists()
+    given.write_text('{"text": "Write to ada@example.org."}')
+    assert samner(*asked).exit_code == 0 and key.exists()
+    assert "exists already; leave out --new-key to use it" in samner(*asked).stderr

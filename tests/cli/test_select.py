@@ -76,7 +76,17 @@ def test_wrong_arguments(samner, texts: Path, tmp_path: Path):
 
 
 def test_a_far_domain_is_warned_of_on_standard_error(samner, tiny_pool: Path):
-    command = ["select", "-", "--format", "text", "--pool", tiny_pool, "--labels", "programming language", "--json"]
+    command = [
+        "select",
+        "-",
+        "--format",
+        "text",
+        "--pool",
+        tiny_pool,
+        "--labels",
+        "programming language,library",
+        "--json",
+    ]
     result = samner(*command, "--experts", "auto", stdin="The compiler inlines pure functions.\n")
     assert result.exit_code == 0, result.stderr
     line = next(line for line in result.stderr.splitlines() if line.startswith("warning: "))

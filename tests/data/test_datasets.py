@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import samner
 from samner.data import read_examples, read_texts, write_examples
 from samner.entities import Entity, Example
-from samner.errors import DataError
+from samner.errors import DataError, SamnerError
 
 ROME = Example("Rome é", (Entity(0, 4, "city"),))
 
@@ -174,3 +174,36 @@ def test_reads_the_data_sets_of_the_project(shared_data: Path, part: str) -> Non
     assert len(examples) >= 500
     assert [example.text for example in examples] == read_texts(shared_data / part)
     assert sum(len(example.entities) for example in examples) > 1000
+
+
+def test_a_file_that_is_replaced_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(2):
+        write_examples([Example("in Rome")], tmp_path / "a.jsonl")
+    assert caplog.messages == [f"{tmp_path / 'a.jsonl'} is there and will be replaced"]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda path: read_texts(3), "a path is a string or a pathlib.Path, not 3"),
+        (lambda path: read_texts(path, 3), "unknown format '3'"),
+        (lambda path: write_examples(None, path), "examples must be a list"),
+        (lambda path: write_examples(ROME, path), "examples must be a list"),
+        (lambda path: write_examples([ROME], 3), "a path is a string or a pathlib.Path, not 3"),
+        (lambda path: write_examples([{"text": "a"}], path), "example 1: must be a samner.Example, not {'text': 'a'}"),
+        (
+            lambda path: write_examples([Example("a", ({"start": 0},))], path),
+            r"entities\[0\]: must be a samner.Entity",
+        ),
+    ],
+)
+def test_wrong_arguments_are_named(call, message: str, tmp_path: Path) -> None:
+    with pytest.raises(SamnerError, match=message):
+        call(tmp_path / "a.jsonl")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write_examples([ROME], "~/a.jsonl")
+    assert read_examples("~/a.jsonl") == [ROME] and (tmp_path / "a.jsonl").is_file()

@@ -127,6 +127,19 @@ class TestDamage:
         written.write_bytes(written.read_bytes()[:size])
         self.refused(written, "not a complete safetensors file")
 
+    def test_a_header_of_many_brackets(self, written: Path) -> None:
+        content = written.read_bytes()
+        length = int.from_bytes(content[:8], "little")
+        deep = b'{"deep":' + b"[" * 3000 + b"]" * 3000 + b',"dtype"'
+        header = content[8 : 8 + length].replace(b'{"dtype"', deep, 1)
+        written.write_bytes(len(header).to_bytes(8, "little") + header + content[8 + length :])
+        with pytest.raises(ModelError, match="not a complete safetensors file"):
+            DeltaFile.open(written)
+        shapes = {"format": "samner-delta-1", "shapes": "[" * 3000}
+        save_file({"a.dense": torch.ones(2, 2)}, written, shapes)
+        with pytest.raises(ModelError, match="safetensors file|does not say the shapes"):
+            DeltaFile.open(written)
+
     def test_longer(self, written: Path) -> None:
         written.write_bytes(written.read_bytes() + b"x")
         self.refused(written, "not a complete safetensors file")

@@ -300,7 +300,7 @@ def test_gguf_without_llama_cpp(model, tmp_path, monkeypatch):
 
 def test_what_makes_no_sense(model, tmp_path):
     for kind, options, message in (
-        ("onnx", {}, "unknown --to 'onnx'; known are peft, fused, vllm, gguf"),
+        ("onxx", {}, "unknown --to 'onxx'; known are peft, fused, vllm, gguf"),
         ("peft", {}, "give --rank"),
         ("vllm", {"rank": 1, "max_error": 0.1}, "not both"),
         ("peft", {"rank": 0}, "at least 1"),

@@ -11,7 +11,7 @@ from presidio_analyzer import AnalyzerEngine, RecognizerRegistry
 from presidio_analyzer.nlp_engine import NoOpNlpEngine
 
 from samner.errors import SamnerError
-from samner.integrations.presidio import Redactor, SamnerRecognizer, entity_name, read_key, restore, write_key
+from samner.integrations.presidio import Redactor, SamnerRecognizer, entity_name, new_key, read_key, restore, write_key
 from samner.task_model import TaskModel
 
 TEXT = "Ada Moreno takes Aspirin for a headache."
@@ -92,17 +92,17 @@ def test_a_pattern_that_reaches_further_than_the_model_goes_as_a_whole(model: Ta
 
 
 def test_what_was_encrypted_comes_back_wherever_it_stands(model: TaskModel, tmp_path: Path) -> None:
-    key = write_key(tmp_path / "key")
+    key, other = new_key(), new_key()
+    write_key(tmp_path / "key", key)
     assert stat.S_IMODE((tmp_path / "key").stat().st_mode) == 0o600
     assert read_key(tmp_path / "key") == key
     [clean] = Redactor(model, operator="encrypt", key=key).redact([TEXT + " Ünï@bücher.example.org"])
     assert "Moreno" not in clean.text and "Aspirin" not in clean.text and "<PERSON:gAAAA" in clean.text
     assert restore(f"He said: {clean.text}", key) == f"He said: {TEXT} Ünï@bücher.example.org"
-    other = write_key(tmp_path / "other")
     with pytest.raises(SamnerError, match=r"what stands at 0:\d+ was encrypted with another key, or changed"):
         restore(clean.text, other)
     with pytest.raises(SamnerError, match="exists already"):
-        write_key(tmp_path / "key")
+        write_key(tmp_path / "key", other)
     (tmp_path / "no key").write_text("secret")
     with pytest.raises(SamnerError, match="no key: not a key: it must be 32 bytes"):
         read_key(tmp_path / "no key")

@@ -547,3 +547,38 @@ class TestLanguageModels:
         (tmp_path / "base.json").write_text(json.dumps({"format": 1, "family": "causal", "model": model}))
         with pytest.raises(SamnerError, match=r"base\.json: names the model .* not opened unasked|leads outside"):
             load_backbone(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda pool: pool.remove(3), "3 cannot name an expert"),
+        (lambda pool: pool.adapter(None), "None cannot name an expert"),
+        (lambda pool: pool.load_experts("sports"), "names must be a list of names, not the single string 'sports'"),
+        (lambda pool: pool.load_experts([3]), "every one of names must be a string"),
+        (lambda pool: ExpertPool.load(pool.folder, device=3), "device must be a name such as 'cpu'"),
+        (lambda pool: ExpertPool.create(pool.folder / "x", pool.base_folder, merge=3), "merge"),
+        (lambda pool: ExpertPool.create(pool.folder / "x", pool.base_folder, merge={"lam": [1]}), "merge"),
+    ],
+)
+def test_wrong_arguments_are_named(pool: ExpertPool, call: Callable[[ExpertPool], Any], message: str) -> None:
+    with pytest.raises(SamnerError, match=message):
+        call(pool)
+    assert not (pool.folder / "x").exists()
+
+
+def test_a_device_of_torch_is_a_device(pool: ExpertPool) -> None:
+    import torch
+
+    assert ExpertPool.load(pool.folder, device=torch.device("cpu")).device == "cpu"
+
+
+def test_verify_finds_a_changed_card(pool: ExpertPool, source: Path) -> None:
+    pool.add(source)
+    assert pool.verify() == []
+    card = pool.folder / "experts" / "new" / "expert.json"
+    edit(card.parent, lambda values: values.update(description="Another"))
+    (problem,) = pool.verify()
+    assert problem.startswith(f"{card}: was changed since it was written")
+    edit(card.parent, lambda values: values.pop("digest"))  # as the message says
+    assert pool.verify() == []

@@ -44,5 +44,10 @@ def test_types_are_compared_by_name() -> None:
 
 def test_experts_without_types_know_none() -> None:
     cards = {"old": card("old")}
-    assert type_similarity(entity_types(["drug"]), cards) == pytest.approx([0.0])
-    assert "anything like 'drug'" in unfamiliar(cards, {"old": 0.1}, entity_types(["drug"]))[0]
+    types = entity_types(["drug", "dose"])
+    assert type_similarity(types, cards) == pytest.approx([0.0, 0.0])
+    assert "anything like 'drug', 'dose'" in unfamiliar(cards, {"old": 0.1}, types)[0]
+
+
+def test_a_single_type_tells_too_little() -> None:
+    assert unfamiliar(CARDS, FAR, entity_types(["programming language"])) == ()

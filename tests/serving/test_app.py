@@ -78,7 +78,7 @@ class TestExtract:
             ({"texts": ["a"], "labels": [{"name": "a", "threshold": 2}]}, "labels[0].threshold", "less than 1"),
             ({"texts": ["a"], "labels": [{"nam": "a"}]}, "labels[0].name", "required"),
             ({"texts": ["a"], "threshold": "0.5"}, "threshold", "number"),
-            ({"texts": ["a"], "treshold": 0.5}, "treshold", "not permitted"),
+            ({"texts": ["a"], "treshold": 0.5}, "treshold", "no such field"),
             ({"texts": ["a"], "mode": "economy"}, "mode", "union, intersection, similarity, sampling"),
             ({"texts": ["a"] * 5}, "texts", "more than 4"),
             ({"texts": ["a" * 101]}, "texts", "over 100"),
@@ -374,3 +374,13 @@ class TestAdapt:
         assert problem(client.post("/v1/adapt", json={"texts": TEXTS, "labels": ["drug"]}))[::2] == (404, "pool")
         assert problem(client.get("/v1/adapt/no"))[0] == 404
         assert problem(client.delete("/v1/adapt/no"))[0] == 404
+
+
+def test_label_studio_can_ask_the_models(serving: Serving) -> None:
+    client = serving()
+    assert client.get("/label-studio/health").json()["status"] == "UP"
+    config = '<View><Labels name="l" toName="t"><Label value="drug"/></Labels><Text name="t" value="$note"/></View>'
+    asked = {"tasks": [{"id": 1, "data": {"note": "Aspirin eases headache"}}], "label_config": config}
+    (result,) = client.post("/label-studio/known/predict", json=asked).json()["results"]
+    assert [found["value"]["text"] for found in result["result"]] == ["Aspirin"]
+    assert client.get("/label-studio/other/health").status_code == 404

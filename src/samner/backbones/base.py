@@ -5,25 +5,21 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from samner.backbones.training import TrainingData, TrainingRecipe
 from samner.entities import Entity, EntityType
 from samner.errors import SamnerError
-from samner.words import Tokens, Word, windows
+from samner.windows import read_windows
+from samner.words import Tokens, Word
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 BASE = "base"
 """The name under which a backbone answers without any expert."""
-
-OVERLAP = 0.25
-"""Share of a window that the next one reads again, so that an entity at a cut is seen whole by one of them."""
-
-_TEXTS_PER_CALL = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +223,25 @@ class Backbone(ABC):
         """
         raise NotImplementedError
 
+    def save_onnx(
+        self, parts: Mapping[str, str], types: Sequence[EntityType], folder: Path, *, int8: bool = False
+    ) -> None:
+        """Write task models as ONNX graphs and what else ``samner.runtime`` needs to ask them.
+
+        Args:
+            parts: What to call a task model, to the name that it has here.
+            types: Entity types that it will be asked for, beside others.
+            folder: Exists.
+            int8: Whether the weights are stored and multiplied in eight bits.
+
+        Raises:
+            SamnerError: If models of the family cannot be had as such, or a library for it is not installed.
+        """
+        raise SamnerError(
+            f"--to onnx is for models of the encoder family, such as one adapted with --pool builtin; this one is of "
+            f"the {self.family} family"
+        )
+
     @property
     @abstractmethod
     def models(self) -> Collection[str]:
@@ -235,6 +250,16 @@ class Backbone(ABC):
     @abstractmethod
     def remove(self, name: str) -> None:
         """Forget an expert or task model; unknown names are ignored."""
+
+    def only(self, models: Collection[str]) -> Backbone:
+        """The same base with only these models on it, whatever is put on this one or removed later.
+
+        What a copy of a task model is to hold. A family whose models are elsewhere answers with itself.
+
+        Raises:
+            ModelError: If there is no model of a name.
+        """
+        return self
 
     @abstractmethod
     def read(
@@ -279,27 +304,7 @@ class Backbone(ABC):
         Raises:
             ModelError: If there is no model of a name.
         """
-        result: dict[str, list[list[Entity]]] = {model: [] for model in models}
-        for first in range(0, len(texts), _TEXTS_PER_CALL):
-            chunk = self.tokenize(texts[first : first + _TEXTS_PER_CALL])
-            cuts = [
-                (i, window)
-                for i, tokens in enumerate(chunk)
-                for window in windows(tokens.words, self.max_tokens, int(self.max_tokens * OVERLAP))
-            ]
-            answers = self.read([chunk[i].cut(window) for i, window in cuts], types, models, threshold)
-            for model in models:
-                found: list[dict[tuple[int, int, str], Entity]] = [{} for _ in chunk]
-                for (i, window), entities in zip(cuts, answers[model], strict=True):
-                    for entity in entities:
-                        moved = replace(entity, start=entity.start + window.start, end=entity.end + window.start)
-                        known = found[i].get(moved.key)
-                        if known is None or known.score < moved.score:
-                            found[i][moved.key] = moved
-                result[model].extend(list(entities.values()) for entities in found)
-            if on_done:
-                on_done(len(chunk))
-        return result
+        return read_windows(self, texts, types, models, threshold, on_done)
 
     @abstractmethod
     def train_expert(

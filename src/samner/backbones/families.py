@@ -76,6 +76,19 @@ def family_over_models() -> type[Backbone]:
     return next(kind for kind in map(family, families()) if kind.over_models)
 
 
+def device_name(device: object) -> str:
+    """The name of a device that a caller passed: a name, a server, or a ``torch.device``.
+
+    Raises:
+        SamnerError: If it is anything else.
+    """
+    if isinstance(device, str):
+        return device
+    if type(device).__module__ == "torch":
+        return str(device)
+    raise SamnerError(f"device must be a name such as 'cpu' or 'auto', or a server's URL, not {device!r}")
+
+
 def is_server(device: str) -> bool:
     """Whether a device is a server: the URL of its API, or a JSON file that describes it."""
     return device.startswith(("http://", "https://")) or device.endswith(".json")
@@ -113,7 +126,7 @@ def load_backbone(folder: Path, device: str = "auto") -> Backbone:
             asked through a server, and cannot.
         SamnerError: If the device is not here.
     """
-    name = family_of(folder)
+    name, device = family_of(folder), device_name(device)
     if not is_server(device):
         with quiet():
             return family(name).load(folder, usable_device(device))

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from samner.backbones.training import TrainingRecipe
 from samner.errors import ModelError, SamnerError
-from samner.files import atomic_file
+from samner.files import atomic_file, writing_tensors
 from samner.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -232,7 +232,7 @@ class _State:
             if name in self.best:
                 tensors[f"best.{name}"] = self.best[name]
         record = {k: getattr(self, k) for k in _RECORDED}
-        with atomic_file(path) as temporary:
+        with writing_tensors(path), atomic_file(path) as temporary:
             save_file({k: v.contiguous() for k, v in tensors.items()}, temporary, {"record": json.dumps(record)})
 
     def load(self, path: Path) -> None:
@@ -241,7 +241,7 @@ class _State:
                 stored = json.loads(file.metadata()["record"])
                 record: dict[str, Any] = {key: stored[key] for key in _RECORDED}
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise ModelError(f"{path}: not a checkpoint ({error}); remove it to start again") from error
         if record["identity"] != self.identity:
             raise SamnerError(f"{path}: belongs to a run with other data or settings; remove it or use another folder")

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 OUTLIERS = 16
-"""Columns of each input that are multiplied as they are: with 8 more answers change, with 32 no fewer do."""
+"""Columns of each input that are multiplied as they are."""
 
 _ROWS = 128  # at once: what lies between two steps stays in the processor's cache
 

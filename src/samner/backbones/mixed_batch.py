@@ -12,6 +12,7 @@ Outside of a pass, so also in training, a layer is what it was; within, it may m
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -194,6 +195,12 @@ class MixedModels:
         """Forget an expert or task model; unknown names are ignored, and a pass under way ends as it began."""
         self._models.pop(name, None)
 
+    def only(self, names: Collection[str]) -> MixedModels:
+        """The same layers with only these models on them."""
+        other = copy.copy(self)
+        other._models = {name: self._model(name) for name in names}
+        return other
+
     @contextmanager
     def rows(self, models: Sequence[str]) -> Iterator[None]:
         """Within, row i of every batch that this thread reads is read by ``models[i]``; a model's rows lie together.
@@ -308,6 +315,11 @@ class MixedBackbone(Backbone):
     def remove(self, name: str) -> None:
         self.mixed.remove(name)
 
+    def only(self, models: Collection[str]) -> Self:
+        other = object.__new__(type(self))
+        vars(other).update(vars(self), mixed=self.mixed.only(models))  # caches are shared, unlike in what is pickled
+        return other
+
     def known_types(self) -> list[str]:
         return sorted({prompt for prompts in self.types.values() for prompt in prompts})
 
@@ -370,13 +382,3 @@ def _last(plan: _Plan, given: Tensor, x: Tensor, eight: _Eight) -> Int8Input:
     if not plan.last or plan.last[0][0] is not given:
         plan.last[:] = [(given, Int8Input.of(x, eight.columns, eight.weight.outliers.dtype))]
     return plan.last[0][1]
-
-
-def batches(costs: Sequence[int], budget: int) -> list[list[int]]:
-    """Indices of what costs anything, the most costly first, in batches of at most ``budget`` once they are padded."""
-    made: list[list[int]] = []
-    for i in sorted((i for i, cost in enumerate(costs) if cost), key=lambda i: -costs[i]):
-        if not made or (len(made[-1]) + 1) * costs[made[-1][0]] > budget:
-            made.append([])
-        made[-1].append(i)
-    return made

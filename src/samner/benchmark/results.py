@@ -19,6 +19,7 @@ from samner.benchmark.arms import Plan, Selected
 from samner.benchmark.config import Arm, Benchmark
 from samner.entities import Entity
 from samner.pool import ExpertPool
+from samner.recogniser import combine
 from samner.scoring import (
     INTERVAL,
     Counts,
@@ -29,7 +30,7 @@ from samner.scoring import (
     span_counts,
     string_counts,
 )
-from samner.task_model import STRATEGIES, combine, versions
+from samner.task_model import STRATEGIES, versions
 
 FORMAT = 2
 """Of the results; the report reads no other."""

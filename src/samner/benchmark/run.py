@@ -8,6 +8,7 @@ that an arm needs read the test texts, once, merged once for all targets; score.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from itertools import chain, product
@@ -23,6 +24,8 @@ from samner.errors import SamnerError
 from samner.files import write_json
 from samner.pool import ExpertPool
 from samner.progress import Progress
+
+log = logging.getLogger(__name__)
 
 RESULTS = "results.json"
 KEPT = "benchmark.sqlite"
@@ -67,6 +70,8 @@ def run(
     for title, reference in benchmark.pools.items():
         results[title] = _measure(benchmark, reference, targets, cache, device, command)
         folder = out if len(benchmark.pools) == 1 else out / title
+        if (folder / RESULTS).exists():
+            log.warning("%s of an earlier run is replaced", folder / RESULTS)
         write_json(folder / RESULTS, results[title])
         report.write_report(results[title], folder)
     if len(results) > 1:

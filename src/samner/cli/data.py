@@ -55,6 +55,7 @@ def convert(
     out_format: Annotated[
         str | None, typer.Option("--to", metavar="FORMAT", help="Of OUT; by default its suffix tells.")
     ] = None,
+    force: options.Force = False,
 ) -> None:
     """Write labelled texts in another format; what that cannot hold is refused, or said on standard error.
 
@@ -63,6 +64,8 @@ def convert(
     Example: samner data convert export.json train.jsonl
     """
     name = writing_format(out, out_format)
+    if out != STANDARD_STREAM and not out.is_dir():  # whoever writes folders refuses one that exists
+        options.check_output_file(out, source, force=force)
     lost = _Lost(name)
     write_examples(lost.watch(iter_examples(source, source_format)), out, out_format)
     lost.say()
@@ -155,6 +158,7 @@ class _Lost:
         self._format = format
         self.texts = 0
         self._meta: Counter[str] = Counter()
+        self._ids = 0
         self._blanks = 0
 
     def watch(self, examples: Iterable[Example]) -> Iterator[Example]:
@@ -162,6 +166,7 @@ class _Lost:
         for example in examples:
             self.texts += 1
             self._meta.update(list(example.meta))
+            self._ids += sum(entity.id is not None for entity in example.entities)
             if self._format == "conll":
                 tokens = [example.text[start:end] for start, end in words(example.text)]
                 self._blanks += " ".join(tokens) != example.text
@@ -172,5 +177,7 @@ class _Lost:
         keeps = FORMATS[self._format].keeps
         if fields := [name for name in self._meta if "meta" not in keeps and name not in keeps]:
             say(f"{self._format} does not hold {', '.join(fields)}; left out")
+        if self._ids and "ids" not in keeps:
+            say(f"{self._format} does not hold what single entities are called (id); left out")
         if self._blanks:
             say(f"{self._format} holds tokens: {counted(self._blanks, 'text')} will come back with other blanks")

@@ -25,8 +25,9 @@ def export(
             "--to",
             metavar="KIND",
             help="peft: LoRA adapters; fused: base models, exact; vllm: LoRA adapters and the command that serves "
-            "them; gguf: files for llama.cpp, adapters if --rank or --max-error is given and else whole models. The "
-            "last two are for language models.",
+            "them; gguf: files for llama.cpp, adapters if --rank or --max-error is given and else whole models; onnx: "
+            "a graph that 'samner extract --model' and samner.runtime ask without torch, of models of the encoder "
+            "family. vllm and gguf are for language models.",
             show_default=False,
         ),
     ],
@@ -41,6 +42,9 @@ def export(
             help="The base language model, a folder or GGUF file, where it is not in a folder under its own name.",
         ),
     ] = None,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="With --to onnx: the weights of the models in eight bits.")
+    ] = False,
     json: options.Json = False,
 ) -> None:
     """Export a model that 'samner adapt' saved, for other programs.
@@ -59,7 +63,7 @@ def export(
         loaded = TaskModel.load(model)
     with Progress() as show:
         manifest = export_task_model(
-            loaded, out, to, rank=rank, max_error=max_error, dtype=dtype, base=base, progress=show
+            loaded, out, to, rank=rank, max_error=max_error, dtype=dtype, base=base, int8=int8, progress=show
         )
     if json:
         write_json({"out": str(out), **manifest})

@@ -22,11 +22,10 @@ from samner.cli import options
 from samner.cli.adapt import Adaptation, show_selections, warn
 from samner.cli.options import Thresholds, check_output_file, given_parameters, labels_given, labels_needed, read_all
 from samner.cli.output import console, counted, say, write_stdout
-from samner.cli.runtime import open_model
+from samner.cli.runtime import open_recogniser
 from samner.data import iter_examples
 from samner.data.lines import STANDARD_STREAM
-from samner.data.validation import to_fields
-from samner.entities import Entity, EntityType, Example, entity_types
+from samner.entities import Entity, EntityType, Example, entity_types, to_fields
 from samner.errors import DataError, SamnerError
 from samner.files import atomic_file, exclusive
 from samner.marked_text import page
@@ -34,7 +33,7 @@ from samner.progress import Progress
 from samner.thresholds import by_label
 
 if TYPE_CHECKING:
-    from samner.task_model import TaskModel
+    from samner.recogniser import Recogniser
 
 _BATCH_TEXTS = 256
 _BATCH_CHARACTERS = 65_536
@@ -53,7 +52,11 @@ def extract(
     ] = STANDARD_STREAM,
     model: Annotated[
         Path | None,
-        typer.Option("--model", metavar="FOLDER", help="A model that 'samner adapt' saved; nothing is adapted then."),
+        typer.Option(
+            "--model",
+            metavar="FOLDER",
+            help="A model that 'samner adapt' saved, or 'samner export --to onnx' wrote; nothing is adapted then.",
+        ),
     ] = None,
     pool: options.Pool = options.DEFAULT_POOL,
     labels: options.Labels = None,
@@ -107,7 +110,7 @@ def extract(
     """
     from samner.spans import resolve
 
-    given = _given(context)
+    given = options.given(context)
     limits = Thresholds.given(threshold)
     resolve((), overlaps)  # refuses what is no way to overlap
     if html is not None:
@@ -128,8 +131,9 @@ def extract(
                 pool, mode, experts, samples, seed, exclude or (), method, parameters, None, device
             )
             limits.of([t.name for t in types])  # refuses one of another label before the work
-            task_model = adaptation([example.text for example in read], types)
-            show_selections(task_model.selections, console(error=True))
+            adapted = adaptation([example.text for example in read], types)
+            show_selections(adapted.selections, console(error=True))
+            task_model: Recogniser = adapted
             parts, total = batches(read), len(read)
         else:
             if clash := next((name for name in _ADAPTS if name in given), None):
@@ -138,7 +142,7 @@ def extract(
                 )
             own = labels_given(labels, labels_file)
             parts, total = _stream(texts, format), None
-            task_model = open_model(model, device)
+            task_model = open_recogniser(model, device)
             types = own or task_model.types
             warn(task_model.warnings)
             if warning := task_model.warning_of(types):
@@ -174,12 +178,6 @@ def _own(example: Example, key: str) -> tuple[EntityType, ...] | None:
         raise DataError(f"{key}: {error}") from error
 
 
-def _given(context: typer.Context) -> set[str]:
-    """Names of the parameters that were given on the command line."""
-    sources = {name: context.get_parameter_source(name) for name in context.params}
-    return {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
-
-
 def _stream(texts: Path, format: str | None) -> Iterator[list[Example]]:
     """Batches of texts, read when they are needed; of a file the first at once, so that it is known to be readable."""
     read = iter_examples(texts, format, labelled=False)
@@ -194,7 +192,7 @@ class _Run:
 
     def __init__(
         self,
-        model: TaskModel,
+        model: Recogniser,
         types: Sequence[EntityType],
         limits: Thresholds,
         mode: str | None,

@@ -146,7 +146,8 @@ def show_report(report: Mapping[str, Any], to: Console, what: str = "") -> None:
     from samner.export.card import is_exact, worst
 
     if "relative_error" not in report:
-        to.print(f"{what}{counted(report['modules'], 'module')}, exact")
+        how = "in eight bits" if report.get("int8") else "exact"
+        to.print(f"{what}{counted(report['modules'], 'module')}, {how}")
         return
     modules = f"{what}{counted(len(report['modules']), 'module')} as an adapter of rank {report['rank']}"
     if is_exact(report):

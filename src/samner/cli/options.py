@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -265,7 +266,7 @@ class Thresholds:
                 threshold = probability(float(number), "--threshold")
             except (ValueError, SamnerError) as error:
                 raise SamnerError(
-                    f"--threshold must be a number between 0 and 1, or LABEL=NUMBER, not {value!r}"
+                    f"--threshold must be a number between 0 and 1 (exclusive), or LABEL=NUMBER, not {value!r}"
                 ) from error
             if label in found or (equals and not label):
                 raise SamnerError(f"--threshold {value}: {'is given twice' if label in found else 'names no label'}")
@@ -315,7 +316,7 @@ def _from_lines(content: str) -> list[EntityType]:
 def _from_values(content: str, json_only: bool) -> LabelsLike:
     try:
         value = json.loads(content) if json_only else plain_value(content, "labels")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"not valid JSON ({error})") from error
     names, descriptions = (list(value), value.values()) if isinstance(value, Mapping) else (value, ())
     if (
@@ -326,6 +327,12 @@ def _from_values(content: str, json_only: bool) -> LabelsLike:
         raise DataError("must hold a list of names, or a mapping from name to description")
     labels: LabelsLike = value
     return labels
+
+
+def given(context: typer.Context) -> set[str]:
+    """Names of the parameters that were given on the command line."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
 
 
 def check_output_file(path: Path, source: Path | None = None, *, force: bool = False) -> None:
@@ -360,6 +367,8 @@ def check_output_folder(path: Path) -> None:
 def _check_parent(path: Path) -> None:
     if not path.parent.is_dir():
         raise SamnerError(f"there is no folder {path.parent} to write {path.name} to; make it first")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise SamnerError(f"{path}: cannot be written, as its folder {path.parent} is not to be written to")
 
 
 def read_all(path: Path, format: str | None) -> list[Example]:

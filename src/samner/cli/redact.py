@@ -27,7 +27,14 @@ if TYPE_CHECKING:
     from samner.integrations.presidio import Redactor
 
 
+_RESTORES = ("texts", "out", "key", "restore", "keep", "force", "format")
+"""Parameters of ``redact`` that say something to ``--restore``."""
+_MODELS = ("labels", "labels_file", "model", "pool", "threshold")
+"""Those that say something of a model."""
+
+
 def redact(
+    context: typer.Context,
     texts: options.Texts,
     out: Annotated[
         Path,
@@ -87,25 +94,37 @@ def redact(
         check_output_file(out, None if texts == STANDARD_STREAM else texts, force=force)
     from samner.integrations import presidio
 
-    secret = _key(key, new_key, needed=restore or operator == "encrypt")
+    asked_for = options.given(context)
+    if key is None and (new_key or restore or operator == "encrypt"):
+        raise SamnerError("give the file of the key: --key FILE (--new-key makes it)")
     if restore:
-        assert secret is not None
-        examples = iter_examples(texts, format, labelled=False)
-        write_examples((_restored(i, e, secret, keep or ()) for i, e in enumerate(examples, 1)), out)
+        if clash := next((name for name in asked_for if name not in _RESTORES), None):
+            raise SamnerError(f"--{clash.replace('_', '-')} is for redacting; leave out it or --restore")
+        assert key is not None
+        _restore(iter_examples(texts, format, labelled=False), presidio.read_key(key), keep or (), out)
         return
+    if key is not None and operator not in ("encrypt", "hash"):
+        raise SamnerError(f"--key is for --operator encrypt or hash, not for {operator}")
     limits = Thresholds.given(threshold)
     names = [] if patterns == "none" else [name.strip() for name in patterns.split(",")]
+    if key is not None and new_key and key.exists():
+        raise SamnerError(f"{key} exists already; leave out --new-key to use it, or name another file")
+    secret = None if key is None else presidio.new_key() if new_key else presidio.read_key(key)
     presidio.Redactor(operator=operator, key=secret, patterns=names)  # refuses what is wrong, before the work
     own = labels_given(labels, labels_file)
     if patterns_only:
-        if own or model:
-            raise SamnerError("--patterns-only asks no model; leave out --labels and --model, or it")
+        if clash := next((name for name in _MODELS if name in asked_for), None):
+            raise SamnerError(f"--patterns-only asks no model; leave out --{clash.replace('_', '-')}, or it")
+        if not names:
+            raise SamnerError("--patterns-only and --patterns none leave nothing to look for; leave out one of them")
         task_model, read = None, iter_examples(texts, format, labelled=False)
     elif model is None and own is None:
         raise SamnerError("say what to look for: --labels person,organization, --model FOLDER, or --patterns-only")
     elif model is not None:
         if own:
             raise SamnerError("a saved model brings its labels; leave out --labels or --model")
+        if "pool" in asked_for:
+            raise SamnerError("--pool is for adapting; with --model nothing is adapted, so leave one out")
         task_model, read = open_model(model, device), iter_examples(texts, format, labelled=False)
     else:
         assert own is not None
@@ -113,8 +132,10 @@ def redact(
         adaptation = Adaptation(pool, "union", 3, 10, 0, (), "ties", {}, None, device)
         task_model, read = adaptation([example.text for example in given], own), iter(given)
     asked = limits.of([t.name for t in task_model.types]) if task_model else limits.of([])
-    redactor = presidio.Redactor(task_model, operator=operator, key=secret, patterns=names, threshold=asked)
     first = next(read)  # what cannot be read is said before anything is written
+    if key is not None and secret is not None and new_key:
+        presidio.write_key(key, secret)
+    redactor = presidio.Redactor(task_model, operator=operator, key=secret, patterns=names, threshold=asked)
     counts: Counter[str] = Counter()
     with Progress(quiet=out == STANDARD_STREAM) as show:
         advance = show.counter("texts", None)
@@ -127,6 +148,8 @@ def redact(
 
         write_examples(clean(), out)
     say(f"redacted {counted(counts['places'], 'place')} in {counted(counts['texts'], 'text')}")
+    if out != STANDARD_STREAM:
+        say(f"wrote {out}")
 
 
 def _redacted(redactor: Redactor, examples: Iterator[Example], keep: Sequence[str]) -> Iterator[Example]:
@@ -135,21 +158,22 @@ def _redacted(redactor: Redactor, examples: Iterator[Example], keep: Sequence[st
             yield replace(clean, meta={name: given.meta[name] for name in keep if name in given.meta})
 
 
-def _restored(number: int, example: Example, key: bytes, keep: Sequence[str]) -> Example:
+def _restore(examples: Iterator[Example], key: bytes, keep: Sequence[str], out: Path) -> None:
+    """Write texts with the words again that ``encrypt`` took out, and say how many."""
     from samner.integrations import presidio
 
-    try:
-        text = presidio.restore(example.text, key)
-    except SamnerError as error:
-        raise SamnerError(f"text {number}: {error}") from error
-    return Example(text, meta={name: example.meta[name] for name in keep if name in example.meta})
+    counts: Counter[str] = Counter()
 
+    def whole() -> Iterator[Example]:
+        for number, example in enumerate(examples, 1):
+            try:
+                text = presidio.restore(example.text, key)
+            except SamnerError as error:
+                raise SamnerError(f"text {number}: {error}") from error
+            counts.update(texts=1, restored=int(text != example.text))
+            yield Example(text, meta={name: example.meta[name] for name in keep if name in example.meta})
 
-def _key(path: Path | None, new: bool, *, needed: bool) -> bytes | None:
-    from samner.integrations import presidio
-
-    if path is None:
-        if new or needed:
-            raise SamnerError("give the file of the key: --key FILE (--new-key makes it)")
-        return None
-    return presidio.write_key(path) if new else presidio.read_key(path)
+    write_examples(whole(), out)
+    say(f"restored {counts['restored']} of {counted(counts['texts'], 'text')}")
+    if not counts["restored"]:
+        say("warning: nothing is encrypted there; --restore turns back --operator encrypt alone")

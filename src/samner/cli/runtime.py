@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from samner.cli.output import say, status
+from samner.errors import SamnerError
 
 if TYPE_CHECKING:
     from samner.pool import ExpertPool
+    from samner.recogniser import Recogniser
     from samner.task_model import TaskModel
 
 
@@ -42,8 +44,7 @@ def start(device: str, *, log: bool = False) -> str:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    if not sys.warnoptions:
-        warnings.simplefilter("ignore")
+    _silence_warnings()
     logger = logging.getLogger("samner")
     logger.setLevel(logging.INFO if log else logging.WARNING)
     if _HANDLER not in logger.handlers:
@@ -67,6 +68,29 @@ def open_pool(reference: str, device: str) -> ExpertPool:
     with status("loading the base model"):
         pool.backbone  # noqa: B018 - loads it
     return pool
+
+
+def open_recogniser(folder: Path, device: str) -> Recogniser:
+    """A model that ``samner adapt`` saved, or one that ``samner export --to onnx`` wrote, which needs no torch.
+
+    Raises:
+        SamnerError: If there is none, or an exported one is to run on anything but a CPU.
+    """
+    if not (folder / "export.json").is_file():
+        return open_model(folder, device)
+    from samner.runtime import ExportedModel
+
+    if device not in ("auto", "cpu"):
+        raise SamnerError(f"{folder}: an exported model runs on the CPU, not on {device}")
+    _silence_warnings()
+    with status("loading the model"):
+        return ExportedModel.load(folder)
+
+
+def _silence_warnings() -> None:
+    """Python's own, unless the user asked for them: what samner warns of, verbs say themselves."""
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
 
 
 def open_model(folder: Path, device: str) -> TaskModel:

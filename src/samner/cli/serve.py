@@ -196,7 +196,7 @@ def _named_folders(given: list[str]) -> dict[str, Path]:
         if name in folders:
             raise SamnerError(f"two models are called {name!r}: give one another name by --model NAME={folder}")
         if not (folder / MANIFEST).is_file():
-            raise SamnerError(f"--model {folder}: is no model that 'samner adapt' saved, it has no {MANIFEST}")
+            raise SamnerError(f"--model {one}: {folder} is no model that 'samner adapt' saved, it has no {MANIFEST}")
         folders[name] = folder
     return folders
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -10,7 +11,10 @@ from samner.data.formats.registry import FORMATS, detect, named_format, writing_
 from samner.data.lines import Source, source_name
 from samner.data.validation import declines
 from samner.entities import Example
-from samner.errors import DataError
+from samner.errors import DataError, SamnerError
+from samner.files import user_path
+
+log = logging.getLogger(__name__)
 
 
 def read_examples(path: str | Path, format: str | None = None, *, labelled: bool = True) -> list[Example]:
@@ -81,7 +85,7 @@ def iter_examples(
         DataError: As :func:`read_examples` does.
     """
     known = None if format is None else named_format(format)
-    with closing(Source(Path(path))) as source:
+    with closing(Source(user_path(path))) as source:
         source.problems = problems
         name, column = known or (detect(source), None)
         if on_format:
@@ -106,6 +110,8 @@ def iter_texts(path: str | Path, format: str | None = None) -> Iterator[str]:
 def write_examples(examples: Iterable[Example], path: str | Path, format: str | None = None) -> None:
     """Write texts with their entities and their meta; a file appears whole or not at all, compressed if named so.
 
+    One that is there is replaced in the end, which is logged as a warning.
+
     JSON Lines and Hugging Face datasets hold all there is, with scores rounded to four digits. What else a format
     keeps is in docs/formats.md: CoNLL holds tokens, so the text comes back as tokens joined by blanks.
 
@@ -119,7 +125,11 @@ def write_examples(examples: Iterable[Example], path: str | Path, format: str | 
             file cannot be written.
         SamnerError: If the format is a folder and it exists already.
     """
-    path = Path(path)
+    path = user_path(path)
+    if not isinstance(examples, Iterable):
+        raise SamnerError(f"examples must be a list (or other iterable) of Example, not {examples!r}")
     writer = FORMATS[writing_format(path, format)].write
     assert writer is not None
+    if path.is_file():
+        log.warning("%s is there and will be replaced", path)
     writer(examples, path)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from reprlib import repr as short
 from typing import Any
 
-from samner.entities import Entity, Example
+from samner.entities import Entity, Example, to_fields
 from samner.errors import DataError
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -34,6 +34,8 @@ def check_example(example: Example) -> None:
     Raises:
         DataError: If not.
     """
+    if not isinstance(example, Example):
+        raise DataError(f"must be a samner.Example, not {short(example)}")
     _check_text(example.text)
     for key in example.meta:
         if key in ("text", "entities"):
@@ -59,17 +61,9 @@ def declines(meta: Mapping[str, Any]) -> str:
     return "was_cancelled is true" if meta.get("was_cancelled") is True else ""
 
 
-def to_fields(entity: Entity, text: str) -> dict[str, Any]:
-    """The entity as an object with all its fields and the text it covers; ``aligned`` only where there is one."""
-    fields = {
-        "start": entity.start,
-        "end": entity.end,
-        "label": entity.label,
-        "text": text[entity.start : entity.end],
-        "score": round(float(entity.score), 4),
-        "found_by": list(entity.found_by),
-    }
-    return fields | {"aligned": entity.aligned} if entity.aligned else fields
+def id_of(entity: Entity) -> dict[str, str | int]:
+    """The entry of an entity's object for its id, if it has one."""
+    return {} if entity.id is None else {"id": entity.id}
 
 
 def to_record(example: Example) -> dict[str, Any]:
@@ -162,7 +156,9 @@ def _from_fields(fields: Mapping[str, Any]) -> Entity:
     aligned = fields.get("aligned") or ""
     if not isinstance(aligned, str):
         raise DataError(f"aligned must be a string, not {short(aligned)}")
-    return Entity(fields["start"], fields["end"], fields["label"], score, tuple(found_by), aligned)
+    called = fields.get("id")
+    called = called if type(called) in (str, int) and called != "" else None
+    return Entity(fields["start"], fields["end"], fields["label"], score, tuple(found_by), aligned, id=called)
 
 
 def _check_text(text: object) -> str:
@@ -174,6 +170,8 @@ def _check_text(text: object) -> str:
 
 
 def _check_entity(entity: Entity, text: str) -> None:
+    if not isinstance(entity, Entity):
+        raise DataError(f"must be a samner.Entity, not {short(entity)}")
     start, end = _integer("start", entity.start), _integer("end", entity.end)
     if end <= start:
         raise DataError(f"end {end} is not after start {start}; end is exclusive")

@@ -12,6 +12,7 @@ from samner.export.adapter import AdapterTarget
 from samner.export.card import merge_card, task_model_card
 from samner.export.fused import FusedTarget
 from samner.export.gguf import GgufTarget
+from samner.export.onnx import OnnxTarget
 from samner.export.target import DeltaTarget, Request, Target
 from samner.export.vllm import VllmTarget
 from samner.files import atomic_folder, sha256, write_json
@@ -32,6 +33,7 @@ MODELS: Mapping[str, type[Target]] = {
     "fused": FusedTarget,
     "vllm": VllmTarget,
     "gguf": GgufTarget,
+    "onnx": OnnxTarget,
 }
 """What a task model can be written as."""
 
@@ -130,6 +132,7 @@ def export_task_model(
     max_error: float | None = None,
     dtype: str | None = None,
     base: Path | None = None,
+    int8: bool = False,
     progress: Progress = lambda stage, done, total: None,
 ) -> dict[str, Any]:
     """Write a task model to a new folder, whole or not at all.
@@ -140,12 +143,13 @@ def export_task_model(
         model: The model.
         out: The folder.
         to: ``"peft"`` (an adapter a part), ``"fused"`` (a base model a part), ``"vllm"`` (adapters and the script
-            that serves them) or ``"gguf"`` (a file of llama.cpp a part: an adapter if rank, error or type of one are
-            given, else a whole model).
+            that serves them), ``"gguf"`` (a file of llama.cpp a part: an adapter if rank, error or type of one are
+            given, else a whole model) or ``"onnx"`` (a graph of all parts, which ``samner.runtime`` asks).
         rank: Of adapters.
         max_error: Instead of a rank, the relative error that they may have.
         dtype: In which their factors are stored: float32 (the default), float16 or bfloat16.
         base: Folder of the base model, where that is a language model which is not at hand under its own name.
+        int8: Of ``"onnx"``: whether weights are stored and multiplied in eight bits.
         progress: Called with a stage, what is done of it and what there is to do.
 
     Returns:
@@ -163,17 +167,22 @@ def export_task_model(
     out = Path(out)
     kind = _known(to, MODELS)
     backbone = model.backbone
+    if int8 and to != "onnx":
+        raise SamnerError(f"--int8 is for --to onnx, not for --to {to}")
     if base and not backbone.checkpoint:
         raise SamnerError("--base is for models of a language model; the base of this one is in its own folder")
     named = (
         _resolved(str(backbone.model_folder(base) if base else backbone.checkpoint)) if backbone.checkpoint else None
     )
-    target = kind.of(Request(rank, max_error, dtype, base, named, named is not None, backbone))
-    target.check(low_rank=False)
     parts: dict[str, str] = {}  # strategy to task model, each task model once
     for strategy, merge in model.merges.items():
         if merge.model not in parts.values():
             parts[strategy] = merge.model
+    request = Request(
+        rank, max_error, dtype, base, named, named is not None, backbone, parts=parts, types=model.types, int8=int8
+    )
+    target = kind.of(request)
+    target.check(low_rank=False)
     with atomic_folder(out) as folder:
         reports = {
             name: target.write(TensorDeltas(backbone.task_vectors(task_model)), folder / name, progress)
@@ -187,7 +196,7 @@ def export_task_model(
             "base": {"family": backbone.family, "fingerprint": backbone.fingerprint, "name": named or ""},
             "mode": model.mode,
             "labels": [{"name": t.name, "description": t.description} for t in model.types],
-            "threshold": model.threshold,
+            **model.scores(),
             "settings": dict(model.settings),
             "parts": {
                 name: {

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 from samner.backbones import Backbone
+from samner.entities import EntityType
 from samner.errors import SamnerError
 from samner.merging.stream import Deltas, write_delta
 from samner.merging.task_vectors import Progress
@@ -27,6 +28,9 @@ class Request:
         causal: Whether that is a causal language model, which others can run.
         backbone: The base model itself, where it is loaded.
         fingerprint: Of the base model, where it is known.
+        parts: Of a task model: each part's name, to that which the base model has it under.
+        types: Of a task model: what it was adapted for.
+        int8: Whether weights are to be stored in eight bits.
     """
 
     rank: int | None = None
@@ -37,6 +41,9 @@ class Request:
     causal: bool = False
     backbone: Backbone | None = None
     fingerprint: str | None = None
+    parts: Mapping[str, str] = field(default_factory=dict)
+    types: tuple[EntityType, ...] = ()
+    int8: bool = False
 
     @property
     def of_adapters(self) -> bool:

@@ -238,22 +238,26 @@ def _fernet(key: bytes) -> Fernet:
     try:
         return Fernet(key)
     except ValueError as error:
-        raise SamnerError("not a key: it must be 32 bytes in URL-safe base64, as write_key makes them") from error
+        raise SamnerError("not a key: it must be 32 bytes in URL-safe base64, as new_key makes them") from error
 
 
-def write_key(path: Path) -> bytes:
-    """Make a key and write it to a new file that its owner alone can read.
+def new_key() -> bytes:
+    """A key that nobody has."""
+    key: bytes = Fernet.generate_key()
+    return key
+
+
+def write_key(path: Path, key: bytes) -> None:
+    """Write a key to a new file that its owner alone can read.
 
     Raises:
         SamnerError: If the file exists.
     """
-    key: bytes = Fernet.generate_key()
     try:
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(key + b"\n")
     except FileExistsError as error:
         raise SamnerError(f"{path} exists already; a key that is overwritten can restore nothing any more") from error
-    return key
 
 
 def read_key(path: Path) -> bytes:

@@ -111,14 +111,14 @@ def methods() -> dict[str, dict[str, object]]:
     }
 
 
-def make_method(name: str, params: dict[str, object]) -> MergeMethod:
+def make_method(name: object, params: dict[str, object]) -> MergeMethod:
     """The method of that name with these parameters.
 
     Raises:
         SamnerError: If the name or a parameter is unknown, or a value is out of range.
     """
     known = methods()
-    if name not in known:
+    if not isinstance(name, str) or name not in known:
         raise SamnerError(f"unknown merge method {name!r}; known are {', '.join(known)}")
     for parameter in params:
         if parameter not in known[name]:

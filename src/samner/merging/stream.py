@@ -94,7 +94,7 @@ def read_header(path: Path) -> Header:
             header = json.loads(file.read(length))
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise ModelError(f"{path}: not a complete safetensors file ({reason})") from error
     metadata = header.pop("__metadata__", {})
@@ -258,7 +258,7 @@ class DeltaFile(_FullRank):
             raise ModelError(f"{file}: is not a file of task vectors")
         try:
             shapes = {str(m): _shape(shape) for m, shape in json.loads(header.metadata["shapes"]).items()}
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise ModelError(f"{file}: damaged, it does not say the shapes of its modules") from error
         stored = {name: (entry.dtype, entry.shape) for name, entry in header.entries.items()}
         for module, shape in shapes.items():

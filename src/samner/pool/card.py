@@ -5,8 +5,10 @@ From them are made the model cards (``README.md``) for people and a model hub.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,16 +32,15 @@ ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
-def check_name(name: str) -> str:
+def check_name(name: object) -> str:
     """The name, if it may be used for an expert.
 
     Raises:
         PoolError: If it could not be a plain folder name everywhere, or means the base.
     """
-    if not _NAME.fullmatch(name) or name == "base":
-        raise PoolError(
-            f"{brief(name)} cannot name an expert: use letters, digits, '.', '-' and '_', up to 100, not 'base'"
-        )
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or name == "base":
+        said = brief(name) if isinstance(name, str) else repr(name)
+        raise PoolError(f"{said} cannot name an expert: use letters, digits, '.', '-' and '_', up to 100, not 'base'")
     return name
 
 
@@ -65,6 +66,7 @@ class ExpertCard(Settings):
         data: The data sets it was trained on.
         training: Settings and outcome of the training.
         files: SHA-256 of the adapter's files by name.
+        digest: SHA-256 of the other entries but for the name, by which ``ExpertPool.verify`` knows a changed one.
     """
 
     format: Format = 1
@@ -77,6 +79,7 @@ class ExpertCard(Settings):
     data: tuple[DataSource, ...] = ()
     training: Mapping[str, Any] = {}
     files: Mapping[str, str] = {}
+    digest: str = ""
 
     @property
     def vector(self) -> npt.NDArray[np.float32]:
@@ -108,9 +111,27 @@ class ExpertCard(Settings):
         """
         files = {name: sha256(folder / name) for name in ADAPTER_FILES}
         card = self.model_copy(update={"files": files, "embedding": tuple(round(x, 6) for x in self.embedding)})
-        write_json(folder / CARD, card.model_dump(mode="json"))
+        values = card.model_dump(mode="json")
+        card = card.model_copy(update={"digest": _digest(values)})
+        write_json(folder / CARD, {**values, "digest": card.digest})
         expert_model_card(card).save(folder / "README.md")
         return card
+
+
+def changed_card(folder: Path) -> Iterator[str]:
+    """A line if an expert's card is not as it was written; none if it is, or was written before cards told."""
+    values = read_json(folder / CARD)
+    if values.get("digest", "") not in ("", _digest(values)):
+        yield (
+            f"{folder / CARD}: was changed since it was written, its SHA-256 is not the one that it names; if that "
+            'was meant, remove the entry "digest"'
+        )
+
+
+def _digest(values: Mapping[str, Any]) -> str:
+    """SHA-256 of a card's entries but for the name, which is the folder's and may change with it."""
+    rest = {key: value for key, value in values.items() if key not in ("digest", "name")}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 class PoolCard(Settings):

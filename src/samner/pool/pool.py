@@ -13,9 +13,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakSet, finalize
 
-from samner import hub
+from samner import arguments, hub
 from samner.backbones import Backbone, load_backbone
+from samner.backbones.families import device_name
 from samner.errors import HubError, ModelError, PoolError, SamnerError
 from samner.files import LEGAL, atomic_folder, copy_model, inside, model_files, sha256, user_path
 from samner.lora import LoraAdapter
@@ -26,11 +28,13 @@ from samner.pool.card import (
     POOL_CARD,
     ExpertCard,
     PoolCard,
+    changed_card,
     check_name,
     expert_model_card,
     pool_model_card,
 )
 from samner.pools import SHIPPED, default_pool, shipped
+from samner.settings import validated
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelCard
@@ -62,7 +66,7 @@ class ExpertPool:
     def __init__(self, folder: Path, device: str = "auto") -> None:
         card = PoolCard.read(folder)
         self.folder = folder.absolute()  # experts are read when they are needed, wherever the process works by then
-        self.device = device
+        self.device = device_name(device)
         self.base_folder = inside(self.folder, card.base)
         self.merge = card.merge
         self.source = hub.source(self.folder)
@@ -71,6 +75,7 @@ class ExpertPool:
         self._loaded: dict[str, str] = {}
         self._read: dict[Path, tuple[_Stamp, ExpertCard]] = {}
         self._hashed: dict[Path, tuple[_Stamp, str]] = {}
+        self._snapshots: WeakSet[PoolSnapshot] = WeakSet()
 
     def __repr__(self) -> str:
         return f"<ExpertPool {self.folder.name} of {', '.join(self.experts) or 'no experts'}>"
@@ -84,9 +89,9 @@ class ExpertPool:
 
         Args:
             reference: ``"smollm2"``, ``"builtin"`` (smaller and faster), ``"demo-lm"`` (for trying things out: it
-                knows no real text), a folder, or the id of a model-hub repository that holds a pool's files
-                (``owner/name``, or ``owner/name@revision``). By default the first of those whose language model is
-                there; see ``samner pool fetch``.
+                knows no real text), a folder, or the id of a model-hub repository that holds a pool's files, at its
+                newest or at a revision (``owner/name@revision``; ``source`` says which commit it is). By default the
+                first of those whose language model is there; see ``samner pool fetch``.
             device: Torch device for the base model.
 
         Raises:
@@ -97,9 +102,9 @@ class ExpertPool:
         if reference in SHIPPED:
             return cls(shipped(str(reference)), device)
         path = user_path(reference)
-        if not path.exists() and (named := hub.parse(reference)):
+        if not path.exists() and hub.is_reference(reference):
             try:
-                folder = hub.download(*named)
+                folder = hub.download(reference)
             except HubError as error:
                 raise PoolError(f"no folder {reference!r}, and it cannot be had from the hub: {error}") from error
             if not (folder / POOL_CARD).is_file():
@@ -107,7 +112,9 @@ class ExpertPool:
                 raise PoolError(f"{reference}: the repository holds {what}; there is no {POOL_CARD} in it")
             return cls(folder, device)
         if not path.is_dir():
-            raise PoolError(f"no pool at {str(reference)!r}: give 'builtin', a folder or a hub id (owner/name)")
+            raise PoolError(
+                f"no pool at {str(reference)!r}: give 'smollm2', 'builtin', a folder or a hub id (owner/name)"
+            )
         return cls(path, device)
 
     @classmethod
@@ -149,7 +156,7 @@ class ExpertPool:
         else:
             folder = self.expert_folder(expert)
             card = ExpertCard.read(folder)
-            problems = list(file_problems(folder, card)) or list(self._fit_problems(folder, card, self.backbone))
+            problems = self._problems(folder, card, self.backbone)
         if problems:
             raise PoolError(f"not pushed, as it is not whole: {problems[0]}")
         if expert is not None:
@@ -174,16 +181,17 @@ class ExpertPool:
             merge: Parameters of merge methods that suit its experts.
 
         Raises:
-            SamnerError: If the folder exists.
+            SamnerError: If the folder exists, or ``merge`` is not a mapping of plain values.
             ModelError: If ``base`` is not a base model.
         """
         folder, base = user_path(folder), user_path(base)
+        card = validated(PoolCard, {"base": "base", "merge": {} if merge is None else merge}, "merge")
         if not (base / "base.json").is_file():
             raise ModelError(f"{base / 'base.json'}: no such file, so {base} is not a base model")
         with atomic_folder(folder) as temporary:
             copy_model(base, temporary / "base")
             (temporary / EXPERTS).mkdir()
-            PoolCard(base="base", merge=dict(merge or {})).write(temporary)
+            card.write(temporary)
         return cls(folder)
 
     @property
@@ -198,6 +206,13 @@ class ExpertPool:
     def experts(self) -> Mapping[str, ExpertCard]:
         """The cards of all experts by name, in the order of their names: as the folder is now, each read once."""
         return {card.name: card for card in self._cards()}
+
+    def snapshot(self) -> PoolSnapshot:
+        """The experts as they are now, also when others are added and removed meanwhile."""
+        with self._lock:
+            snapshot = PoolSnapshot(self)
+            self._snapshots.add(snapshot)
+            return snapshot
 
     def _cards(self) -> Iterator[ExpertCard]:
         root = inside(self.folder, EXPERTS)
@@ -245,17 +260,24 @@ class ExpertPool:
             PoolError: If there is no such expert, its files are damaged, or it was trained on another base.
             ModelError: If it is not an adapter that can be merged.
         """
-        folder, card = self._sound(self.expert_folder(name))
+        return self._adapter(name, *self._sound(self.expert_folder(name)))
+
+    def _adapter(self, name: str, folder: Path, card: ExpertCard) -> LoraAdapter:
         adapter = LoraAdapter.load(folder, name, fingerprint=card.base, checksums=card.files)
         return adapter.on_base(self.backbone.module_shapes())
 
     def load_experts(self, names: Iterable[str]) -> None:
         """Register experts with the base model, so that it can answer as each of them.
 
+        Those that are gone from the folder leave it.
+
         Raises:
             PoolError, ModelError: As ``adapter``.
         """
-        for name in names:
+        with self._lock:
+            for name in [n for n in self._loaded if ":" not in n and not (self.folder / EXPERTS / n).is_dir()]:
+                self._forget(name)
+        for name in arguments.strings(names, "names", "name"):
             self._register(name, *self._sound(self.expert_folder(name)))
 
     def load_baseline(self, name: str) -> str:
@@ -275,10 +297,14 @@ class ExpertPool:
         digest = card.files[ADAPTER_FILES[1]]
         with self._lock:
             if self._loaded.get(model) != digest:
-                self._loaded.pop(model, None)
-                self.backbone.remove(model)
+                self._forget(model)
                 self.backbone.add_expert(model, folder, card.types)
                 self._loaded[model] = digest
+
+    def _forget(self, model: str) -> None:
+        self._loaded.pop(model, None)
+        if self._backbone is not None:
+            self._backbone.remove(model)
 
     def _sound(self, folder: Path) -> tuple[Path, ExpertCard]:
         card = _known(self._read, folder / CARD, lambda path: ExpertCard.read(path.parent))
@@ -335,14 +361,26 @@ class ExpertPool:
             PoolError: If the pool has none of that name.
         """
         self._check_own()
-        folder = self.expert_folder(name)
-        aside = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=folder.parent))
-        try:
-            os.replace(folder, aside)
-        except FileNotFoundError as error:
-            raise PoolError(f"the expert {name!r} was removed from {self.folder} from elsewhere just now") from error
-        finally:
-            shutil.rmtree(aside)
+        with self._lock:
+            folder = self.expert_folder(name)
+            aside = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=folder.parent))
+            try:
+                os.replace(folder, aside)
+            except OSError as error:
+                aside.rmdir()
+                if isinstance(error, FileNotFoundError):
+                    raise PoolError(
+                        f"the expert {name!r} was removed from {self.folder} from elsewhere just now"
+                    ) from error
+                raise
+            self._forget(name)
+            users = [snapshot for snapshot in self._snapshots if snapshot._has(name)]
+            if users:
+                removed = _Removed(aside)
+                for snapshot in users:
+                    snapshot._keep(name, removed)
+                return
+        shutil.rmtree(aside)
 
     def write_model_card(self, name: str) -> None:
         """Write the pool's model card, ``README.md``, as it is now, for people and a model hub."""
@@ -385,10 +423,14 @@ class ExpertPool:
                     card = ExpertCard.read(folder)
                     if card.name != folder.name:
                         problems.append(f"{folder / CARD}: is named {card.name!r}, its folder {folder.name!r}")
-                    problems += list(file_problems(folder, card)) or list(self._fit_problems(folder, card, base))
+                    problems += self._problems(folder, card, base)
                 except SamnerError as error:
                     problems.append(str(error))
         return problems
+
+    def _problems(self, folder: Path, card: ExpertCard, base: Backbone) -> list[str]:
+        found = list(file_problems(folder, card)) or list(self._fit_problems(folder, card, base))
+        return found or list(changed_card(folder))
 
     def _fit_problems(
         self, folder: Path, card: ExpertCard, base: Backbone, same_base: Iterable[str] = ()
@@ -415,6 +457,80 @@ def _contents(folder: Path, root: Path) -> dict[str, Path | bytes]:
 
 def _encoded(card: ModelCard) -> bytes:
     return str(card).encode("utf-8")
+
+
+class PoolSnapshot:
+    """The experts of a pool as they were at one moment, whatever is added and removed meanwhile; safe for threads.
+
+    The files of an expert that the same pool object removes are deleted with the last snapshot that has it. One that
+    is removed or replaced by another process is an error when it is needed.
+
+    Args:
+        pool: The pool.
+
+    Attributes:
+        experts: The cards by name.
+    """
+
+    def __init__(self, pool: ExpertPool) -> None:
+        self._pool = pool
+        self._removed: dict[str, _Removed] = {}
+        self.experts: Mapping[str, ExpertCard] = pool.experts
+        self.folder = pool.folder
+        self.merge = pool.merge
+
+    @property
+    def backbone(self) -> Backbone:
+        """The base model, loaded on first use."""
+        return self._pool.backbone
+
+    def adapter(self, name: str) -> LoraAdapter:
+        """As ``ExpertPool.adapter``."""
+        with self._pool._lock:  # no expert is removed while it is read
+            return self._pool._adapter(name, *self._sound(name))
+
+    def asked(self, names: Iterable[str]) -> Backbone:
+        """The base model with these experts on it, so that it can answer as each of them for as long as it is held.
+
+        Raises:
+            PoolError, ModelError: As ``adapter``.
+        """
+        with self._pool._lock:
+            here, gone = [], []
+            for name in names:
+                folder, card = self._sound(name)
+                if folder.parent == self.folder / EXPERTS and not folder.name.startswith("."):
+                    self._pool._register(name, folder, card)
+                    here.append(name)
+                else:
+                    gone.append((name, folder, card.types))
+            base = self.backbone.only(here)
+        for expert in gone:
+            base.add_expert(*expert)
+        return base
+
+    def _has(self, name: str) -> bool:
+        """Whether an expert's files are those that this saw, where they were."""
+        return name in self.experts and name not in self._removed
+
+    def _keep(self, name: str, removed: _Removed) -> None:
+        """Tell where the files of an expert are now, which are kept as long as this."""
+        self._removed[name] = removed
+
+    def _sound(self, name: str) -> tuple[Path, ExpertCard]:
+        kept = self._removed.get(name)
+        folder, card = self._pool._sound(kept.folder if kept else self._pool.expert_folder(name))
+        if name in self.experts and card.files != self.experts[name].files:
+            raise PoolError(f"the expert {name!r} was replaced in {self.folder} from elsewhere just now")
+        return folder, card
+
+
+class _Removed:
+    """The files of a removed expert, which are deleted with the last reference to this."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        finalize(self, shutil.rmtree, folder, ignore_errors=True)
 
 
 _Stamp = tuple[int, int, int]

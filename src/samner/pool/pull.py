@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from samner import hub
-from samner.errors import HubError, PoolError
+from samner.errors import PoolError
 from samner.files import atomic_folder, copy_model
-from samner.pool.card import CARD, POOL_CARD, ExpertCard
+from samner.pool.card import CARD, POOL_CARD, ExpertCard, changed_card
 from samner.pool.pool import ExpertPool, file_problems
 
 
@@ -43,24 +43,22 @@ def pull(reference: str, *, revision: str | None = None, out: Path | None = None
         PoolError: If it is neither a pool nor an expert, or not whole.
         SamnerError: If ``out`` exists.
     """
-    named = hub.parse(hub.pinned(reference, revision))
-    if named is None:
-        raise HubError(f"{reference!r} is not a repository of the hub; give OWNER/NAME, or OWNER/NAME@REVISION")
-    folder = hub.download(*named)
+    folder = hub.download(hub.pinned(reference, revision))
+    source = hub.source(folder) or str(reference)
+    hub.check(folder)
     is_pool = (folder / POOL_CARD).is_file()
     if is_pool:
         pool = ExpertPool(folder)
         experts, problems = tuple(pool.experts), pool.verify()
     elif (folder / CARD).is_file():
         card = ExpertCard.read(folder)
-        experts, problems = (card.name,), list(file_problems(folder, card))
+        experts, problems = (card.name,), list(file_problems(folder, card)) or list(changed_card(folder))
     else:
-        raise PoolError(f"{named[0]}: the repository holds neither a pool ({POOL_CARD}) nor an expert ({CARD})")
+        raise PoolError(f"{reference}: the repository holds neither a pool ({POOL_CARD}) nor an expert ({CARD})")
     if problems:
-        if hub.drop_damaged(folder):
-            raise HubError(f"{named[0]}: was damaged on the way, or since; what is damaged was dropped, pull again")
-        raise PoolError(f"{named[0]}: is not whole on the hub: {problems[0]}")
+        raise PoolError(f"{reference}: is not whole on the hub: {problems[0]}")
     if out is not None:
         with atomic_folder(out) as temporary:
             copy_model(folder, temporary)
-    return Pulled(hub.source(folder) or reference, out or folder, experts, is_pool)
+            hub.write_source(temporary, source)
+    return Pulled(source, out or folder, experts, is_pool)

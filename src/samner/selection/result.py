@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias
 
+from samner import arguments
 from samner.errors import SamnerError
 
 
@@ -70,14 +71,16 @@ SHARE = 0.3
 Count: TypeAlias = int | Literal["auto"]
 
 
-def check_count(count: Count) -> None:
-    """Refuse what is no number of experts.
+def check_count(count: Count) -> Count:
+    """The number of experts as a plain number, or ``"auto"``.
 
     Raises:
         SamnerError: If it is neither ``"auto"`` nor a whole number of at least 1.
     """
-    if count != AUTO and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
-        raise SamnerError(f"the number of experts must be at least 1 or {AUTO!r}, not {count!r}")
+    try:
+        return AUTO if count == AUTO else arguments.whole(count, "count", 1)
+    except SamnerError as error:
+        raise SamnerError(f"the number of experts must be at least 1 or {AUTO!r}, not {count!r}") from error
 
 
 def first(ranking: Sequence[str], score: Mapping[str, float], count: Count) -> tuple[str, ...]:

@@ -26,9 +26,8 @@ Votes = Mapping[tuple[int, int, int, str], tuple[str, ...]]
 def by_sampling(target: Target) -> Selection:
     """``select_by_sampling`` as a signal; loads the experts."""
     cosine = target.similarity.cosine  # what is wrong with the texts is said before the base model is loaded
-    target.pool.load_experts(target.experts)
     return select_by_sampling(
-        target.pool.backbone,
+        target.pool.asked(target.experts),
         cosine,
         target.texts,
         target.types,

@@ -41,8 +41,8 @@ def select_by(signals: Iterable[str], target: Target) -> dict[str, Selection]:
 
 TEXTS = 0.66
 """Cosine from which an expert's texts are close to the target's; by leave-one-domain-out, as ``TYPES`` is."""
-TYPES = 0.56
-"""Cosine from which the name of a type is close to another's."""
+TYPES = 0.63
+"""Cosine from which the name of a type is close to another's: the lowest of those that are wrong least often."""
 
 
 def unfamiliar(
@@ -51,7 +51,8 @@ def unfamiliar(
     """Say that no expert is close to the target, and why; nothing if one is.
 
     None is, if no expert's texts are like the target's and the target's types, each compared by name with the one
-    most like it among those of all experts, are on average unlike what any expert was trained for.
+    most like it among those of all experts, are on average unlike what any expert was trained for. A single type tells
+    too little for that.
 
     Args:
         experts: The pool's cards by name.
@@ -59,7 +60,7 @@ def unfamiliar(
         types: The entity types to look for.
     """
     nearest = max(sorted(cosine), key=lambda name: cosine[name])
-    if cosine[nearest] >= TEXTS:
+    if cosine[nearest] >= TEXTS or len(types) < 2:
         return ()
     likeness = type_similarity(types, experts)
     if np.mean(likeness) >= TYPES:

@@ -12,7 +12,7 @@ from samner.display import brief
 from samner.embedding import embed_domain
 from samner.entities import EntityType
 from samner.errors import PoolError, SamnerError
-from samner.pool import ExpertCard, ExpertPool
+from samner.pool import ExpertCard, PoolSnapshot
 from samner.references import check_reference
 from samner.selection.result import Count, Selection, check_count, first, too_few
 
@@ -22,7 +22,7 @@ class Target:
     """A domain nobody labelled, and the pool whose experts are to be ranked for it.
 
     Args:
-        pool: Holds the experts.
+        pool: Holds the experts, as they were when the selection began.
         experts: The cards of those that may be chosen, by name.
         texts: Unlabelled texts of the domain.
         types: The entity types to look for.
@@ -31,7 +31,7 @@ class Target:
         seed: Of the draw.
     """
 
-    pool: ExpertPool
+    pool: PoolSnapshot
     experts: Mapping[str, ExpertCard]
     texts: Sequence[str]
     types: Sequence[EntityType]

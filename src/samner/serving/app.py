@@ -16,9 +16,10 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from fastapi.security import HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from samner.data.validation import example_from_fields, to_fields, to_record
-from samner.entities import EntityType, Example
+from samner.data.validation import example_from_fields, to_record
+from samner.entities import EntityType, Example, to_fields
 from samner.errors import DataError, SamnerError
+from samner.integrations import label_studio
 from samner.selection.result import check_count
 from samner.serving import errors
 from samner.serving.batching import Answers, Batcher, Question
@@ -97,6 +98,8 @@ def create_app(
     errors.install(app)
     service = _Service(catalog, limits, batcher, jobs)
     app.include_router(_api(service))
+    if catalog.models:  # Label Studio knows these paths itself
+        app.include_router(label_studio.router(catalog.models), prefix="/label-studio", include_in_schema=False)
     _operations(app, metrics, batcher, jobs)
     if page:
         from samner.serving.page import mount

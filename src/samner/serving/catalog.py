@@ -49,6 +49,8 @@ class Catalog:
                 self._adapted.move_to_end(name)
             found = self.models.get(name) or self._adapted.get(name)
         if found is None:
+            if name in self.pools:
+                raise ApiError(404, f"{name!r} is a pool; POST /v1/adapt makes a model of it", "model")
             known = ", ".join(self.names()) or "none"
             raise ApiError(404, f"there is no model {name!r}; there is: {known}", "model")
         return name, found

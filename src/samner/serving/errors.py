@@ -65,6 +65,8 @@ def install(app: FastAPI) -> None:
             return ApiError(422, f"the body is not valid JSON ({first.get('ctx', {}).get('error', '')})").response()
         if first["loc"] == ("body",):
             return ApiError(422, "the body must be a JSON object, sent as Content-Type: application/json").response()
+        if first["type"] == "extra_forbidden":
+            return ApiError(422, "there is no such field; see /openapi.json", _field(first["loc"])).response()
         return ApiError(422, _line(first["msg"].removeprefix("Value error, ")), _field(first["loc"])).response()
 
     @app.exception_handler(SamnerError)

@@ -37,7 +37,8 @@ def read_tokens(file: Path | None, environment: Mapping[str, str]) -> tuple[str,
         try:
             lines = file.read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise SamnerError(f"{file}: the tokens cannot be read ({error})") from error
+            why = error.strerror if isinstance(error, OSError) else "not UTF-8"
+            raise SamnerError(f"{file}: the tokens cannot be read ({why})") from error
         place, tokens = str(file), [line.strip() for line in lines if line.strip() and not line.startswith("#")]
         if not tokens:
             raise SamnerError(f"{file}: holds no token; write one a line")

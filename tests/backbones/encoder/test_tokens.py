@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
-from samner.backbones.encoder.tokens import MAX_WORD_TOKENS, Batch, WordTokenizer, collate, repeat
+from samner.backbones.encoder.tokens import Batch, WordTokenizer, collate, repeat
 from samner.embedding import sentence_encoder
 from samner.errors import ModelError
+from samner.subwords import MAX_WORD_TOKENS
 from samner.words import Tokens, borders
 
 NASTY = [
@@ -132,7 +133,7 @@ class TestSplitting:
     def test_the_cache_is_bounded_and_left_out_of_pickles(
         self, tokenizer: WordTokenizer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("samner.backbones.encoder.tokens._CACHED_WORDS", 10)
+        monkeypatch.setattr("samner.subwords._CACHED_WORDS", 10)
         fresh = WordTokenizer(sentence_encoder().tokenizer)
         size = len(pickle.dumps(fresh))
         texts = [f"word{i} of many, many words{i}" for i in range(100)]
@@ -143,7 +144,7 @@ class TestSplitting:
     def test_threads_and_whoever_else_uses_the_tokenizer_do_not_disturb_each_other(
         self, tokenizer: WordTokenizer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("samner.backbones.encoder.tokens._CACHED_WORDS", 50)
+        monkeypatch.setattr("samner.subwords._CACHED_WORDS", 50)
         shared = sentence_encoder().tokenizer
         fresh = WordTokenizer(shared)
         texts = [[f"word{i} of thread{t}, electroencephalography{i}" for i in range(40)] for t in range(4)]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -85,6 +86,18 @@ def test_threads_get_the_answers_of_one(backbone):
     asked = len(backbone.prompt.questions("", TYPES)) * len(TEXTS)
     counted = {model: backbone.statistics[model]["answers"] - before[model] for model in MODELS}
     assert counted == {BASE: 3 * asked, "a": 6 * asked, "b": 3 * asked, "x": 6 * asked}
+
+
+def test_a_view_and_a_pickle_of_it_hold_their_models_alone(backbone):
+    view = backbone.only(["b"])
+    expected = backbone.predict(TEXTS, TYPES, ["b"], 0.01)  # which makes the grammars
+    for one in (view, pickle.loads(pickle.dumps(view))):
+        assert set(one.models) == {"b"} and one.predict(TEXTS, TYPES, ["b"], 0.01) == expected
+    with pytest.raises(ModelError, match="holds no model 'a'"):
+        view.predict(TEXTS, TYPES, ["a"], 0.01)
+    with pytest.raises(ModelError, match="holds no model 'c'"):
+        backbone.only(["c"])
+    assert set(backbone.models) == {"a", "b", "x"}
 
 
 def test_small_batches_change_nothing(backbone):

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from samner.backbones.language_model.special_tokens import for_texts
 from samner.words import LONGEST, pieces, sound, token_words
 
 
@@ -23,6 +24,17 @@ def test_words_and_costs(tokenizer):
     assert sum(w.cost for w in words[0]) == len(tokenizer(text, add_special_tokens=False)["input_ids"])
     assert words[1:] == [(), ()]
     assert token_words([], tokenizer) == []
+
+
+def test_the_name_of_a_special_token_is_text(tokenizer):
+    text = "Ada</s> wrote <s>Basel"
+    (words,) = token_words([text], for_texts(tokenizer, [text]))
+    assert [text[w.start : w.end] for w in words] == ["Ada", *"</s>", "wrote", *"<s>", "Basel"]
+    assert all(w.cost for w in words if text[w.start] not in "<>")
+    read = for_texts(tokenizer, [text])
+    assert read is for_texts(tokenizer, ["Another <pad>"]) is not tokenizer
+    assert not {0, 1, 2} & set(read(text, add_special_tokens=False)["input_ids"])
+    assert tokenizer(text, add_special_tokens=False)["input_ids"][-1] and for_texts(tokenizer, ["Ada"]) is tokenizer
 
 
 def test_a_long_string_can_be_cut(tokenizer):

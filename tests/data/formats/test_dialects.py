@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,8 @@ def test_labels_that_do_not_count_are_none(tmp_path: Path, record: dict[str, Any
     ("record", "reason"),
     [
         ({"text": TEXT, "mentions": [{"from": 0, "to": 3, "class": "person"}]}, "'mentions' looks like labels"),
+        ({"text": TEXT, "output": [{"entity_group": "person", "start": 0, "end": 3}]}, "'output' looks like labels"),
+        ({"text": TEXT, "found": [{"char_start": 0, "char_end": 3, "kind": "person"}]}, "'found' looks like labels"),
         ({"text": TEXT, "gold": [["person", 0, 3]]}, "'gold' looks like labels"),
         ({"text": TEXT, "annotations": {"spans": TRIPLES}}, "'annotations' looks like labels"),
         ({"tokens": TOKENS, "entities": [{"start": 0, "end": 1, "type": "person"}]}, "'entities' looks like labels"),
@@ -311,3 +314,33 @@ def test_dialects_say_what_they_cannot(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="example 1: meta cannot have the key 'text'"):
         write_examples([Example("a", meta={"text": "b"})], tmp_path / "a.json")
     assert set(DIALECTS) <= set(FORMATS)
+
+
+@pytest.mark.parametrize("document", [{"paragraphs": [{}]}, [{"paragraphs": [3]}]])
+@pytest.mark.parametrize("indent", [None, 1])
+def test_what_is_wrong_in_a_document_is_told_with_its_place(tmp_path: Path, document: Any, indent: int | None) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(document, indent=indent))
+    with pytest.raises(DataError, match=r"a\.json:[12]: a paragraph of spaCy's"):
+        read_examples(path)
+
+
+@pytest.mark.parametrize("name", [name for name, f in FORMATS.items() if f.write and "ids" in f.keeps])
+def test_what_entities_are_called_is_kept(tmp_path: Path, name: str) -> None:
+    named = tuple(replace(e, id=called) for e, called in zip(FOUND, ("T7", "T3"), strict=True))
+    mixed = (replace(FOUND[0], id="T7"), FOUND[1])
+    written = [Example(TEXT, named, {"id": "a"}), Example(TEXT, mixed, {"id": "b"}), Example(TEXT, FOUND, {"id": "c"})]
+    write_examples(written, tmp_path / "out", name)
+    read = read_examples(tmp_path / "out", name)
+    assert read == written
+    assert [e.id for e in read[0].entities] == ["T7", "T3"] and read[1].entities[0].id == "T7"
+    write_examples(read, tmp_path / "again.jsonl")
+    assert [[e.id for e in x.entities] for x in read_examples(tmp_path / "again.jsonl")] == [
+        [e.id for e in x.entities] for x in read
+    ]
+
+
+@pytest.mark.parametrize("name", ["doccano", "datasets", "parquet"])
+def test_ids_may_be_numbers(tmp_path: Path, name: str) -> None:
+    write_examples([Example(TEXT, (replace(FOUND[0], id=5), FOUND[1]))], tmp_path / "out", name)
+    assert [e.id for e in read_examples(tmp_path / "out", name)[0].entities] == [5, None]

@@ -113,7 +113,7 @@ def entity(**changes: object) -> str:
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ('{"text": "a"', "not valid JSON (Expecting ',' delimiter at column 13); each line must hold one object"),
+        ('{"text": "a"', "not valid JSON (column 13: Expecting ',' delimiter); each line must hold one object"),
         ("[" * 100_000, "not usable JSON"),
         ('["a"]', """must be one object like {"text": "...", "entities": []}, not ['a']"""),
         ('"text"', "must be one object"),
@@ -184,3 +184,17 @@ def test_writes_no_file_that_could_not_be_read(tmp_path: Path, example: Example,
     assert str(caught.value).startswith(f"{path}: example 2: ")
     assert reason in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("strings.json", '["Ada", "in \\ud800 Bern"]'),
+        ("texts.jsonl", '{"text": "in \\ud800 Bern"}'),
+        ("tokens.jsonl", '{"tokens": ["Ada", "\\ud800x"], "tags": ["B-PER", "O"]}'),
+    ],
+)
+def test_half_of_a_surrogate_pair_is_refused_at_every_door(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DataError, match=rf"{name}:1: .*half of a surrogate pair"):
+        read_examples(tmp_path / name)

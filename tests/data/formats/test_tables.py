@@ -51,6 +51,7 @@ def swapped(table: bytes, delimiter: bytes) -> bytes:
             None,
             ["Bo saw", "Oslo"],
         ),
+        ("a.csv", "Sentence #,Word,Tag\nSentence: 1,Bo,O\n\nSentence: 2,Oslo,O\n", None, ["Bo", "Oslo"]),
         ("a.csv", 'word,tag\nBo,B-PER\n",",O\n\nOslo,O\n', None, ["Bo ,", "Oslo"]),
     ],
 )

@@ -17,15 +17,16 @@ from torch import Tensor, nn
 
 from samner.backbones.encoder.network import Heads, word_vectors
 from samner.backbones.encoder.tokens import WordTokenizer, collate, repeat
-from samner.backbones.mixed_batch import MixedBackbone, MixedModels, batches
+from samner.backbones.mixed_batch import MixedBackbone, MixedModels
 from samner.backbones.training import TrainingData, TrainingRecipe
 from samner.display import reason
 from samner.embedding import MINILM, encode, sentence_encoder, sentence_encoder_path
 from samner.entities import Entity, EntityType
 from samner.errors import ModelError
-from samner.files import inside, read_json, sha256, write_json
+from samner.files import inside, read_json, sha256, write_json, writing_tensors
 from samner.references import check_reference
 from samner.spans import decode
+from samner.windows import batches
 from samner.words import Tokens
 
 WEIGHTS = "base.safetensors"
@@ -119,10 +120,8 @@ class EncoderBackbone(MixedBackbone):
             card: More entries for ``base.json``, for instance data sets and licences.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        try:
+        with writing_tensors(folder / WEIGHTS):
             save_file({k: v.to(dtype).contiguous() for k, v in self._tensors().items()}, folder / WEIGHTS)
-        except SafetensorError as error:  # a full disk, for one
-            raise ModelError(f"{folder / WEIGHTS}: cannot be written ({reason(error)})") from error
         write_json(
             folder / "base.json",
             {
@@ -145,6 +144,13 @@ class EncoderBackbone(MixedBackbone):
         fused.threshold, fused.novelty = self.threshold, self.novelty
         fused.types = self.types | {name: list(self.mixed.types(name))}
         fused.save(folder, card={"data": self.data})  # what taught it, and under which licences
+
+    def save_onnx(
+        self, parts: Mapping[str, str], types: Sequence[EntityType], folder: Path, *, int8: bool = False
+    ) -> None:
+        from samner.backbones.encoder.onnx import save_onnx
+
+        save_onnx(self, parts, types, folder, int8=int8)
 
     def _tensors(self) -> dict[str, Tensor]:
         """What ``save`` writes and ``_set`` takes."""

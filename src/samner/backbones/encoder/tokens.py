@@ -6,21 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from tokenizers import Tokenizer
 
 from samner.errors import ModelError
-from samner.words import Tokens, Word, sound, words
-
-MAX_WORD_TOKENS = 16
-"""Sub-tokens of a word beyond this many are not read: a long string of base64 must not crowd out its sentence."""
-
-_CACHED_WORDS = 200_000
+from samner.subwords import SubwordTokenizer, pad
+from samner.words import Tokens
 
 
-class WordTokenizer:
+class WordTokenizer(SubwordTokenizer):
     """Splits texts into words and words into the sub-tokens of a Hugging Face tokenizer; safe for threads.
 
     Raises:
@@ -30,37 +24,14 @@ class WordTokenizer:
     def __init__(self, tokenizer: Any) -> None:
         if getattr(tokenizer, "backend_tokenizer", None) is None:
             raise ModelError("the sentence encoder's tokenizer is not of the tokenizers library, which is needed")
-        # a copy: who shares a tokenizer may set how it pads and cuts, which fails while another thread uses it
-        self._tokenizer = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
         first = tokenizer.cls_token_id if tokenizer.cls_token_id is not None else tokenizer.bos_token_id
         last = tokenizer.sep_token_id if tokenizer.sep_token_id is not None else tokenizer.eos_token_id
-        self.prefix: tuple[int, ...] = () if first is None else (first,)
-        self.suffix: tuple[int, ...] = () if last is None else (last,)
-        self.pad_id: int = tokenizer.pad_token_id or 0
-        self._cache: dict[str, tuple[int, ...]] = {}
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_cache": {}}
-
-    def __call__(self, texts: Sequence[str]) -> list[Tokens]:
-        """Words without any sub-token (control characters, variation selectors) are left out."""
-        found = [[(start, end, text[start:end]) for start, end in words(text)] for text in texts]
-        if len(self._cache) > _CACHED_WORDS:
-            self._cache = {}  # not cleared: another thread may be reading it
-        cache = self._cache
-        new = list({word for its in found for _, _, word in its if word not in cache})
-        if new:
-            # half of a surrogate pair is in no tokenizer's reach; "?" takes its place there, the offsets stay
-            encoded = self._tokenizer.encode_batch([sound(word) for word in new], add_special_tokens=False)
-            cache.update(zip(new, (tuple(one.ids[:MAX_WORD_TOKENS]) for one in encoded), strict=True))
-        result = []
-        for text, its in zip(texts, found, strict=True):
-            kept = [(start, end, cache[word]) for start, end, word in its if cache[word]]
-            parts = tuple(Word(start, end, len(ids)) for start, end, ids in kept)
-            result.append(Tokens(text, parts, tuple(ids for _, _, ids in kept)))
-        return result
+        super().__init__(
+            Tokenizer.from_str(tokenizer.backend_tokenizer.to_str()),
+            () if first is None else (first,),
+            () if last is None else (last,),
+            tokenizer.pad_token_id or 0,
+        )
 
 
 @dataclass(slots=True)
@@ -93,30 +64,16 @@ class Batch:
         )
 
 
-def collate(tokens: Sequence[Tokens], tokenizer: WordTokenizer) -> Batch:
+def collate(tokens: Sequence[Tokens], tokenizer: SubwordTokenizer) -> Batch:
     """Pad tokenised texts into one batch."""
-    extra = len(tokenizer.prefix) + len(tokenizer.suffix)
-    length = max(item.cost for item in tokens) + extra
-    width = max(1, max(len(item.words) for item in tokens))
-    rows = len(tokens)
-    ids: npt.NDArray[np.int64] = np.full((rows, length), tokenizer.pad_id, dtype=np.int64)
-    mask: npt.NDArray[np.int64] = np.zeros((rows, length), dtype=np.int64)
-    word_ids: npt.NDArray[np.int64] = np.full((rows, length), rows * width, dtype=np.int64)
-    word_mask: npt.NDArray[np.bool_] = np.zeros((rows, width), dtype=np.bool_)
-    start = len(tokenizer.prefix)
-    for row, item in enumerate(tokens):
-        flat = [*tokenizer.prefix, *(piece for word in item.ids for piece in word), *tokenizer.suffix]
-        ids[row, : len(flat)] = flat
-        mask[row, : len(flat)] = 1
-        owners = np.repeat(np.arange(len(item.ids)), [len(word) for word in item.ids]) + row * width
-        word_ids[row, start : start + len(owners)] = owners
-        word_mask[row, : len(item.words)] = True
+    padded = pad(tokens, tokenizer)
+    rows, width = padded.word_mask.shape
     return Batch(
-        torch.from_numpy(ids),
-        torch.from_numpy(mask),
-        torch.from_numpy(word_ids),
+        torch.from_numpy(padded.input_ids),
+        torch.from_numpy(padded.attention_mask),
+        torch.from_numpy(padded.word_ids),
         (rows, width),
-        torch.from_numpy(word_mask),
+        torch.from_numpy(padded.word_mask),
     )
 
 

@@ -20,6 +20,7 @@ from samner.backbones.encoder.batches import BatchPlan
 from samner.backbones.encoder.network import word_vectors
 from samner.backbones.fit import Outcome, Schedule, fit
 from samner.backbones.training import TrainingData, TrainingRecipe, TrainingSet, identity, safe_negatives
+from samner.files import writing_tensors
 from samner.scoring import micro_f1
 from samner.spans import flat
 from samner.words import cut_example
@@ -102,7 +103,8 @@ def train_expert(
     parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
     outcome = _train(learner, parameters, data, recipe, rates={}, run=run, resume=resume)
     model.peft_config["default"].base_model_name_or_path = backbone.reference
-    model.save_pretrained(str(out), save_embedding_layers=False)
+    with writing_tensors(out):
+        model.save_pretrained(str(out), save_embedding_layers=False)
     (out / "README.md").unlink(missing_ok=True)
     return outcome
 

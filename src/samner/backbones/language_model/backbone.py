@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 
@@ -25,6 +25,7 @@ from samner.backbones.language_model.loading import (
     load_shapes,
     load_tokenizer,
 )
+from samner.backbones.language_model.special_tokens import for_texts
 from samner.backbones.language_model.training.examples import Recipe
 from samner.backbones.mixed_batch import MixedBackbone, MixedModels
 from samner.backbones.training import TrainingData
@@ -81,6 +82,11 @@ class CausalBackbone(MixedBackbone):
 
     def _engine(self) -> Engine:
         return LocalEngine(self.model, self.tokenizer, self.mixed, self.prompt, self.card.max_new_tokens)
+
+    def only(self, models: Collection[str]) -> Self:
+        other = super().only(models)
+        other.engine = self.engine.over(other.mixed) if isinstance(self.engine, LocalEngine) else self.engine
+        return other
 
     @classmethod
     def create_base(cls, folder: Path, model: str, *, prompt: str | None = None, four_bit: bool = False) -> None:
@@ -149,7 +155,8 @@ class CausalBackbone(MixedBackbone):
         return self._statistics
 
     def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
-        return [Tokens(text, words) for text, words in zip(texts, token_words(texts, self.tokenizer), strict=True)]
+        words = token_words(texts, for_texts(self.tokenizer, texts))
+        return [Tokens(text, its) for text, its in zip(texts, words, strict=True)]
 
     def read(
         self, texts: Sequence[Tokens], types: Sequence[EntityType], models: Sequence[str], threshold: float

@@ -8,7 +8,7 @@ from typing import Any
 from samner.backbones.language_model.loading import complete
 from samner.display import reason
 from samner.errors import ModelError
-from samner.files import atomic_folder, sha256, user_folder, user_path, write_json
+from samner.files import atomic_folder, sha256, user_folder, user_path, write_json, writing_tensors
 
 # the architectures of Llama's kind, linear layers throughout, that transformers reads from a GGUF as well
 ARCHITECTURES = ("llama", "mistral", "qwen2", "qwen3")
@@ -101,7 +101,8 @@ def _dequantise(path: Path, folder: Path) -> None:
     tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     if model.config.tie_word_embeddings:
         tensors.pop("lm_head.weight", None)
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with writing_tensors(folder / "model.safetensors"):
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     model.generation_config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     config = model.config.to_dict() | {"architectures": [type(model).__name__]}

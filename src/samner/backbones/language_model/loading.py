@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from samner.display import reason
 from samner.errors import ModelError, SamnerError
+from samner.files import read_json
 
 if TYPE_CHECKING:
     import torch
@@ -152,7 +153,7 @@ def checkpoint_digest(folder: Path) -> str:
         for path in folder.glob("*.safetensors")
         for tensor in _tensor_digests(path, path.stat().st_size, path.stat().st_mtime_ns)
     ]
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = read_json(folder / "config.json")
     told = {key: value for key, value in config.items() if key not in _PASSING}
     return hashlib.sha256(json.dumps([sorted(tensors), told], sort_keys=True).encode()).hexdigest()
 
@@ -162,7 +163,10 @@ def _tensor_digests(path: Path, size: int, changed: int) -> list[tuple[str, str]
     """Name and digest of each tensor in a file that was loaded before, once for each state of it."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(length))
+        try:
+            header = json.loads(file.read(length))
+        except (ValueError, RecursionError) as error:
+            raise ModelError(f"{path}: not a complete safetensors file ({error})") from error
         header.pop("__metadata__", None)
         digests = []
         for name, entry in header.items():

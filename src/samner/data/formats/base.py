@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,10 @@ _LABEL_KEYS = {
 }
 
 
+_BEGINS = re.compile("start|begin|offset")
+_CALLS = re.compile("(label|labels|tag|tags|type|types|entity|entities|class|category|group|kind|concept)$")
+
+
 @dataclass(frozen=True, slots=True)
 class Format:
     """How examples lie in a file.
@@ -41,14 +46,14 @@ class Format:
         write: Takes examples and the path; None if the format is only read.
         suffixes: Of the files that are written this way unless told otherwise.
         looks: Whether what is read is of this format, by its content; None if only its name or suffix tells.
-        keeps: What comes back as it was: of ``"entities"`` and ``"meta"``.
+        keeps: What comes back as it was: of ``"entities"``, their ``"ids"``, and ``"meta"``.
     """
 
     read: Callable[[Source, bool, str | None], Iterator[Example]]
     write: Callable[[Iterable[Example], Path], None] | None
     suffixes: tuple[str, ...] = ()
     looks: Callable[[Source], bool] | None = None
-    keeps: tuple[str, ...] = ("entities", "meta")
+    keeps: tuple[str, ...] = ("entities", "ids", "meta")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +65,14 @@ class Dialect:
         read: Takes the object and whether labels are wanted.
         write: The object of an example; None if the dialect is only read.
         array: Whether the objects of a file are one JSON array, not a line each.
+        ids: Whether it has a place for what single entities are called.
     """
 
     matches: Callable[[Record], bool]
     read: Callable[[Record, bool], Example]
     write: Callable[[Example], dict[str, Any]] | None
     array: bool = False
+    ids: bool = True
 
 
 def rest(record: Record, *used: str) -> dict[str, Any]:
@@ -104,10 +111,8 @@ def _like_span(item: object) -> bool:
     if not isinstance(item, Mapping):
         return False
     keys = [key.lower() for key in item]
-    starts = any(key.startswith(("start", "begin", "offset", "from", "span", "location")) for key in keys)
-    return starts and any(
-        key.endswith(("label", "labels", "tag", "type", "entity", "class", "category")) for key in keys
-    )
+    starts = any(key.startswith(("from", "span", "location")) or _BEGINS.search(key) for key in keys)
+    return starts and any(_CALLS.search(key) for key in keys)
 
 
 def _all_strings(value: object) -> bool:

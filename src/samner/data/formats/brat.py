@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 
 from samner.data.formats.base import Format
@@ -50,7 +51,8 @@ def write(examples: Iterable[Example], path: Path) -> None:
                     if name in seen or not re.search(r"[^./\\]", name):
                         raise DataError(f"the id {name!r} cannot name a document; each needs a name of its own")
                     seen.add(name)
-                    rows = [_row(i, entity, example.text) for i, entity in enumerate(example.entities, start=1)]
+                    names = _names(example.entities)
+                    rows = [_row(*pair, example.text) for pair in zip(names, example.entities, strict=True)]
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(example.text.encode("utf-8"))
                 target.with_name(f"{target.name[:-4]}.ann").write_bytes("".join(rows).encode("utf-8"))
@@ -58,11 +60,19 @@ def write(examples: Iterable[Example], path: Path) -> None:
         raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
-def _row(number: int, entity: Entity, text: str) -> str:
+def _names(entities: Sequence[Entity]) -> list[str]:
+    """What BRAT calls entities: by their ids where these are of its kind and each its own, else by numbers."""
+    ids = Counter(entity.id for entity in entities)
+    own = [str(e.id) if ids[e.id] == 1 and re.fullmatch(r"T\d+", str(e.id)) else None for e in entities]
+    free = (name for number in count(1) if (name := f"T{number}") not in own)
+    return [next(free) if name is None else name for name in own]
+
+
+def _row(name: str, entity: Entity, text: str) -> str:
     if re.search(r"\s", entity.label):
         raise DataError(f"the label {entity.label!r} has a blank in it, which BRAT cannot say; write jsonl")
     covered = re.sub(r"\s", " ", text[entity.start : entity.end])
-    return f"T{number}\t{entity.label} {entity.start} {entity.end}\t{covered}\n"
+    return f"{name}\t{entity.label} {entity.start} {entity.end}\t{covered}\n"
 
 
 def _document(path: Path, name: str, labelled: bool) -> Example:
@@ -75,8 +85,9 @@ def _document(path: Path, name: str, labelled: bool) -> Example:
         return Example(raw, meta={"id": name})
     with closing(Source(path)) as source:
         rows = [(f"{path}:{number}", line) for number, line in source.lines() if re.match(r"T\d", line)]
-    spans = []
+    spans, name_of = [], {}
     for place, row in rows:
+        name_of[place] = row.split()[0]
         with located(place):
             spans.append((place, *_span(row, raw)))
     text = next((text for text in _texts(raw, marked) if all(_agrees(text, *span[1:]) for span in spans)), raw)
@@ -88,7 +99,7 @@ def _document(path: Path, name: str, labelled: bool) -> Example:
                     f"its text is {covered!r} but characters {start}:{end} of {text_path.name} are "
                     f"{text[start:end][:80]!r}; offsets count characters of the file, line ends included"
                 )
-            found.append({"start": start, "end": end, "label": label})
+            found.append({"start": start, "end": end, "label": label, "id": name_of[place]})
     with located(str(path)):
         return example_from_fields(text, found, {"id": name}, "T rows")
 
@@ -122,4 +133,4 @@ def _span(row: str, text: str) -> tuple[int, int, str, str]:
     return pieces[0][0], pieces[-1][1], found[1], covered
 
 
-FORMAT = Format(read, write, (), looks, keeps=("entities", "id"))
+FORMAT = Format(read, write, (), looks, keeps=("entities", "ids", "id"))

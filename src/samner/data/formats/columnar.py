@@ -43,6 +43,7 @@ def write(examples: Iterable[Example], path: Path, kind: str) -> None:
         with located(f"{path}: example {number}"):
             check_example(example)
             records.append(to_record(example))
+    same_ids([entity for record in records for entity in record["entities"]])
     columns = {"text": [record["text"] for record in records], "entities": [record["entities"] for record in records]}
     fields = [
         pyarrow.field("text", pyarrow.string()),
@@ -64,6 +65,15 @@ def write(examples: Iterable[Example], path: Path, kind: str) -> None:
         else:
             with pyarrow.ipc.new_file(handle, table.schema) as writer:
                 writer.write_table(table)
+
+
+def same_ids(entities: Iterable[dict[str, Any]]) -> bool:
+    """Make the ids of entities, where there are any, of one type, as a column must be; whether there are."""
+    named = [entity for entity in entities if "id" in entity]
+    if len({type(entity["id"]) for entity in named}) > 1:
+        for entity in named:
+            entity["id"] = str(entity["id"])
+    return bool(named)
 
 
 def record_of(
@@ -122,7 +132,7 @@ def _class_names(metadata: dict[bytes, bytes]) -> dict[str, list[str]]:
         features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
         inner = {name: feature.get("feature", feature) for name, feature in features.items()}
         return {name: feature["names"] for name, feature in inner.items() if "names" in feature}
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
 
 

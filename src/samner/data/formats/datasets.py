@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from samner.data.formats import columnar, jsonl
 from samner.data.formats.base import Format
 from samner.data.lines import Source
-from samner.data.validation import check_example, located, to_fields
-from samner.entities import Example
+from samner.data.validation import check_example, located
+from samner.entities import Example, to_fields
 from samner.errors import DataError
 from samner.files import atomic_folder
 
@@ -37,7 +37,7 @@ def to_dataset(examples: Iterable[Example]) -> Dataset:
     """A ``datasets.Dataset`` with the columns text and entities, and one for each name in the texts' meta.
 
     An entity has start, end, label, text, score (rounded to four digits), found_by and aligned (which may be null),
-    gold or not, so that all such datasets have the same features.
+    gold or not, so that all such datasets have the same features; and an id, if any has one.
 
     Raises:
         DataError: If an example is not valid.
@@ -61,6 +61,9 @@ def to_dataset(examples: Iterable[Example]) -> Dataset:
         "found_by": datasets.List(string),
         "aligned": string,
     }
+    if columnar.same_ids([one for its in columns["entities"] for one in its]):
+        its = [one.setdefault("id") for found in columns["entities"] for one in found]
+        entity["id"] = integer if any(isinstance(one, int) for one in its) else string
     features = datasets.Features({"text": string, "entities": datasets.List(entity)})
     dataset = datasets.Dataset.from_dict(columns, features=features)
     for name in dict.fromkeys(key for meta in metas for key in meta):

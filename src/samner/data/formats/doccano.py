@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from samner.data.formats.base import Dialect, Record, rest
-from samner.data.validation import declines, example_from_fields
+from samner.data.validation import declines, example_from_fields, id_of
 from samner.entities import Example
 
 
@@ -33,6 +33,11 @@ def _read(record: Record, labelled: bool) -> Example:
 
 
 def _write(example: Example) -> dict[str, Any]:
+    if any(e.id is not None for e in example.entities):  # as doccano writes them beside relations, which name them
+        spans = [
+            {**id_of(e), "label": e.label, "start_offset": e.start, "end_offset": e.end} for e in example.entities
+        ]
+        return {"text": example.text, "entities": spans, **example.meta}
     label = [[e.start, e.end, e.label] for e in example.entities]
     return {"text": example.text, "label": label, **example.meta}
 

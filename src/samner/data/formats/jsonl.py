@@ -62,7 +62,8 @@ def format_of(name: str, suffixes: tuple[str, ...] = ()) -> Format:
     dialect = DIALECTS[name]
     reader = partial(read, only=None if name == "samner" else name)
     writer = None if dialect.write is None else partial(_write, dialect)
-    return Format(reader, writer, suffixes, looks if name == "samner" else None)
+    keeps = ("entities", "ids", "meta") if dialect.ids else ("entities", "meta")
+    return Format(reader, writer, suffixes, looks if name == "samner" else None, keeps)
 
 
 def looks(source: Source) -> bool:
@@ -106,7 +107,11 @@ def examples(
     remaining = iter(records)
     for place, value in remaining:
         if isinstance(value, str):
-            yield Example(value)
+            text = None
+            with noting(), located(place):
+                text = example_from_fields(value, None)
+            if text is not None:
+                yield text
             continue
         example = None
         tagged: list[tuple[str, Record]] = []
@@ -202,7 +207,7 @@ def _parsed(line: str) -> object:
         value = json.loads(line)
     except json.JSONDecodeError as error:
         raise DataError(
-            f"not valid JSON ({error.msg} at column {error.colno}); each line must hold one object; {_PLAIN}"
+            f"not valid JSON (column {error.colno}: {error.msg}); each line must hold one object; {_PLAIN}"
         ) from error
     except (ValueError, RecursionError) as error:
         # a number of thousands of digits, or thousands of nested brackets
@@ -228,7 +233,7 @@ def _of_document(source: Source) -> Iterator[tuple[str, object]]:
         except json.JSONDecodeError as error:
             what = "a JSON array" if text.lstrip().startswith("[") else "JSON"
             raise DataError(
-                f"{source.name}:{error.lineno}: not valid JSON ({error.msg} at column {error.colno}), though the file "
+                f"{source.name}:{error.lineno}: not valid JSON (column {error.colno}: {error.msg}), though the file "
                 f"begins like {what}; {_PLAIN}"
             ) from error
         except (ValueError, RecursionError) as error:
@@ -238,13 +243,13 @@ def _of_document(source: Source) -> Iterator[tuple[str, object]]:
     if not text.startswith("[", place):
         while place < len(text):
             value, place, where = value_at(place)
-            yield from _held(value, where, source)
+            yield from _held_at(value, where, source)
             place = skip(r"\s*", place)
         return
     place = skip(r"\s*", place + 1)
     while not text.startswith("]", place):
         value, place, where = value_at(place)
-        yield from _held(value, where, source)
+        yield from _held_at(value, where, source)
         place = skip(r"\s*", place)
         if text.startswith(",", place):
             place = skip(r"\s*", place + 1)
@@ -254,6 +259,13 @@ def _of_document(source: Source) -> Iterator[tuple[str, object]]:
     if text[place + 1 :].strip():
         line += text.count("\n", counted, place)
         raise DataError(f"{source.name}:{line}: the JSON array is closed here, but more follows; {_PLAIN}")
+
+
+def _held_at(value: object, place: str, source: Source) -> list[tuple[str, object]]:
+    held: list[tuple[str, object]] = []
+    with source.noting(), located(place):
+        held = list(_held(value, place, source))
+    return held
 
 
 def _held(value: object, place: str, source: Source) -> Iterator[tuple[str, object]]:

@@ -7,10 +7,11 @@ are shown as pre-annotations.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import count
 from typing import Any
 
 from samner.data.formats.base import Dialect, Record, rest
-from samner.data.validation import declines, example_from_fields
+from samner.data.validation import declines, example_from_fields, id_of
 from samner.entities import Example
 from samner.errors import DataError
 
@@ -59,7 +60,10 @@ def _one(annotations: list[Mapping[str, Any]], record: Record) -> Mapping[str, A
     """The annotation that counts: the only one, the one marked as truth, or any if all say the same."""
     if truth := [a for a in annotations if a.get("ground_truth") is True]:
         annotations = truth
-    said = {str(sorted(str(sorted(value.items())) for value in _results(a)[0])) for a in annotations}
+    said = {
+        str(sorted(str(sorted((k, v) for k, v in value.items() if k != "id")) for value in _results(a)[0]))
+        for a in annotations
+    }
     if len(said) > 1:
         raise DataError(
             f"task {record.get('id')} has {len(annotations)} annotations that differ; keep one of them in Label "
@@ -75,8 +79,13 @@ def _results(annotation: Mapping[str, Any]) -> tuple[list[Mapping[str, Any]], li
         raise DataError('an annotation of Label Studio needs "result", a list of objects')
     if any(result.get("type") == "hypertextlabels" for result in results):
         raise DataError("annotations: has labels in HTML (hypertextlabels), whose offsets are no text's")
-    labels = [result.get("value") for result in results if result.get("type") == "labels"]
-    values = [value for value in labels if isinstance(value, Mapping)]
+    labels = [result for result in results if result.get("type") == "labels"]
+    # a name that was made up here, where an entity had none, is left
+    values: list[Mapping[str, Any]] = [
+        {**r["value"], "id": None if r.get("id") == f"e{i}" else r.get("id")}
+        for i, r in enumerate(labels)
+        if isinstance(r.get("value"), Mapping)
+    ]
     if len(values) != len(labels):
         raise DataError('a label of Label Studio needs "value", an object of start, end and labels')
     return values, [result for result in results if result.get("type") != "labels"]
@@ -110,7 +119,14 @@ def _write_task(example: Example) -> dict[str, Any]:
 def _result(example: Example, index: int, label: str) -> dict[str, Any]:
     entity = example.entities[index]
     value = {"start": entity.start, "end": entity.end, "text": example.text[entity.start : entity.end]}
-    result = {"id": f"e{index}", "from_name": "label", "to_name": "text", "type": "labels"}
+    names = {e.id for e in example.entities}
+    free = (name for number in count(index) if (name := f"e{number}") not in names)
+    result = {
+        "id": next(free) if entity.id is None else entity.id,
+        "from_name": "label",
+        "to_name": "text",
+        "type": "labels",
+    }
     return {**result, "value": {**value, "labels": [label]}}
 
 
@@ -192,7 +208,9 @@ def _read_min(record: Record, labelled: bool) -> Example:
 
 
 def _write_min(example: Example) -> dict[str, Any]:
-    label = [_result(example, i, entity.label)["value"] for i, entity in enumerate(example.entities)]
+    label = [
+        {**_result(example, i, entity.label)["value"], **id_of(entity)} for i, entity in enumerate(example.entities)
+    ]
     return {"text": example.text, "label": label, **example.meta}
 
 

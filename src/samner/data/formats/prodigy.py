@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from samner.data.formats.base import Dialect, Record, rest
-from samner.data.validation import declines, example_from_fields
+from samner.data.validation import declines, example_from_fields, id_of
 from samner.entities import Example
 
 
@@ -20,7 +20,7 @@ def _read(record: Record, labelled: bool) -> Example:
 
 
 def _write(example: Example) -> dict[str, Any]:
-    spans = [{"start": e.start, "end": e.end, "label": e.label} for e in example.entities]
+    spans = [{"start": e.start, "end": e.end, "label": e.label, **id_of(e)} for e in example.entities]
     return {"text": example.text, "spans": spans, **example.meta}
 
 

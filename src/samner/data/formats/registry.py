@@ -17,7 +17,7 @@ FORMATS = {
     "parquet": columnar.PARQUET,
     "arrow": columnar.ARROW,
     "docbin": Format(spacy.read, spacy.write, (".spacy",), spacy.looks),
-    "conll": Format(conll.read, conll.write, (*conll.SUFFIXES, ".tsv"), conll.looks),
+    "conll": Format(conll.read, conll.write, (*conll.SUFFIXES, ".tsv"), conll.looks, ("entities", "meta")),
     "jsonl": jsonl.format_of("samner", jsonl.SUFFIXES),
     **{name: jsonl.format_of(name) for name in jsonl.DIALECTS if name != "samner"},
     "iob1": Format(partial(conll.read, scheme="iob1"), None),
@@ -36,13 +36,13 @@ _UNREAD = {
 }
 
 
-def named_format(format: str) -> tuple[str, str | None]:
+def named_format(format: object) -> tuple[str, str | None]:
     """The name of a format, and the column of the text if it is ``name:column``.
 
     Raises:
         DataError: If there is none of that name.
     """
-    name, _, column = format.partition(":")
+    name, _, column = str(format).partition(":")
     if name not in FORMATS:
         raise DataError(f"unknown format {name!r}; known are {', '.join(FORMATS)}")
     return name, column or None

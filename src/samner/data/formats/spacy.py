@@ -10,7 +10,7 @@ from typing import Any
 from samner.data import tags
 from samner.data.formats.base import Dialect, Record, plain, rest
 from samner.data.lines import Source, writing
-from samner.data.validation import check_example, example_from_fields, located
+from samner.data.validation import check_example, example_from_fields, id_of, located
 from samner.entities import Example
 from samner.errors import DataError
 
@@ -29,7 +29,7 @@ def _read(record: Record, labelled: bool) -> Example:
 
 
 def _write(example: Example) -> dict[str, Any]:
-    ents = [{"start": e.start, "end": e.end, "label": e.label} for e in example.entities]
+    ents = [{"start": e.start, "end": e.end, "label": e.label, **id_of(e)} for e in example.entities]
     return {"text": example.text, "ents": ents, **example.meta}
 
 
@@ -79,7 +79,7 @@ def read(source: Source, labelled: bool, column: str | None) -> Iterator[Example
                     raise DataError(
                         f"has its labels in span groups ({', '.join(groups)}), not in doc.ents; set doc.ents"
                     )
-            ents = [{"start": e.start_char, "end": e.end_char, "label": e.label_} for e in doc.ents]
+            ents = [{"start": e.start_char, "end": e.end_char, "label": e.label_, "id": e.id_} for e in doc.ents]
             meta = {key: plain(value) for key, value in doc.user_data.items() if isinstance(key, str)}
             example = example_from_fields(doc.text, ents if labelled else None, rest(meta), "ents")
         yield example
@@ -108,7 +108,9 @@ def _doc(nlp: Any, example: Example, spacy: Any) -> Any:
         parts = [example.text[one:other] for one, other in pairwise(places)]
         pieces += [(part, False) for part in parts[:-1]] + [(parts[-1], bool(token.whitespace_))]
     doc = spacy.tokens.Doc(nlp.vocab, [text for text, _ in pieces], [blank for _, blank in pieces])
-    ents = [doc.char_span(e.start, e.end, label=e.label) for e in example.entities]
+    ents = [
+        doc.char_span(e.start, e.end, e.label, span_id="" if e.id is None else str(e.id)) for e in example.entities
+    ]
     for entity, span in zip(example.entities, ents, strict=True):
         if span is None:
             raise DataError(f"{tags.named(entity)} begins or ends with a blank, which DocBin cannot say; write jsonl")

@@ -154,10 +154,10 @@ def _tokens(
     texts: list[tuple[str, list[tuple[str, list[str]]]]] = []
     last: str | None = None
     for place, cells in rows:
-        said = cells[sentence] if sentence is not None else ""
         if not any(cell.strip() for cell in cells):
             last = None
             continue
+        said = cells[sentence] if sentence is not None else ""
         if not texts or last is None or (said and said != last):
             texts.append((said, []))
         last = said or last or ""

@@ -13,7 +13,7 @@ from typing import Any
 
 from samner.data import tags
 from samner.data.formats.base import Dialect, Record, refuse_unknown_labels, rest
-from samner.data.validation import declines, example_from_fields, located
+from samner.data.validation import check_example, declines, example_from_fields, located
 from samner.entities import Example
 from samner.errors import DataError
 
@@ -94,7 +94,10 @@ def examples(
         example = None
         with noting():
             where = partial("{}: {}[{}]".format, place, name)
-            example = tags.decode(tokens, said, where, ends=ends, text=text, meta=meta)
+            decoded = tags.decode(tokens, said, where, ends=ends, text=text, meta=meta)
+            with located(place):
+                check_example(decoded)
+            example = decoded
         if example is not None:
             yield example
 
@@ -147,5 +150,5 @@ def _tags(said: object, count: int, key: str) -> list[str]:
     return said
 
 
-GLINER = Dialect(is_gliner, read_gliner, _write_gliner)
-TAGGED = Dialect(is_tagged, _read_tagged, _write_tagged)
+GLINER = Dialect(is_gliner, read_gliner, _write_gliner, ids=False)
+TAGGED = Dialect(is_tagged, _read_tagged, _write_tagged, ids=False)

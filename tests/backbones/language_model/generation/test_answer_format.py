@@ -126,4 +126,4 @@ def test_schemas_say_what_the_grammars_do_but_for_the_text():
 def test_says_what_to_install(monkeypatch, tokenizer):
     monkeypatch.setitem(__import__("sys").modules, "llguidance.hf", None)
     with pytest.raises(ModelError, match=r"pip install 'samner\[llm\]'"):
-        Grammars(tokenizer, 10, [1])
+        Grammars(tokenizer, 10, [1]).matchers([])

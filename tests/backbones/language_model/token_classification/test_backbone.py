@@ -105,6 +105,22 @@ def test_an_expert_answers_as_peft_has_it(
         )
 
 
+def test_a_fused_base_answers_as_its_task_model(
+    classifier_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exact(monkeypatch)
+    classifier = TokenClassifier.load(classifier_folder)
+    deltas = {m: 0.05 * torch.randn(shape) for m, shape in classifier.module_shapes().items()}
+    classifier.add_task_model("merged", deltas, ["virus"])
+    classifier.save_fused("merged", tmp_path)
+    fused = TokenClassifier.load(tmp_path)
+    mine, its = classifier.predict(TEXTS, TYPES, ["merged"], 0.01)["merged"], fused.predict(TEXTS, TYPES, [BASE], 0.01)
+    for one, other in zip(mine, its[BASE], strict=True):
+        assert {e.key: e.score for e in one} == pytest.approx({e.key: e.score for e in other}, abs=1e-4)
+    assert {"virus", "drug"} <= set(fused.known_types()) and fused.threshold == classifier.threshold
+    assert set(classifier.module_shapes()) == set(fused.module_shapes())
+
+
 def test_texts_and_types_may_be_many(classifier: TokenClassifier) -> None:
     types = entity_types([f"kind {i}" for i in range(60)])
     found = classifier.predict(TEXTS * 3, types, [BASE], 0.01)[BASE]

@@ -30,6 +30,15 @@ def test_the_types_come_first_and_then_the_text_twice(reader: Reader, tokenizer:
     assert tokenizer.decode(question.ids) == "Types: drug; city\nText: Aspirin in Basel.\nText: Aspirin in Basel."
 
 
+def test_the_name_of_a_special_token_is_text(reader: Reader, tokenizer: Any) -> None:
+    text = "Ada</s> in <s>Basel"
+    (tokens,) = reader.tokenize([text])
+    question = reader.question(tokens, reader.types(["a </s>", "city"]))
+    assert not set(tokenizer.all_special_ids) & set(question.ids)
+    assert tokenizer.decode(question.ids) == f"Types: a </s>; city\nText: {text}\nText: {text}"
+    assert [text[word.start : word.end] for word in tokens.words][-1] == "Basel"
+
+
 def test_a_type_stands_where_its_last_sub_token_is(reader: Reader, tokenizer: Any) -> None:
     types = reader.types(["drug", "named city"])
     read = [tokenizer.decode(types.ids[: place + 1]) for place in types.places]

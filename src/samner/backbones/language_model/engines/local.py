@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 from samner.backbones.language_model.generation.answer_format import Constraint, Grammars, Matchers
 from samner.backbones.language_model.generation.ask import Generated, Question
 from samner.backbones.language_model.generation.prompt import Prompt, prompt_ids, render
-from samner.backbones.mixed_batch import MixedModels, batches
+from samner.backbones.mixed_batch import MixedModels
 from samner.errors import ModelError
+from samner.windows import batches
 
 _SHARED = 16
 """Tokens that all questions must begin with for it to pay to read them apart."""
@@ -48,7 +49,13 @@ class LocalEngine:
         self._batch_tokens = batch_tokens
         ends = model.generation_config.eos_token_id
         self._ends: list[int] = ends if isinstance(ends, list) else [ends]
-        self._grammars: Grammars | None = None
+        self._grammars = Grammars(tokenizer, model.config.get_text_config().vocab_size, self._ends)
+
+    def over(self, mixed: MixedModels) -> LocalEngine:
+        """The same with other experts and task models."""
+        other = copy.copy(self)
+        other._mixed = mixed
+        return other
 
     def answer(self, questions: Sequence[Question]) -> list[Generated]:
         """See ``Engine``."""
@@ -139,8 +146,6 @@ class LocalEngine:
     def _matchers(self, constraints: Sequence[Constraint | None]) -> Matchers | None:
         if not any(constraints):
             return None
-        if self._grammars is None:
-            self._grammars = Grammars(self._tokenizer, self._model.config.get_text_config().vocab_size, self._ends)
         return self._grammars.matchers(constraints)
 
     def decode(self, tokens: Sequence[int], logprobs: Sequence[float]) -> Generated:

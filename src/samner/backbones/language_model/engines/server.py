@@ -6,14 +6,14 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from samner.backbones.base import BASE
 from samner.backbones.language_model.backbone import CausalBackbone
 from samner.backbones.language_model.engines.client import Client, KeptAnswers, Request, Server
 from samner.backbones.language_model.generation.answer_format import Constraint
 from samner.backbones.language_model.generation.ask import Engine, Generated, Question
-from samner.backbones.language_model.generation.prompt import Prompt, prompt_ids, render
+from samner.backbones.language_model.generation.prompt import Prompt, prompt_ids, render, unmarked
 from samner.backbones.training import TrainingData
 from samner.entities import Entity, EntityType
 from samner.errors import ModelError
@@ -112,6 +112,9 @@ class ServedBackbone(CausalBackbone):
             self._loaded.remove(served.name)
             self.client.unload(served.name)
 
+    def only(self, models: Collection[str]) -> Self:
+        return self  # the models are the server's
+
     def read(
         self, texts: Sequence[Tokens], types: Sequence[EntityType], models: Sequence[str], threshold: float
     ) -> dict[str, list[list[Entity]]]:
@@ -194,7 +197,7 @@ class RemoteEngine:
                 {**body, "messages": self._prompt.messages(sound(question.text)), "logprobs": True},
             )
         text = render(self._prompt, question.text, self._tokenizer)
-        read = prompt_ids(text, self._tokenizer) if self._client.is_vllm else sound(text)
+        read = prompt_ids(text, self._tokenizer) if self._client.is_vllm else sound(unmarked(text))
         return Request("/completions", {**body, "prompt": read, "logprobs": 1})
 
     def _structure(self, constraint: Constraint) -> dict[str, Any]:

@@ -83,27 +83,40 @@ class Grammars:
         vocabulary: How many tokens the model's logits are of.
         ends: Ids of the tokens that end an answer.
 
-    Raises:
-        ModelError: If llguidance is not installed or cannot read the tokenizer.
     """
 
     def __init__(self, tokenizer: Any, vocabulary: int, ends: Sequence[int]) -> None:
+        self._tokenizer = tokenizer
+        self._vocabulary = vocabulary
+        self._ends = list(ends)
+        self._read: Any = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_read": None}  # llguidance's own cannot be pickled, and is made again
+
+    def matchers(self, constraints: Sequence[Constraint | None]) -> Matchers:
+        """What keeps a batch of answers to their constraints.
+
+        Raises:
+            ModelError: If llguidance is not installed or cannot read the tokenizer.
+        """
+        if self._read is None:
+            self._read = self._for_llguidance()
+        from llguidance import LLMatcher
+
+        distinct = [c for c in dict.fromkeys(constraints) if c is not None]
+        made = {c: LLMatcher(self._read, c.lark(), log_level=0) for c in distinct}
+        return Matchers([None if c is None else made[c].deep_copy() for c in constraints])
+
+    def _for_llguidance(self) -> Any:
         try:
             from llguidance.hf import from_tokenizer
         except ImportError as error:
             raise ModelError("constrained decoding needs llguidance: pip install 'samner[llm]'") from error
         try:
-            self._tokenizer = from_tokenizer(tokenizer, max(vocabulary, len(tokenizer)), list(ends))
+            return from_tokenizer(self._tokenizer, max(self._vocabulary, len(self._tokenizer)), self._ends)
         except (ValueError, RuntimeError) as error:
             raise ModelError(f"llguidance cannot read the tokenizer ({error}); set constrained to false") from error
-
-    def matchers(self, constraints: Sequence[Constraint | None]) -> Matchers:
-        """What keeps a batch of answers to their constraints."""
-        from llguidance import LLMatcher
-
-        distinct = [c for c in dict.fromkeys(constraints) if c is not None]
-        made = {c: LLMatcher(self._tokenizer, c.lark(), log_level=0) for c in distinct}
-        return Matchers([None if c is None else made[c].deep_copy() for c in constraints])
 
 
 class Matchers:

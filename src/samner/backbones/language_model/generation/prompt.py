@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from samner.backbones.language_model.special_tokens import for_texts, special_names
 from samner.entities import EntityType
 from samner.errors import SamnerError
 from samner.files import user_path
@@ -18,6 +19,7 @@ from samner.words import sound
 
 DEFAULT_PROMPT = "json-by-type"
 _SHIPPED = Path(__file__).parent / "prompts"
+_MARK = "\ufdd0"  # no character, and free for use within a program
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 
 
@@ -117,14 +119,32 @@ def load_prompt(reference: str | Path) -> Prompt:
 
 
 def render(prompt: Prompt, question: str, tokenizer: Any) -> str:
-    """The text of a question: by the tokenizer's chat template, or plain where it has none."""
+    """The text of a question: by the tokenizer's chat template, or plain where it has none.
+
+    Names of special tokens in it, but those that the prompt itself writes, are set between marks: they are text.
+    """
+    if special := special_names(tokenizer):
+        own = prompt.system + prompt.question
+        question = question.replace(_MARK, "\N{REPLACEMENT CHARACTER}")
+        question = special.sub(lambda found: found[0] if found[0] in own else _MARK + found[0] + _MARK, question)
     if not tokenizer.chat_template:
         return prompt.plain(question)
     text: str = tokenizer.apply_chat_template(prompt.messages(question), tokenize=False, add_generation_prompt=True)
     return text
 
 
+def unmarked(text: str) -> str:
+    """A rendered question as it is written."""
+    return text.replace(_MARK, "")
+
+
 def prompt_ids(text: str, tokenizer: Any) -> list[int]:
     """Tokens of a rendered question, the same when it is learnt and when it is asked."""
-    ids: list[int] = tokenizer(sound(text), add_special_tokens=not tokenizer.chat_template)["input_ids"]
-    return ids[:-1] if ids and ids[-1] == tokenizer.eos_token_id and not tokenizer.chat_template else ids
+    plain = not tokenizer.chat_template
+    first, *others = sound(text).split(_MARK)
+    ids: list[int] = tokenizer("" if others else first, add_special_tokens=plain)["input_ids"]
+    ids = ids[:-1] if ids and ids[-1] == tokenizer.eos_token_id and plain else ids
+    for number, part in enumerate([first, *others] if others else []):  # each by itself, only where there is a mark
+        read = for_texts(tokenizer, [part]) if number % 2 else tokenizer
+        ids = ids + read(part, add_special_tokens=False)["input_ids"]
+    return ids

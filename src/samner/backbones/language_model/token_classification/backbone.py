@@ -23,8 +23,9 @@ from samner.backbones.mixed_batch import MixedBackbone, MixedModels
 from samner.backbones.training import TrainingData, TrainingRecipe
 from samner.display import reason
 from samner.entities import Entity, EntityType
-from samner.errors import ModelError
-from samner.files import inside, read_json, sha256, write_json
+from samner.errors import HubError, ModelError
+from samner.files import inside, read_json, sha256, write_json, writing_tensors
+from samner.hub import download
 from samner.precision import fastest_dtype, precision
 from samner.references import KNOWN, check_reference, located
 from samner.settings import Settings, validated
@@ -33,6 +34,7 @@ from samner.words import Tokens
 
 FAMILY: Literal["token_classification"] = "token_classification"
 WEIGHTS = "base.safetensors"
+_MODEL = "model"
 
 MAX_TYPES = 24
 """Types asked for at once: the base was taught with lists about as long."""
@@ -159,6 +161,18 @@ class TokenClassifier(MixedBackbone):
         )
         return {"recipe": recipe.model_dump(), "outcome": asdict(outcome)}
 
+    def save_fused(self, name: str, folder: Path) -> None:
+        state = self.model.state_dict()
+        for module, delta in self.task_vectors(name).items():
+            state[f"{module}.weight"] = state[f"{module}.weight"].float() + delta
+        with writing_tensors(folder / _MODEL):
+            self.model.save_pretrained(folder / _MODEL, state_dict={key: t.float() for key, t in state.items()})
+        self.tokenizer.save_pretrained(folder / _MODEL)
+        save_base_weights(folder / WEIGHTS, self.heads, {})
+        kept = self.card.model_dump(mode="json", exclude={"format", "weights", "model", "types"})
+        types = {**self.types, name: list(self.mixed.types(name))}
+        write_card(folder, **kept, model=_MODEL, types=types)
+
     # -- asking -------------------------------------------------------------------------------------------------------
 
     def _read_something(self) -> None:
@@ -205,7 +219,8 @@ def add_own(model: Any, heads: Heads, tensors: Mapping[str, Tensor], scale: floa
 def save_base_weights(path: Path, heads: Heads, own: Mapping[str, Tensor]) -> None:
     """Write the heads and the base's own adapter, named as PEFT names it, in half precision."""
     tensors = {**own, **{f"heads.{name}": value for name, value in heads.state_dict().items()}}
-    save_file({n: t.detach().half().cpu().contiguous() for n, t in tensors.items()}, path)
+    with writing_tensors(path):
+        save_file({n: t.detach().half().cpu().contiguous() for n, t in tensors.items()}, path)
 
 
 def write_card(folder: Path, **fields: Any) -> None:
@@ -227,9 +242,10 @@ def _checkpoint(name: str, folder: Path) -> Path:
     if name in KNOWN:
         path = located(name)
         return base_from_gguf(path) if path.is_file() else path
-    from huggingface_hub import snapshot_download
-
-    return Path(with_model_errors(check_reference(name, folder / "base.json"), snapshot_download))
+    try:
+        return download(check_reference(name, folder / "base.json"))
+    except HubError as error:
+        raise ModelError(str(error)) from error
 
 
 def _load(reference: str, device: torch.device) -> Any:

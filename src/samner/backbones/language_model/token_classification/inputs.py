@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from samner.backbones.language_model.special_tokens import for_texts
 from samner.words import Tokens, Word, sound, words
 
 _BEGIN, _BETWEEN, _TEXT = "Types:", ";", "\nText:"
@@ -71,7 +72,7 @@ class Reader:
         if not texts:
             return []
         read = [f" {sound(text)}" for text in texts]  # the text follows a colon
-        encoded = self._tokenizer(read, add_special_tokens=False, return_offsets_mapping=True)
+        encoded = for_texts(self._tokenizer, read)(read, add_special_tokens=False, return_offsets_mapping=True)
         rows = zip(texts, encoded["input_ids"], encoded["offset_mapping"], strict=True)
         return [_by_word(text, ids, offsets) for text, ids, offsets in rows]
 
@@ -89,7 +90,7 @@ class Reader:
 
     @lru_cache(maxsize=20_000)  # noqa: B019 - a reader lives as long as its model
     def _ids(self, text: str) -> tuple[int, ...]:
-        return tuple(self._tokenizer(sound(text), add_special_tokens=False)["input_ids"])
+        return tuple(for_texts(self._tokenizer, [text])(sound(text), add_special_tokens=False)["input_ids"])
 
 
 def padded(rows: Sequence[Sequence[int]], filler: int, device: torch.device | None = None) -> Tensor:

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from samner.backbones.language_model.token_classification.inputs import Question, Reader, TypesPart, padded
-from samner.backbones.mixed_batch import batches
 from samner.entities import Entity, EntityType
 from samner.precision import fastest_dtype
 from samner.spans import ROLES, decode
+from samner.windows import batches
 from samner.words import Tokens
 
 _BATCH_TOKENS = 2048

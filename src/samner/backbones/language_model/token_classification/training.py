@@ -18,6 +18,7 @@ from samner.backbones.language_model.token_classification.batches import Batches
 from samner.backbones.language_model.token_classification.inputs import Reader
 from samner.backbones.language_model.token_classification.network import Heads, logits, predict
 from samner.backbones.training import TrainingData, TrainingRecipe, TrainingSet, identity
+from samner.files import writing_tensors
 from samner.precision import fastest_dtype
 from samner.scoring import micro_f1
 from samner.spans import flat
@@ -108,7 +109,8 @@ def train_adapter(
         adapted.peft_config["default"].base_model_name_or_path = base_name
         for parameter in parameters.values():  # half the size, and less than a thousandth of a value is lost
             parameter.data = parameter.data.half()
-        adapted.save_pretrained(str(out), save_embedding_layers=False)
+        with writing_tensors(out):
+            adapted.save_pretrained(str(out), save_embedding_layers=False)
     (out / "README.md").unlink(missing_ok=True)
     return outcome
 

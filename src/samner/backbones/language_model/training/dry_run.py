@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from samner.backbones.base import DryRun
-from samner.backbones.language_model.generation.prompt import Prompt
+from samner.backbones.language_model.generation.prompt import Prompt, unmarked
 from samner.backbones.language_model.training.examples import Recipe, in_windows, sft_examples
 from samner.backbones.language_model.training.rows import make_plan, packs_exactly
 from samner.backbones.language_model.training.trainer import (
@@ -81,7 +81,7 @@ def dry_run(
     lines = [
         f"{model} ({config.model_type}): {size:,} parameters",
         describe(parameters, estimate),
-        f"\nthe first question:\n{example.prompt}\n\nits answer:\n{example.completion}\n",
+        f"\nthe first question:\n{unmarked(example.prompt)}\n\nits answer:\n{example.completion}\n",
         plan.describe(),
     ]
     if not own:
@@ -92,7 +92,7 @@ def dry_run(
         "model_parameters": size,
         "adapter_parameters": parameters,
         "estimate": estimate,
-        "question": example.prompt,
+        "question": unmarked(example.prompt),
         "answer": example.completion,
         "steps": plan.steps,
         "questions": plan.examples,

@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from samner.backbones.language_model.generation.prompt import Prompt, prompt_ids, render
+from samner.backbones.language_model.special_tokens import for_texts
 from samner.backbones.training import TrainingData, TrainingRecipe, TrainingSet, reworded, safe_negatives
 from samner.entities import EntityType, Example
 from samner.words import Tokens, cut_example, sound, token_words
@@ -68,7 +69,8 @@ def encode(example: SftExample, tokenizer: Any) -> dict[str, list[int]]:
     Question and answer are tokenised apart, as they are when the model writes the answer.
     """
     question = prompt_ids(example.prompt, tokenizer)
-    answer = [*tokenizer(sound(example.completion), add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+    said = sound(example.completion)
+    answer = for_texts(tokenizer, [said])(said, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
     return {"input_ids": question + answer, "labels": [-100] * len(question) + answer}
 
 
@@ -174,7 +176,8 @@ def in_windows(data: TrainingData, tokenizer: Any, max_tokens: int) -> TrainingD
     """The same texts, long ones cut into windows of at most so many tokens."""
 
     def cut(data_set: TrainingSet) -> TrainingSet:
-        words = token_words([e.text for e in data_set.examples], tokenizer)
+        texts = [e.text for e in data_set.examples]
+        words = token_words(texts, for_texts(tokenizer, texts))
         pieces = [
             piece
             for example, its in zip(data_set.examples, words, strict=True)

@@ -21,6 +21,7 @@ from samner.backbones.language_model.engines.local import LocalEngine
 from samner.backbones.language_model.generation.ask import ask
 from samner.backbones.language_model.generation.prompt import Prompt
 from samner.backbones.language_model.loading import linear_layers
+from samner.backbones.language_model.special_tokens import for_texts
 from samner.backbones.language_model.training.checkpoints import Clock, Record
 from samner.backbones.language_model.training.examples import Recipe
 from samner.backbones.language_model.training.rows import Plan, make_plan
@@ -28,6 +29,7 @@ from samner.backbones.mixed_batch import MixedModels
 from samner.backbones.training import TrainingData, TrainingSet, identity
 from samner.display import reason
 from samner.errors import ModelError, SamnerError
+from samner.files import writing_tensors
 from samner.lora import WEIGHTS_FILE
 from samner.lora_config import CONFIG_FILE
 from samner.scoring import Counts, span_counts
@@ -189,7 +191,8 @@ def _fit(
                 f"{checkpoint}: cannot be read ({reason(error)}); remove {folder} to start again"
             ) from error
         if trainer.is_world_process_zero():
-            trainer.model.save_pretrained(str(folder / _RESULT), save_embedding_layers=False)
+            with writing_tensors(folder / _RESULT):
+                trainer.model.save_pretrained(str(folder / _RESULT), save_embedding_layers=False)
         trainer.accelerator.wait_for_everyone()
         state = trainer.state
     best = state.best_metric if plan.dev else None
@@ -335,7 +338,7 @@ def dev_counts(model: Any, tokenizer: Any, prompt: Prompt, data: TrainingSet, te
             for e in asked
             for answer in prompt.answer([(e.text[x.start : x.end], x.label) for x in e.entities], data.types)
         ]
-        longest = max(len(ids) for ids in tokenizer(right, add_special_tokens=False)["input_ids"])
+        longest = max(len(ids) for ids in for_texts(tokenizer, right)(right, add_special_tokens=False)["input_ids"])
         engine = LocalEngine(model, tokenizer, MixedModels({}), prompt, longest + _ROOM)
         found = ask(
             engine,
