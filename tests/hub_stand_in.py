@@ -12,6 +12,7 @@ import hashlib
 import json
 import re
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -20,6 +21,7 @@ from urllib.parse import unquote, urlsplit
 import yaml
 
 TOKEN = "hf_standin"
+BREAK, STALL = 0, -1
 _PAGE = 3
 """Files of a listing at a time, so that it takes several pages."""
 
@@ -49,8 +51,8 @@ class Repository:
 class HubStandIn:
     """Serves while it is entered; ``requests`` holds what was asked, as ``"GET /path"``.
 
-    ``fail`` maps a pattern of requests to how many of those that match are answered by a status, or broken off
-    (status 0) after half of their body.
+    ``fail`` maps a pattern of requests to how those that match are answered, one after the other: by a status (200 as
+    usual), broken off (``BREAK``) after half of their body, or left there (``STALL``) until who asks is gone.
     """
 
     def __init__(self) -> None:
@@ -58,6 +60,7 @@ class HubStandIn:
         self.objects: dict[str, bytes] = {}
         self.requests: list[str] = []
         self.fail: dict[str, list[int]] = {}
+        self.stalled = threading.Event()
         self.damage: bytes | None = None
         hub = self
 
@@ -93,6 +96,10 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *arguments: Any) -> None:
         pass
 
+    def handle(self) -> None:
+        with suppress(ConnectionError):  # of who was killed
+            super().handle()
+
     def do_GET(self) -> None:
         self._answer()
 
@@ -104,18 +111,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.hub.requests.append(request + (f" {self.headers['Range']}" if self.headers["Range"] else ""))
         length = int(self.headers["Content-Length"] or 0)
         failing = next((left for pattern, left in self.hub.fail.items() if left and re.search(pattern, request)), None)
-        self._breaks = False
-        if failing:
-            status = failing.pop(0)
-            if status and status != 200:
-                self.rfile.read(length)
-                return self._send(status, {"error": "the stand-in fails as it was told"})
-            if not status and self.command != "GET":
-                self.rfile.read(length // 2)
-                self.close_connection = True
-                self.connection.close()
-                return None
-            self._breaks = status == 0
+        self._fails = failing.pop(0) if failing else 200
+        if self._fails not in (200, BREAK, STALL):
+            self.rfile.read(length)
+            return self._send(self._fails, {"error": "the stand-in fails as it was told"})
+        if self._fails != 200 and self.command != "GET":
+            self.rfile.read(length // 2)
+            return self._give_up()
         body = self.rfile.read(length)
         signed_in = self.headers["Authorization"] == f"Bearer {TOKEN}"
         if path.startswith("/lfs/"):  # signed links: no token
@@ -240,9 +242,16 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, text)
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(body[: len(body) // 2] if self._breaks else body)
-        if self._breaks:
-            self.close_connection = True
+            self.wfile.write(body[: len(body) // 2] if self._fails in (BREAK, STALL) else body)
+        if self._fails in (BREAK, STALL):
+            self._give_up()
+
+    def _give_up(self) -> None:
+        if self._fails == STALL:
+            self.hub.stalled.set()
+            self.rfile.read()  # until the other side is gone
+        self.close_connection = True
+        self.connection.close()
 
 
 def _git(content: bytes) -> str:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +16,7 @@ from huggingface_hub import ModelCard, constants
 from samner import ExpertPool, TaskModel, adapt, hub
 from samner.errors import HubError, ModelError, PoolError, SamnerError
 from samner.pool import pull
-from tests.hub_stand_in import TOKEN, HubStandIn
+from tests.hub_stand_in import BREAK, STALL, TOKEN, HubStandIn
 
 TEXTS = ["Aspirin relieves headache within hours.", "Ada Moreno scored twice for Rovers on Sunday."]
 LABELS = ["drug", "person"]
@@ -117,17 +121,26 @@ class TestPools:
     def test_only_what_a_model_is_made_of_is_fetched(self, stand_in: HubStandIn, pool: ExpertPool) -> None:
         pool.push_to_hub("acme/clinic")
         files = stand_in.repositories["acme/clinic"].files
-        stand_in.make("acme/clinic", files | {"base/model.pkl": b"evil", "run.py": b"evil", "base/x.bin": b"evil"})
+        stand_in.make("acme/clinic", files | {"base/model.pkl": b"evil", "run.py": b"evil", "LICENSE.pt": b"evil"})
         folder = pull("acme/clinic").folder
-        assert not [path for path in folder.rglob("*") if path.suffix in (".pkl", ".py", ".bin")]
-        assert not stand_in.asked(r"resolve/.*\.(pkl|py|bin)")
+        assert not [path for path in folder.rglob("*") if path.suffix in (".pkl", ".py", ".pt")]
+        assert not stand_in.asked(r"resolve/.*\.(pkl|py|pt)")
+
+    @pytest.mark.parametrize("name", ["../../../../evil.json", "base/../../../../../evil.json", "/evil.json"])
+    def test_a_file_that_leads_outside_is_refused(
+        self, stand_in: HubStandIn, pool: ExpertPool, tmp_path: Path, name: str
+    ) -> None:
+        stand_in.make("acme/clinic", {"pool.json": b"{}", name: b"evil"})
+        with pytest.raises(HubError, match=r"^acme/clinic: cannot be taken \(Invalid filename '.*evil\.json'"):
+            hub.download("acme/clinic")
+        assert not list(tmp_path.rglob("evil.json"))
 
     def test_a_download_goes_on_where_it_was_broken_off(
         self, stand_in: HubStandIn, pool: ExpertPool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1 << 16)
         pool.push_to_hub("acme/clinic")
-        stand_in.fail[r"GET .*base\.safetensors"] = [0]
+        stand_in.fail[r"GET .*base\.safetensors"] = [BREAK]
         assert pull("acme/clinic").experts == ("medicine", "sports")
         (resumed,) = stand_in.asked(r"base\.safetensors bytes=[1-9]")
         assert resumed
@@ -195,8 +208,61 @@ class TestTaskModels:
             opened = TaskModel.from_pretrained(reference, revision=revision, device="cpu")
             assert opened.predict(TEXTS) == model.predict(TEXTS)
         stand_in.make("acme/empty", {"config.json": b"{}"})
+        (weights,) = {path for path in Path(constants.HF_HUB_CACHE).glob("*mine/snapshots/*/task-*.safetensors")}
+        blob = weights.resolve()
+        blob.write_bytes(blob.read_bytes()[:-1] + b"!")
+        with pytest.raises(HubError, match=rf"{pushed}: {weights.name} came damaged, .*: get it again"):
+            TaskModel.from_pretrained("acme/mine", device="cpu")
+        assert TaskModel.from_pretrained("acme/mine", device="cpu").predict(TEXTS) == model.predict(TEXTS)
         with pytest.raises(ModelError, match="holds no saved task model"):
             TaskModel.from_pretrained("acme/empty")
+
+
+class TestKilled:
+    """By kill -9, in a process of its own."""
+
+    def kill(self, stand_in: HubStandIn, cache: Path, code: str, *arguments: str) -> None:
+        said = {"HF_ENDPOINT": stand_in.url, "HF_HUB_CACHE": str(cache), "HF_HUB_DISABLE_XET": "1"}
+        environment = {**os.environ, **said, "HF_HUB_OFFLINE": "0", "HF_TOKEN": TOKEN}
+        process = subprocess.Popen([sys.executable, "-c", code, *arguments], env=environment)
+        assert stand_in.stalled.wait(60)
+        while "download" in code and not list(cache.rglob("pool.json")):
+            threading.Event().wait(0.01)
+        process.kill()
+        process.wait()
+
+    def test_amid_a_push_the_repository_is_as_it_was_and_the_next_goes_on(
+        self, stand_in: HubStandIn, pool: ExpertPool, tmp_path: Path
+    ) -> None:
+        pool.push_to_hub("acme/clinic")
+        before = dict(stand_in.repositories["acme/clinic"].files)
+        shutil.copytree(pool.folder, tmp_path / "new")
+        weights = tmp_path / "new" / "base" / "other.safetensors"
+        weights.write_bytes(b"other")
+        stand_in.fail["PUT /lfs"] = [STALL]
+        code = (
+            "import sys; from pathlib import Path; from samner import hub; root = Path(sys.argv[1]);"
+            "files = {p.relative_to(root).as_posix(): p for p in root.rglob('*') if p.is_file()};"
+            "hub.upload('acme/clinic', files, 'pool.json', 'again')"
+        )
+        self.kill(stand_in, tmp_path / "cache", code, str(tmp_path / "new"))
+        assert stand_in.repositories["acme/clinic"].files == before
+        assert pull("acme/clinic").experts == ("medicine", "sports")
+        hub.upload("acme/clinic", {"pool.json": b"{}", "base/other.safetensors": weights}, "pool.json", "again")
+        assert stand_in.repositories["acme/clinic"].files["base/other.safetensors"] == b"other"
+
+    def test_amid_a_pull_nothing_is_half_there_and_what_arrived_is_kept(
+        self, stand_in: HubStandIn, pool: ExpertPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pool.push_to_hub("acme/clinic")
+        stand_in.fail[r"GET .*base\.safetensors"] = [STALL]
+        self.kill(stand_in, tmp_path / "cache", "from samner import hub; hub.download('acme/clinic')")
+        with monkeypatch.context() as offline, pytest.raises(HubError, match="is not whole on this machine"):
+            offline.setattr(constants, "HF_HUB_OFFLINE", True)
+            hub.download("acme/clinic")
+        assert pull("acme/clinic", out=tmp_path / "copy").experts == ("medicine", "sports")
+        assert len(stand_in.asked(r"GET .*base\.safetensors")) == 2
+        assert len(stand_in.asked(r"GET .*pool\.json")) == 1
 
 
 class TestUploading:
@@ -258,6 +324,7 @@ class TestErrors:
             (("acme/nobody", None), "acme/nobody: the hub has no such repository"),
             (("acme/clinic", "v9"), "acme/clinic: has no revision 'v9'; give a commit, tag or branch"),
             (("acme/clinic", "a b"), "'a b' is no revision"),
+            (("acme/clinic", "../../main"), "'../../main' is no revision"),
             (("acme/clinic@main", "v9"), "a revision is of a repository"),
             (("clinic", None), "'clinic' is not a repository of the hub"),
             (("acme/bert", None), "acme/bert: the repository holds neither a pool"),
@@ -273,8 +340,9 @@ class TestErrors:
     def test_of_who_is_not_let_in(
         self, stand_in: HubStandIn, pool: ExpertPool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        with pytest.raises(HubError, match=r"others/clinic: your token may not write there"):
+        with pytest.raises(HubError, match=r"others/clinic: your token may not write there") as caught:
             pool.push_to_hub("others/clinic")
+        assert TOKEN not in str(caught.value)
         with pytest.raises(HubError, match="'clinic' is not the id of a repository"):
             pool.push_to_hub("clinic")
         stand_in.requests.clear()

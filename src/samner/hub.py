@@ -1,8 +1,8 @@
 """The model hub: repositories fetched into its cache, and folders given to it, each as one commit.
 
 What is fetched is what models are made of (``files.MODEL_FILES``): no pickle, no code, and nothing is run. The cache
-is that of ``huggingface_hub``: what is there is not fetched again, an interrupted file is continued, and revisions
-share what they have in common. A repository at a commit is written ``owner/name@commit``.
+is that of ``huggingface_hub``: a file that is there is not fetched again, one whose connection broke is continued, and
+revisions share what they have in common. A repository at a commit is written ``owner/name@commit``.
 """
 
 from __future__ import annotations
@@ -202,7 +202,7 @@ def _explained(repository: str, revision: str | None, *, writing: bool = False) 
     except errors.RevisionNotFoundError as error:
         raise HubError(
             f"{repository}: has no revision {brief(revision or 'main')}; give a commit, tag or branch"
-        ) from (error)
+        ) from error
     except errors.HFValidationError as error:
         raise HubError(f"{brief(repository)} is not the id of a repository on the hub; give OWNER/NAME") from error
     except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
@@ -223,8 +223,14 @@ def _explained(repository: str, revision: str | None, *, writing: bool = False) 
         else:
             why = f"the hub answered {status}" + (_AGAIN if writing else "")
         raise HubError(f"{repository}: {why}") from error
-    except (errors.HTTPError, OSError, RuntimeError, ValueError) as error:  # type: ignore[attr-defined]
-        doing = f"the upload stopped{_AGAIN}" if writing else "the download stopped; the next one goes on from there"
+    except ValueError as error:  # such as a file's name that leads outside
+        raise HubError(f"{repository}: cannot be {'written' if writing else 'taken'} ({reason(error)})") from error
+    except (errors.HTTPError, OSError, RuntimeError) as error:  # type: ignore[attr-defined]
+        doing = (
+            f"the upload stopped{_AGAIN}"
+            if writing
+            else "the download stopped; files that arrived are kept: get it again"
+        )
         raise HubError(f"{repository}: {doing} ({reason(error)})") from error
 
 

@@ -279,7 +279,7 @@ def pull(
     """Get a pool, or an expert, from the model hub, and check every file of it.
 
     Without OUT it is in the hub's cache, where --pool ORG/POOL finds it, without the network too. After an
-    interruption, pull again: it goes on.
+    interruption, pull again: files that arrived are kept.
 
     Example: samner pool pull acme/clinic my-pool
     """
