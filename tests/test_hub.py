@@ -174,6 +174,13 @@ class TestPools:
                 pool.push_to_hub("acme/clinic", expert=expert)
         assert len(stand_in.requests) == before
 
+    def test_no_file_of_elsewhere_is_given_away(self, stand_in: HubStandIn, pool: ExpertPool, tmp_path: Path) -> None:
+        (tmp_path / "key").write_text("mine alone")
+        (pool.folder / "NOTICE").symlink_to(tmp_path / "key")
+        with pytest.raises(SamnerError, match="'NOTICE' leads outside"):
+            pool.push_to_hub("acme/clinic")
+        assert not stand_in.requests
+
     def test_the_cache_is_not_changed_by_hand(self, stand_in: HubStandIn, pool: ExpertPool) -> None:
         pool.push_to_hub("acme/clinic")
         cached = ExpertPool.load("acme/clinic")

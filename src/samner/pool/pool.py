@@ -149,6 +149,7 @@ class ExpertPool:
 
         Raises:
             PoolError: If the pool is not whole, or has no such expert.
+            SamnerError: If a file is a link that leads outside.
             HubError: If the hub does not take it.
         """
         if expert is None:
@@ -164,9 +165,9 @@ class ExpertPool:
             return hub.upload(repository, content, CARD, f"Expert {card.name}, by samner", private=private)
         places = [self.base_folder, *(folder / place for place in (EXPERTS, BASELINES))]
         content = {name: path for place in places for name, path in _contents(place, folder).items()}
-        content |= {path.name: path for path in folder.iterdir() if path.name.startswith(LEGAL) and path.is_file()}
+        beside = [path.name for path in folder.iterdir() if path.name.startswith(LEGAL) and path.is_file()]
+        content |= {name: inside(folder, name) for name in (POOL_CARD, *beside)}
         content |= {
-            POOL_CARD: folder / POOL_CARD,
             "README.md": _encoded(pool_model_card(repository.rpartition("/")[2], self.experts)),
         }
         return hub.upload(repository, content, POOL_CARD, "Pool of experts, by samner", private=private)
