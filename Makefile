@@ -26,7 +26,7 @@ demo-serve: $(VENV)/.serve ## See it serve: starts a server, asks it by curl, pr
 	@$(BIN)/python -m examples.demo_serve
 
 test: lint ## Run the checks and the quick tests
-	$(BIN)/python -m pytest --durations=10
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --durations=10
 
 test-all: lint ## Run the checks and all tests, the slow ones too
 	$(BIN)/python -m pytest -m "not reliability"

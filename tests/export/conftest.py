@@ -49,8 +49,8 @@ def make_lora(make_llama: Make, tmp_path_factory: pytest.TempPathFactory) -> Mak
     from transformers import AutoModelForCausalLM
 
     def make(seed: int = 0, rank: int = 4, **config: Any) -> Path:
-        torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_pretrained(make_llama())
+        torch.manual_seed(seed)  # after the Llama, which is random, too
         settings = {"target_modules": "all-linear", "init_lora_weights": False, **config}
         peft_model = get_peft_model(model, LoraConfig(r=rank, lora_alpha=2 * rank, **settings))
         folder = tmp_path_factory.mktemp("lora") / "lora"

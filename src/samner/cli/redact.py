@@ -16,7 +16,7 @@ from samner.cli.adapt import Adaptation
 from samner.cli.extract import batches
 from samner.cli.options import Thresholds, check_output_file, labels_given
 from samner.cli.output import counted, say
-from samner.cli.runtime import open_model
+from samner.cli.runtime import open_recogniser
 from samner.data import iter_examples, write_examples
 from samner.data.lines import STANDARD_STREAM
 from samner.entities import Example
@@ -125,7 +125,7 @@ def redact(
             raise SamnerError("a saved model brings its labels; leave out --labels or --model")
         if "pool" in asked_for:
             raise SamnerError("--pool is for adapting; with --model nothing is adapted, so leave one out")
-        task_model, read = open_model(model, device), iter_examples(texts, format, labelled=False)
+        task_model, read = open_recogniser(model, device), iter_examples(texts, format, labelled=False)
     else:
         assert own is not None
         given = options.read_all(texts, format)

@@ -17,7 +17,7 @@ from typing import Any
 from samner import arguments
 from samner.entities import Entity, Example
 from samner.errors import SamnerError
-from samner.task_model import TaskModel
+from samner.recogniser import Recogniser
 from samner.thresholds import ThresholdLike
 
 try:
@@ -52,8 +52,8 @@ class SamnerRecognizer(EntityRecognizer):  # type: ignore[misc]  # Presidio is n
     Args:
         model: The task model. Its labels are the recogniser's entities.
         names: What Presidio is to call labels that are not to be called as ``entity_name`` does.
-        threshold: As of ``TaskModel.predict``.
-        overlaps: As of ``TaskModel.predict``.
+        threshold: As of ``Recogniser.predict``.
+        overlaps: As of ``Recogniser.predict``.
         supported_language: Presidio asks recognisers of the text's language only.
 
     Example:
@@ -65,7 +65,7 @@ class SamnerRecognizer(EntityRecognizer):  # type: ignore[misc]  # Presidio is n
 
     def __init__(
         self,
-        model: TaskModel,
+        model: Recogniser,
         *,
         names: Mapping[str, str] | None = None,
         threshold: ThresholdLike | None = None,
@@ -147,7 +147,7 @@ class Redactor:
             ``"encrypt"``: by a token of the name and the words, encrypted by Fernet, which ``restore`` turns back.
         key: Of ``read_key``; for ``"encrypt"``, and ``"hash"`` if hashes of several runs are to be compared.
         patterns: Names in ``PATTERNS``.
-        threshold: As of ``TaskModel.predict``.
+        threshold: As of ``Recogniser.predict``.
 
     Raises:
         SamnerError: If an argument is not valid.
@@ -159,7 +159,7 @@ class Redactor:
 
     def __init__(
         self,
-        model: TaskModel | None = None,
+        model: Recogniser | None = None,
         *,
         operator: str = "replace",
         key: bytes | None = None,
