@@ -84,23 +84,25 @@ class TestKnownModels:
         assert find(unknown) is None
 
     def test_a_hub_id_is_downloaded(self, unknown: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        def download(reference: str, *, allow_patterns: list[str], local_dir: Path) -> None:
+        def download(reference: str, *, revision: None, allow_patterns: list[str], local_dir: Path) -> str:
             assert reference == "owner/model" and "*.safetensors" in allow_patterns
             assert not {"*.py", "*.bin", "*"} & set(allow_patterns)
             (local_dir / "model.safetensors").write_bytes(b"")
             (local_dir / ".cache").mkdir()
+            return str(local_dir)
 
         monkeypatch.setattr("huggingface_hub.snapshot_download", download)
         assert [path.name for path in fetch(unknown, "owner/model").iterdir()] == ["model.safetensors"]
         assert references.find(unknown) is not None
 
     def test_a_revision_is_asked_for_and_its_commit_kept(self, unknown: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        def download(reference: str, *, allow_patterns: list[str], local_dir: Path, revision: str) -> None:
+        def download(reference: str, *, revision: str, allow_patterns: list[str], local_dir: Path) -> str:
             assert (reference, revision) == ("owner/model", "v1.2")
             (local_dir / "model.safetensors").write_bytes(b"")
             notes = local_dir / ".cache" / "huggingface" / "download"  # as huggingface_hub writes them
             notes.mkdir(parents=True)
             (notes / "model.safetensors.metadata").write_text("0123abc\netag\n17.5\n")
+            return str(local_dir)
 
         monkeypatch.setattr("huggingface_hub.snapshot_download", download)
         folder = fetch(unknown, "owner/model@v1.2")

@@ -403,24 +403,6 @@ class TestAtRest:
         with pytest.raises(SamnerError, match="is a server; say so when the model is loaded"):
             loaded.to("http://localhost:8000/v1")
 
-    def test_it_comes_from_a_repository_of_the_hub(
-        self, saved: TaskModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        asked = []
-
-        def fetch(reference: str, *, allow_patterns: list[str], local_dir: Path, revision: str = "main") -> None:
-            asked.append((reference, revision))
-            shutil.copytree(tmp_path / "model", local_dir, dirs_exist_ok=True)
-
-        monkeypatch.setattr("huggingface_hub.constants.HF_HOME", str(tmp_path))
-        monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
-        assert TaskModel.from_pretrained("owner/model", revision="v1").types == saved.types
-        assert TaskModel.from_pretrained("owner/model", device="cpu").types == saved.types
-        assert asked == [("owner/model", "v1"), ("owner/model", "main")]
-        assert len(list((tmp_path / "samner").iterdir())) == 2
-        with pytest.raises(ModelError, match="is not a saved task model"):
-            TaskModel.from_pretrained(tmp_path)
-
     def test_one_of_an_earlier_release_loads_and_loses_its_texts(self, saved: TaskModel, tmp_path: Path) -> None:
         """Its manifest held the sample texts word for word."""
         rewrite(tmp_path / "model", lambda m: m["selections"]["sampling"].update(sample=["a Quillfeather text"]))

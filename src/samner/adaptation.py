@@ -104,6 +104,7 @@ def adapt(
         "experts": experts,
         "samples": samples,
         "seed": seed,
+        **({"pool": pool.source} if pool.source else {}),
     }
     return TaskModel(backbone, pool.base_folder, types, mode, merges, selections, settings, limit, own)
 

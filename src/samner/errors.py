@@ -23,5 +23,9 @@ class ModelError(SamnerError):
     """A base model, adapter or saved task model that is missing, damaged or of another base."""
 
 
+class HubError(SamnerError):
+    """A repository of the model hub that cannot be read or written as asked."""
+
+
 class PoolError(SamnerError):
     """A pool of experts that cannot be read or changed as asked."""

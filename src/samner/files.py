@@ -16,7 +16,8 @@ from samner.errors import ModelError, SamnerError
 
 MODEL_FILES = (".safetensors", ".json", ".md", ".jinja", ".model", ".tiktoken", ".txt", ".yaml")
 """Suffixes of what a base model is made of: weights, settings, tokenizer, prompt and card; no code, no pickles."""
-_LEGAL = ("LICENSE", "NOTICE", "USE_POLICY")
+LEGAL = ("LICENSE", "NOTICE", "USE_POLICY")
+"""What the names of licences and the like begin with."""
 
 
 def user_path(path: str | Path) -> Path:
@@ -176,6 +177,8 @@ def sha256(path: Path) -> str:
 def inside(folder: Path, name: str) -> Path:
     """``folder / name``, refused if that leads outside ``folder``.
 
+    In the hub's cache, where files are links to the blobs of their repository, those count as inside.
+
     Raises:
         SamnerError: If ``name`` is absolute, climbs out of the folder, also through links, or cannot be followed.
     """
@@ -186,7 +189,8 @@ def inside(folder: Path, name: str) -> Path:
         raise SamnerError(f"{name!r} is not a path in {folder} ({error})") from error
     if looped:
         raise SamnerError(f"{name!r} is not a path in {folder}: its links lead in a circle")
-    if Path(name).is_absolute() or not path.is_relative_to(folder.resolve()):
+    roots = [folder.resolve()] if ".." in Path(name).parts else _roots(folder)  # to the blobs only by a link
+    if Path(name).is_absolute() or not any(path.is_relative_to(root) for root in roots):
         raise SamnerError(f"{name!r} leads outside {folder}")
     return folder / name
 
@@ -197,16 +201,14 @@ def model_files(folder: Path, suffixes: Sequence[str] = MODEL_FILES) -> Iterator
     A link is as good as what it points to, if that lies inside the folder or, as in the hub's cache, beside it among
     the blobs of the same repository. Links to folders are none of a model's files.
     """
-    hub = folder.resolve().parent.parent
-    roots = [folder.resolve(), *([(hub / "blobs").resolve()] if (hub / "blobs").is_dir() else [])]
-    roots = [root for root in roots if root.is_relative_to(hub)]  # blobs that are a link elsewhere are not
+    roots = _roots(folder)
     for place, folders, names in os.walk(folder):
         for path in [Path(place) / name for name in sorted(names)]:
             if path.is_symlink() and not any(_target(path).is_relative_to(root) for root in roots):
                 yield path, f"{path}: is a link that leads outside {folder}"
             elif not path.is_file():
                 yield path, f"{path}: is not a plain file"
-            elif path.suffix not in suffixes and not path.name.startswith(_LEGAL) and not _is_its_code(path):
+            elif path.suffix not in suffixes and not path.name.startswith(LEGAL) and not _is_its_code(path):
                 yield path, f"{path}: only plain {', '.join(suffixes)} files belong in here"
             else:
                 yield path, ""
@@ -233,6 +235,16 @@ def _is_its_code(path: Path) -> bool:
     """Whether it is code that a language model is made of, which is run only if the user allows it."""
     config = path.with_name("config.json")
     return path.suffix == ".py" and config.is_file() and "auto_map" in read_json(config)
+
+
+def _roots(folder: Path) -> list[Path]:
+    """Where files of a folder may lie: below it, and in the hub's cache among the blobs of its repository."""
+    root = folder.resolve()
+    for place in (root, *root.parents):
+        blobs = place.parent.parent / "blobs"
+        if place.parent.name == "snapshots" and blobs.is_dir() and not blobs.is_symlink():
+            return [root, blobs]
+    return [root]
 
 
 def _target(link: Path) -> Path:

@@ -8,28 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import shlex
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import Any
 
 from samner.display import brief
-from samner.errors import ModelError, SamnerError
-from samner.files import MODEL_FILES, atomic_file, atomic_folder, copy_model, user_folder, user_path, write_json
+from samner.errors import HubError, ModelError, SamnerError
+from samner.files import atomic_file, atomic_folder, copy_model, user_folder, user_path
+from samner.hub import download_to
 
 ALLOW = "SAMNER_ALLOW"
 """The environment variable that lists, parted by commas, models that files of others may name."""
-
-
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-"""What the id of a repository on the model hub looks like."""
-
-HUB_REFERENCE = re.compile(rf"{HUB_ID.pattern}(?:@[\w./-]+)?")
-"""The same, maybe with a branch, tag or commit: ``owner/name@revision``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +111,9 @@ def fetch(name: str, source: str) -> Path:
     else:
         with atomic_folder(target, overwrite=True) as temporary:
             try:
-                fill(source, temporary)
-            except ModelError as error:
+                download_to(temporary, source)
+            except HubError as error:
                 raise ModelError(f"no such file or folder, nor to be had from the hub: {error}") from error
-            shutil.rmtree(temporary / ".cache", ignore_errors=True)
     return located(name)
 
 
@@ -158,45 +149,3 @@ def _fetched(name: str) -> Path:
 
 def _allowed(reference: str) -> Path:
     return user_folder() / "allowed" / hashlib.sha256(reference.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def download(reference: str) -> Path:
-    """The files of a repository of the model hub that samner reads, in a folder of their own.
-
-    Args:
-        reference: The repository's id, maybe with a branch, tag or commit: ``owner/name@revision``.
-
-    Raises:
-        ModelError: If it cannot be had.
-    """
-    from huggingface_hub import constants
-
-    # a folder of its own, because the hub's cache holds links out of the folder, which are refused
-    name = reference.partition("@")[0].replace("/", "--")
-    if "@" in reference:
-        name += f"@{hashlib.sha256(reference.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
-    folder = Path(constants.HF_HOME) / "samner" / name
-    fill(reference, folder)
-    return folder
-
-
-def fill(reference: str, folder: Path) -> None:
-    """``download`` into a folder, with ``source.json``, which says of which commit the files are.
-
-    Raises:
-        ModelError: If they cannot be had.
-    """
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    hub_id, _, revision = reference.partition("@")
-    wanted: dict[str, Any] = {"revision": revision} if revision else {}
-    try:
-        snapshot_download(hub_id, allow_patterns=[f"*{s}" for s in MODEL_FILES], local_dir=folder, **wanted)
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise ModelError(f"{reference}: cannot be had from the hub ({type(error).__name__})") from error
-    # beside each file huggingface_hub notes, in its first line, the commit that it is of
-    notes = (folder / ".cache" / "huggingface" / "download").rglob("*.metadata")
-    commits = {note.read_text(encoding="utf-8").split("\n", 1)[0] for note in notes}
-    if len(commits) == 1:
-        write_json(folder / "source.json", {"hub": hub_id, "commit": commits.pop()})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import tempfile
 import threading
 import weakref
 from collections.abc import Mapping
@@ -11,22 +12,23 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from samner import arguments
+from samner import arguments, hub
 from samner.backbones import Backbone, is_server, load_backbone
 from samner.backbones.families import device_name
-from samner.display import brief
+from samner.display import brief, markdown
 from samner.entities import EntityType, entity_types
-from samner.errors import ModelError, SamnerError
+from samner.errors import HubError, ModelError, SamnerError
 from samner.files import atomic_folder, copy_model, inside, read_json, sha256, user_path, write_json
+from samner.pool.card import model_card, table
 from samner.recogniser import MODES as MODES
 from samner.recogniser import STRATEGIES as STRATEGIES
 from samner.recogniser import Merge as Merge
 from samner.recogniser import Recogniser
-from samner.references import HUB_REFERENCE, download
 from samner.selection import SIGNALS, Selection
 from samner.thresholds import Calibration
 
 if TYPE_CHECKING:
+    from huggingface_hub import ModelCard
     from torch import Tensor
 
 MANIFEST = "manifest.json"
@@ -228,16 +230,65 @@ class TaskModel(Recogniser):
         """Read a model from its folder, or from a repository of the model hub that holds its files.
 
         Args:
-            reference: The folder, or the repository's id (``owner/name``).
+            reference: The folder, or the repository's id (``owner/name``, or ``owner/name@revision``).
             revision: Of the repository: a commit, tag or branch.
             device: As of ``load``.
 
         Raises:
             ModelError: If there is none, or a file is missing, damaged or not as the manifest says.
+            HubError: If a file came damaged from the hub; it is got anew next time.
         """
-        if isinstance(reference, str) and HUB_REFERENCE.fullmatch(reference) and not user_path(reference).exists():
-            return cls.load(download(f"{reference}@{revision}" if revision else reference), device)
-        return cls.load(reference, device)
+        if revision is None and (user_path(reference).exists() or not hub.is_reference(reference)):
+            return cls.load(reference, device)
+        try:
+            folder = hub.download(hub.pinned(reference, revision))
+        except HubError as error:
+            raise ModelError(f"no folder {str(reference)!r}, and it cannot be had from the hub: {error}") from error
+        if not (folder / MANIFEST).is_file():
+            raise ModelError(f"{reference}: the repository holds no saved task model; there is no {MANIFEST} in it")
+        try:
+            return cls.load(folder, device)
+        except ModelError:
+            hub.check(folder)  # if it came damaged, the next try gets it anew
+            raise
+
+    def push_to_hub(self, repository: str, *, private: bool = False) -> str:
+        """Give the model to the model hub, as ``save`` writes it, in one commit and with a model card.
+
+        Args:
+            repository: Its id, ``owner/name``; made if there is none.
+            private: Whether nobody else may see it.
+
+        Returns:
+            What gets it again, ``owner/name@commit``.
+
+        Raises:
+            SamnerError: If the model cannot be saved.
+            HubError: If the hub does not take it.
+        """
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary) / "model"
+            self.save(folder)
+            files: dict[str, Path | bytes] = {
+                path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()
+            }
+            card = self._model_card(repository.rpartition("/")[2])
+            files["README.md"] = str(card).encode("utf-8")
+            return hub.upload(repository, files, MANIFEST, "Task model, by samner", private=private)
+
+    def _model_card(self, name: str) -> ModelCard:
+        parts = [(n, ", ".join(f"{e} x {w:g}" for e, w in m.experts.items())) for n, m in self.merges.items()]
+        pool = self.settings.get("pool")
+        return model_card(
+            name,
+            [
+                f"Finds entities of the types {markdown(', '.join(t.name for t in self.types))}: "
+                f"`samner.TaskModel.from_pretrained` opens it. Merged by {markdown(str(self.settings.get('method')))} "
+                f"from experts of {f'the pool {markdown(str(pool))}' if pool else 'a pool'}, mode {self.mode}.",
+                table(("part", "merged of the experts"), parts),
+            ],
+            tags=["merge"],
+        )
 
     @classmethod
     def load(cls, folder: str | Path, device: str = "auto") -> TaskModel:

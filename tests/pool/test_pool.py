@@ -128,32 +128,10 @@ class TestHub:
     def test_an_unknown_id_offline_is_one_clear_error(
         self, reference: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(huggingface_hub.constants, "HF_HOME", str(tmp_path))
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
         with pytest.raises(PoolError, match=r"no folder '.*', and it cannot be had from the hub") as caught:
             ExpertPool.load(reference)
         assert "\n" not in str(caught.value)
-
-    def test_what_was_fetched_is_a_pool_of_plain_files(
-        self, tiny_pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        def fetch(reference: str, *, allow_patterns: list[str], local_dir: Path) -> str:
-            assert reference == "owner/name"
-            assert {"*.safetensors", "*.json", "*.md"} <= set(allow_patterns)
-            assert not {"*.bin", "*.pt", "*.py", "*"} & set(allow_patterns)
-            return str(shutil.copytree(tiny_pool, local_dir))
-
-        monkeypatch.setattr(huggingface_hub.constants, "HF_HOME", str(tmp_path))
-        monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
-        pool = ExpertPool.load("owner/name")
-        assert pool.folder.is_relative_to(tmp_path)
-        assert pool.verify() == []
-
-    def test_what_was_fetched_before_is_there_offline(
-        self, tiny_pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(huggingface_hub.constants, "HF_HOME", str(tmp_path))
-        shutil.copytree(tiny_pool, tmp_path / "samner" / "owner--name")
-        assert list(ExpertPool.load("owner/name").experts) == ["medicine", "sports"]
 
     def test_a_folder_goes_before_the_hub(
         self, tiny_pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -25,7 +25,7 @@ VERBS = {
     "select": "Show which experts fit some texts, and why.",
     "redact": "Replace what should not be read in texts, for good or for who has the key.",
     "train": "Train an expert on labelled texts, for 'samner pool add'.",
-    "pool": "Make, look at, change and check pools of experts.",
+    "pool": "Make, look at, change, check and share pools of experts.",
     "prompts": "Look at the questions that a language model is asked.",
     "merge": "Merge LoRA adapters on their task vectors, exactly.",
     "export": "Export a model that 'samner adapt' saved, for other programs.",

@@ -1,4 +1,4 @@
-"""Make, look at, change and check pools of experts."""
+"""Make, look at, change, check and share pools of experts."""
 
 from __future__ import annotations
 
@@ -237,6 +237,74 @@ def fetch(
         raise typer.Exit(1)
 
 
+def push(
+    pool: Annotated[str, typer.Argument(metavar="FOLDER", help="The folder of the pool.")],
+    repository: Annotated[str, typer.Argument(metavar="ORG/POOL", help="The repository; made if there is none.")],
+    private: Annotated[bool, typer.Option("--private", help="Nobody else may see it.")] = False,
+    expert: Annotated[
+        str | None,
+        typer.Option("--expert", metavar="NAME", help="Push this expert alone, as an adapter that PEFT loads."),
+    ] = None,
+    json: options.Json = False,
+) -> None:
+    """Give a pool, or one expert, to the model hub: one commit, with a model card, after all was checked.
+
+    Log in first, by 'hf auth login', or set HF_TOKEN. After an interruption, push again: it goes on.
+
+    Example: samner pool push my-pool acme/clinic
+    """
+    start("cpu")
+    opened = _open(pool)
+    with status(f"pushing to {repository}"):
+        pushed = opened.push_to_hub(repository, expert=expert, private=private)
+    if json:
+        write_json({"pushed": pushed})
+    else:
+        say(f"pushed {pushed}; others get it by: samner pool pull {pushed}")
+
+
+def pull(
+    repository: Annotated[
+        str, typer.Argument(metavar="ORG/POOL", help="The repository of a pool or an expert; ORG/POOL@REVISION, too.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Argument(metavar="OUT", help="The folder to make; the hub's cache, if not given.", show_default=False),
+    ] = None,
+    revision: Annotated[
+        str | None, typer.Option("--revision", metavar="REV", help="A commit, tag or branch; main, if not given.")
+    ] = None,
+    json: options.Json = False,
+) -> None:
+    """Get a pool, or an expert, from the model hub, and check every file of it.
+
+    Without OUT it is in the hub's cache, where --pool ORG/POOL finds it, without the network too. After an
+    interruption, pull again: files that arrived are kept.
+
+    Example: samner pool pull acme/clinic my-pool
+    """
+    if out is not None:
+        check_output_folder(out)
+    start("cpu")
+    with status(f"pulling {repository}"):
+        from samner.pool import pull as get
+
+        got = get(repository, revision=revision, out=out)
+    if json:
+        write_json(
+            {
+                "source": got.source,
+                "folder": str(got.folder),
+                "kind": "pool" if got.is_pool else "expert",
+                "experts": list(got.experts),
+            }
+        )
+    elif got.is_pool:
+        say(f"pulled {got.source} with {counted(len(got.experts), 'expert')}; use it by --pool {out or got.source}")
+    else:
+        say(f"pulled the expert {got.experts[0]} of {got.source}; next: samner pool add POOL {got.folder}")
+
+
 def verify(
     pool: Annotated[
         str,
@@ -276,6 +344,8 @@ VERBS = {
     "add": add,
     "remove": remove,
     "fetch": fetch,
+    "push": push,
+    "pull": pull,
     "verify": verify,
 }
 

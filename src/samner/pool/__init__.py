@@ -8,5 +8,6 @@ from __future__ import annotations
 
 from samner.pool.card import DataSource, ExpertCard, PoolCard
 from samner.pool.pool import ExpertPool, PoolSnapshot
+from samner.pool.pull import Pulled, pull
 
-__all__ = ["DataSource", "ExpertCard", "ExpertPool", "PoolCard", "PoolSnapshot"]
+__all__ = ["DataSource", "ExpertCard", "ExpertPool", "PoolCard", "PoolSnapshot", "Pulled", "pull"]

@@ -19,7 +19,8 @@ from pydantic import AfterValidator, Field, FiniteFloat
 from samner.display import brief, markdown
 from samner.errors import PoolError, SamnerError
 from samner.files import read_json, sha256, write_json
-from samner.references import HUB_ID, MINILM
+from samner.hub import HUB_ID
+from samner.references import MINILM
 from samner.settings import Format, Settings, validated
 
 if TYPE_CHECKING:

@@ -12,20 +12,32 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from threading import RLock
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet, finalize
 
-from samner import arguments
+from samner import arguments, hub
 from samner.backbones import Backbone, load_backbone
 from samner.backbones.families import device_name
-from samner.errors import ModelError, PoolError, SamnerError
-from samner.files import atomic_folder, copy_model, inside, model_files, sha256, user_path
+from samner.errors import HubError, ModelError, PoolError, SamnerError
+from samner.files import LEGAL, atomic_folder, copy_model, inside, model_files, sha256, user_path
 from samner.lora import LoraAdapter
 from samner.names import base_key, shown
-from samner.pool.card import ADAPTER_FILES, CARD, ExpertCard, PoolCard, changed_card, check_name
+from samner.pool.card import (
+    ADAPTER_FILES,
+    CARD,
+    POOL_CARD,
+    ExpertCard,
+    PoolCard,
+    changed_card,
+    check_name,
+    expert_model_card,
+    pool_model_card,
+)
 from samner.pools import SHIPPED, default_pool, shipped
-from samner.references import HUB_REFERENCE, download
 from samner.settings import validated
+
+if TYPE_CHECKING:
+    from huggingface_hub import ModelCard
 
 EXPERTS, BASELINES = "experts", "baselines"
 _EXPERT_FILES = (".safetensors", ".json", ".md")
@@ -40,6 +52,7 @@ class ExpertPool:
 
     Attributes:
         merge: Parameters of merge methods, such as ``lam``, that were found to suit these experts.
+        source: Where it is from, as ``load`` takes it, ``owner/name@commit``, if it is in the hub's cache.
 
     Raises:
         PoolError: If the folder is not a pool.
@@ -56,6 +69,7 @@ class ExpertPool:
         self.device = device_name(device)
         self.base_folder = inside(self.folder, card.base)
         self.merge = card.merge
+        self.source = hub.source(self.folder)
         self._lock = RLock()  # of what is kept in memory; the folder needs none
         self._backbone: Backbone | None = None
         self._loaded: dict[str, str] = {}
@@ -76,8 +90,8 @@ class ExpertPool:
         Args:
             reference: ``"smollm2"``, ``"builtin"`` (smaller and faster), ``"demo-lm"`` (for trying things out: it
                 knows no real text), a folder, or the id of a model-hub repository that holds a pool's files, at its
-                newest or at a revision (``owner/name@revision``; ``source.json`` says which commit it is). By
-                default the first of those whose language model is there; see ``samner pool fetch``.
+                newest or at a revision (``owner/name@revision``; ``source`` says which commit it is). By default the
+                first of those whose language model is there; see ``samner pool fetch``.
             device: Torch device for the base model.
 
         Raises:
@@ -88,16 +102,75 @@ class ExpertPool:
         if reference in SHIPPED:
             return cls(shipped(str(reference)), device)
         path = user_path(reference)
-        if not path.exists() and isinstance(reference, str) and HUB_REFERENCE.fullmatch(reference):
+        if not path.exists() and hub.is_reference(reference):
             try:
-                return cls(download(reference), device)
-            except ModelError as error:
+                folder = hub.download(reference)
+            except HubError as error:
                 raise PoolError(f"no folder {reference!r}, and it cannot be had from the hub: {error}") from error
+            if not (folder / POOL_CARD).is_file():
+                what = "an expert, no pool: 'samner pool pull' gets it" if (folder / CARD).is_file() else "no pool"
+                raise PoolError(f"{reference}: the repository holds {what}; there is no {POOL_CARD} in it")
+            return cls(folder, device)
         if not path.is_dir():
             raise PoolError(
                 f"no pool at {str(reference)!r}: give 'smollm2', 'builtin', a folder or a hub id (owner/name)"
             )
         return cls(path, device)
+
+    @classmethod
+    def from_pretrained(
+        cls, reference: str | Path, *, revision: str | None = None, device: str = "auto"
+    ) -> ExpertPool:
+        """Open a pool, as ``load``; of a repository of the model hub, at a revision.
+
+        Args:
+            reference: As of ``load``.
+            revision: Of the repository: a commit, tag or branch.
+            device: As of ``load``.
+
+        Raises:
+            PoolError: If there is no such pool.
+        """
+        return cls.load(hub.pinned(reference, revision), device)
+
+    def push_to_hub(self, repository: str, *, expert: str | None = None, private: bool = False) -> str:
+        """Give the pool, or an expert of it, to the model hub, in one commit and with a model card.
+
+        What is wrong by ``verify`` is not given away. Files that the repository has of an earlier version are replaced
+        or deleted; what did not change is not uploaded again, nor what was before an interruption.
+
+        Args:
+            repository: Its id, ``owner/name``; made if there is none.
+            expert: The expert to give, as a repository of its own: an adapter that PEFT loads. By default the pool.
+            private: Whether nobody else may see it.
+
+        Returns:
+            What gets it again, ``owner/name@commit``.
+
+        Raises:
+            PoolError: If the pool is not whole, or has no such expert.
+            SamnerError: If a file is a link that leads outside.
+            HubError: If the hub does not take it.
+        """
+        if expert is None:
+            folder, problems = self.folder, self.verify()
+        else:
+            folder = self.expert_folder(expert)
+            card = ExpertCard.read(folder)
+            problems = self._problems(folder, card, self.backbone)
+        if problems:
+            raise PoolError(f"not pushed, as it is not whole: {problems[0]}")
+        if expert is not None:
+            content = _contents(folder, folder) | {"README.md": _encoded(expert_model_card(card))}
+            return hub.upload(repository, content, CARD, f"Expert {card.name}, by samner", private=private)
+        places = [self.base_folder, *(folder / place for place in (EXPERTS, BASELINES))]
+        content = {name: path for place in places for name, path in _contents(place, folder).items()}
+        beside = [path.name for path in folder.iterdir() if path.name.startswith(LEGAL) and path.is_file()]
+        content |= {name: inside(folder, name) for name in (POOL_CARD, *beside)}
+        content |= {
+            "README.md": _encoded(pool_model_card(repository.rpartition("/")[2], self.experts)),
+        }
+        return hub.upload(repository, content, POOL_CARD, "Pool of experts, by samner", private=private)
 
     @classmethod
     def create(cls, folder: Path, base: Path, merge: Mapping[str, Any] | None = None) -> ExpertPool:
@@ -236,7 +309,7 @@ class ExpertPool:
 
     def _sound(self, folder: Path) -> tuple[Path, ExpertCard]:
         card = _known(self._read, folder / CARD, lambda path: ExpertCard.read(path.parent))
-        if problem := next(_file_problems(folder, card, lambda path: _known(self._hashed, path, sha256)), None):
+        if problem := next(file_problems(folder, card, lambda path: _known(self._hashed, path, sha256)), None):
             raise PoolError(problem)
         if card.base != self.backbone.fingerprint:
             raise PoolError(f"{folder}: was trained on another base model than the one in {self.base_folder}")
@@ -256,9 +329,10 @@ class ExpertPool:
                 base.
             ModelError: If the adapter cannot be read or does not fit the base.
         """
+        self._check_own()
         source = user_path(source)
         card = ExpertCard.read(source)
-        problems = list(_file_problems(source, card)) or list(
+        problems = list(file_problems(source, card)) or list(
             self._fit_problems(source, card, self.backbone, same_base)
         )
         if problems:
@@ -287,6 +361,7 @@ class ExpertPool:
         Raises:
             PoolError: If the pool has none of that name.
         """
+        self._check_own()
         with self._lock:
             folder = self.expert_folder(name)
             aside = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=folder.parent))
@@ -310,9 +385,15 @@ class ExpertPool:
 
     def write_model_card(self, name: str) -> None:
         """Write the pool's model card, ``README.md``, as it is now, for people and a model hub."""
-        from samner.pool.card import pool_model_card
-
+        self._check_own()
         pool_model_card(name, self.experts).save(self.folder / "README.md")
+
+    def _check_own(self) -> None:
+        if self.source is not None:
+            raise PoolError(
+                f"{self.source} is in the hub's cache, which stays as it is; get a copy that you can change: "
+                f"samner pool pull {self.source} FOLDER"
+            )
 
     def verify(self) -> list[str]:
         """Check every file's checksum, every adapter against the base, and that nothing else lies among them.
@@ -343,11 +424,14 @@ class ExpertPool:
                     card = ExpertCard.read(folder)
                     if card.name != folder.name:
                         problems.append(f"{folder / CARD}: is named {card.name!r}, its folder {folder.name!r}")
-                    found = list(_file_problems(folder, card)) or list(self._fit_problems(folder, card, base))
-                    problems += found or list(changed_card(folder))
+                    problems += self._problems(folder, card, base)
                 except SamnerError as error:
                     problems.append(str(error))
         return problems
+
+    def _problems(self, folder: Path, card: ExpertCard, base: Backbone) -> list[str]:
+        found = list(file_problems(folder, card)) or list(self._fit_problems(folder, card, base))
+        return found or list(changed_card(folder))
 
     def _fit_problems(
         self, folder: Path, card: ExpertCard, base: Backbone, same_base: Iterable[str] = ()
@@ -365,6 +449,15 @@ class ExpertPool:
             adapter.on_base(base.module_shapes())
         except ModelError as error:
             yield str(error) if str(folder) in str(error) else f"{folder}: {error}"
+
+
+def _contents(folder: Path, root: Path) -> dict[str, Path | bytes]:
+    """The files below a folder that was verified, by their paths from a root."""
+    return {path.relative_to(root).as_posix(): path for path, _ in model_files(folder)}
+
+
+def _encoded(card: ModelCard) -> bytes:
+    return str(card).encode("utf-8")
 
 
 class PoolSnapshot:
@@ -455,7 +548,8 @@ def _known(kept: dict[Path, tuple[_Stamp, _Value]], path: Path, read: Callable[[
     return found[1]
 
 
-def _file_problems(folder: Path, card: ExpertCard, digest: Callable[[Path], str] = sha256) -> Iterator[str]:
+def file_problems(folder: Path, card: ExpertCard, digest: Callable[[Path], str] = sha256) -> Iterator[str]:
+    """What is wrong with an expert's files, by its card."""
     yield from (problem for _, problem in model_files(folder, _EXPERT_FILES) if problem)
     for name in ADAPTER_FILES:
         if name not in card.files:

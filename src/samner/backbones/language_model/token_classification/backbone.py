@@ -23,8 +23,9 @@ from samner.backbones.mixed_batch import MixedBackbone, MixedModels
 from samner.backbones.training import TrainingData, TrainingRecipe
 from samner.display import reason
 from samner.entities import Entity, EntityType
-from samner.errors import ModelError
+from samner.errors import HubError, ModelError
 from samner.files import inside, read_json, sha256, write_json, writing_tensors
+from samner.hub import download
 from samner.precision import fastest_dtype, precision
 from samner.references import KNOWN, check_reference, located
 from samner.settings import Settings, validated
@@ -241,9 +242,10 @@ def _checkpoint(name: str, folder: Path) -> Path:
     if name in KNOWN:
         path = located(name)
         return base_from_gguf(path) if path.is_file() else path
-    from huggingface_hub import snapshot_download
-
-    return Path(with_model_errors(check_reference(name, folder / "base.json"), snapshot_download))
+    try:
+        return download(check_reference(name, folder / "base.json"))
+    except HubError as error:
+        raise ModelError(str(error)) from error
 
 
 def _load(reference: str, device: torch.device) -> Any:
