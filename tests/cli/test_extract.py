@@ -538,3 +538,35 @@ def test_columns_need_pyarrow(samner, saved_model: Path, texts: Path, tmp_path: 
     result = samner("extract", "--model", saved_model, texts, "-o", tmp_path / "out.parquet")
     assert result.exit_code == 2
     assert "pip install 'samner[formats]'" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["-o", "out"], "--ray needs --model: adapt to a few hundred of the texts first, with samner adapt"),
+        (["-o", "out", "--model", "m", "--resume"], "--resume is not for --ray, which goes on by itself"),
+        (["--model", "m"], "--ray reads a folder of files and writes another: name both (-o FOLDER)"),
+    ],
+)
+def test_what_is_not_for_many_machines(samner, texts: Path, options: list[str], message: str):
+    result = samner("extract", texts.parent, "--ray", "local", *options)
+    assert result.exit_code == 2
+    assert f"error: {message}" in result.stderr
+    assert "error: --workers is for --ray" in samner("extract", texts, "--labels", "a", "--workers", 2).stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_many_machines(samner, saved_model: Path, texts: Path, tmp_path: Path):
+    pytest.importorskip("ray", reason="Ray is not installed")
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    texts.rename(folder / "texts.jsonl")
+    command = ["extract", "--ray", "local", "--workers", 1, "--model", saved_model, folder, "-o", out]
+    result = samner(*command, "--to", "parquet")
+    assert result.exit_code == 0, result.stderr
+    assert next(example.text for example in read_examples(out / "texts.jsonl.parquet")) == FIRST
+    assert "in 5 texts of 1 file" in result.stderr
+    result = samner(*command)
+    assert result.exit_code == 2
+    assert f"error: {out} holds answers of a run with other format of answers" in result.stderr

@@ -7,7 +7,7 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import chain
@@ -15,7 +15,7 @@ from pathlib import Path
 from queue import Empty, Queue
 from tempfile import TemporaryDirectory
 from threading import Thread
-from typing import IO, TYPE_CHECKING, Annotated
+from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -42,7 +42,6 @@ from samner.errors import DataError, SamnerError
 from samner.files import atomic_file, exclusive
 from samner.marked_text import page
 from samner.progress import Progress
-from samner.thresholds import by_label
 
 if TYPE_CHECKING:
     from samner.recogniser import Recogniser
@@ -53,6 +52,7 @@ _WRITTEN = ("jsonl", "parquet", "arrow", "datasets")
 """Formats that hold all there is of a text."""
 _WAIT = 0.5
 """Seconds that the first text of a batch waits for more, where texts come from a pipe."""
+_NOT_BY_RAY = ("html", "resume", "labels_key", "force")
 _ADAPTS = ("pool", "experts", "samples", "seed", "exclude", "method", "density", "lam", "param")
 """Parameters of ``extract`` that decide how a pool is adapted, and say nothing to a saved model."""
 
@@ -112,6 +112,19 @@ def extract(
         Path | None,
         typer.Option("--html", metavar="FILE", help="Also write a page that shows the texts with their entities."),
     ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            "--ray",
+            metavar="ADDRESS",
+            help="Answer a folder of files (or s3://...) on many machines; -o is then a folder, too. 'local' starts "
+            "workers on this machine, an address or 'auto' names a Ray cluster. Needs --model.",
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", metavar="N", help="With --ray: of the pool; as many as there are processors."),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an interrupted run of the same command; needs -o.")
     ] = False,
@@ -144,6 +157,14 @@ def extract(
         check_output_file(html, None if texts == STANDARD_STREAM else texts, force=force)
         if html.absolute() == out.absolute():
             raise SamnerError(f"{html} cannot be both the page and the entities; name another file")
+    if ray is not None:
+        if clash := next((name for name in _NOT_BY_RAY if name in given), None):
+            raise SamnerError(f"--{clash.replace('_', '-')} is not for --ray, which goes on by itself; leave one out")
+        own = labels_given(labels, labels_file)
+        asked = {"threshold": limits, "overlaps": overlaps, "mode": mode if "mode" in given else None}
+        return _by_ray(ray, workers, texts, out, model, own, asked, format, out_format, device)
+    if workers is not None:
+        raise SamnerError("--workers is for --ray")
     to = _format_of(out, out_format)
     if to == "datasets":
         check_output_folder(out)
@@ -203,6 +224,60 @@ def _format_of(out: Path, given: str | None) -> str:
     if library := FORMATS[given].library:
         library(str(out))
     return given
+
+
+def _by_ray(
+    address: str,
+    workers: int | None,
+    texts: Path,
+    out: Path,
+    model: Path | None,
+    own: Sequence[EntityType] | None,
+    asked: dict[str, Any],
+    format: str | None,
+    to: str | None,
+    device: str,
+) -> None:
+    """Answer a folder of files by a pool of workers."""
+    if STANDARD_STREAM in (texts, out):
+        raise SamnerError("--ray reads a folder of files and writes another: name both (-o FOLDER)")
+    if model is None:
+        raise SamnerError("--ray needs --model: adapt to a few hundred of the texts first, with samner adapt")
+    from samner.integrations.ray import connected, extract_files
+
+    started = time.monotonic()
+    recogniser = open_recogniser(model, "cpu")
+    types = own or recogniser.types
+    warn([*recogniser.warnings, *filter(None, [recogniser.warning_of(types)])])
+    asked["threshold"] = asked["threshold"].of([t.name for t in types])
+    place = _place(out)
+    with nullcontext() if "://" in place else exclusive(out), connected(address, workers), Progress() as show:
+        advance: Callable[[int], None] | None = None
+
+        def on_shards(number: int) -> None:
+            nonlocal advance
+            if advance is None:
+                advance = show.counter("files", number)
+            else:
+                advance(number)
+
+        on_device = "cpu" if device == "auto" else device
+        manifest = extract_files(
+            *(_place(texts), place, model),
+            **{"labels": types, "format": format, "to": to, "workers": workers, "device": on_device, **asked},
+            on_shards=on_shards,
+        )
+    say(
+        f"found {manifest['entities']} entities in {counted(manifest['texts'], 'text')} of "
+        f"{counted(len(manifest['shards']), 'file')}; this run took {time.monotonic() - started:.1f} s"
+    )
+    say(f"wrote {place}")
+
+
+def _place(path: Path) -> str:
+    """A path or URI as it was given: a ``Path`` of s3://bucket has lost a slash."""
+    scheme, colon, rest = str(path).partition(":/")
+    return f"{scheme}://{'/' if scheme == 'file' else ''}{rest}" if colon and "/" not in scheme else str(path)
 
 
 def _all_types(types: Sequence[EntityType], examples: Sequence[Example], key: str) -> tuple[EntityType, ...]:
@@ -328,18 +403,8 @@ class _Run:
 
     def identity(self) -> str:
         """Digest of everything that decides the results, but for the texts."""
-        model = self.model
-        decides = [
-            model.backbone.fingerprint,
-            sorted((name, merge.model) for name, merge in model.merges.items()),
-            [t.prompt for t in self.types],
-            sorted(by_label(self.threshold, self.types, model.threshold, model.thresholds).items()),
-            model.calibration.to_dict() if model.calibration else None,
-            self.mode or model.mode,
-            self.overlaps,
-            self.labels_key,
-        ]
-        return hashlib.sha256(json.dumps(decides).encode()).hexdigest()
+        digest = self.model.digest(self.types, threshold=self.threshold, mode=self.mode, overlaps=self.overlaps)
+        return hashlib.sha256(json.dumps([digest, self.labels_key]).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
