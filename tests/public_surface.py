@@ -25,6 +25,7 @@ MODULES = (
     "samner.export",
     "samner.integrations.label_studio",
     "samner.integrations.presidio",
+    "samner.integrations.ray",
     "samner.integrations.spacy",
     "samner.merging",
     "samner.pool",

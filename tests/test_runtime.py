@@ -188,4 +188,6 @@ def test_the_small_distribution_holds_what_the_runtime_imports() -> None:
     paths = {module.replace(".", "/") for module in needed - {"samner"}}
     places = {path if (ROOT / "src" / path).is_dir() else f"{path}.py" for path in paths}
     assert {place for place in held if Path(place).name not in ("LICENSE", "py.typed", "__init__.py")} == places
+    listed = (ROOT / "packaging" / "runtime" / "requirements.txt").read_text().splitlines()
+    assert [line for line in listed if not line.startswith("#")] == project["project"]["dependencies"]
     assert project["project"]["version"] == tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]

@@ -11,7 +11,7 @@ from samner.errors import SamnerError
 
 
 def strings(values: object, name: str, of: str = "string") -> list[str]:
-    """Any iterable of strings as a list.
+    """Any iterable of strings as a list; of a Hugging Face dataset, its column ``text``.
 
     Args:
         values: What was passed.
@@ -21,6 +21,7 @@ def strings(values: object, name: str, of: str = "string") -> list[str]:
     Raises:
         SamnerError: If it is anything else, or holds anything else; a single string is no iterable of strings here.
     """
+    values = _column(values, name)
     if isinstance(values, str):
         raise SamnerError(f"{name} must be a list of {of}s, not the single string {_short(values)}")
     if isinstance(values, bytes | Mapping) or not isinstance(values, Iterable):
@@ -30,6 +31,20 @@ def strings(values: object, name: str, of: str = "string") -> list[str]:
         if not isinstance(value, str):
             raise SamnerError(f"every one of {name} must be a string; number {i} is {_short(value)}")
     return result
+
+
+def _column(values: object, name: str) -> object:
+    """The texts of what is a Hugging Face dataset, by what it can do: the package need not be there."""
+    if isinstance(values, Mapping):
+        if split := next((split for split, its in values.items() if hasattr(its, "column_names")), None):
+            raise SamnerError(f"{name} must be of one split of the dataset, as dataset[{split!r}]")
+        return values
+    columns = getattr(values, "column_names", None)
+    if not isinstance(columns, list) or not hasattr(values, "select_columns"):
+        return values
+    if "text" not in columns:
+        raise SamnerError(f"{name} is a dataset without a column 'text'; name one, as dataset[{columns[0]!r}]")
+    return values["text"]  # type: ignore[index]
 
 
 def whole(value: object, name: str, least: int) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import warnings
 from abc import ABC
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -210,6 +212,26 @@ class Recogniser(ABC):
             f"the merge was chosen for {brief(sorted(known))}, not for {brief(new)}; it is asked for them all the "
             "same; adapt anew for experts chosen for these labels"
         )
+
+    def digest(
+        self,
+        types: Sequence[EntityType],
+        *,
+        threshold: ThresholdLike | None = None,
+        mode: str | None = None,
+        overlaps: str = "flat",
+    ) -> str:
+        """SHA-256 of everything that decides its answers to a text; the arguments are those of ``predict``."""
+        decides = [
+            self.backbone.fingerprint,
+            sorted((name, merge.model) for name, merge in self.merges.items()),
+            [t.prompt for t in types],
+            sorted(by_label(threshold, types, self.threshold, self.thresholds).items()),
+            self.calibration.to_dict() if self.calibration else None,
+            mode or self.mode,
+            overlaps,
+        ]
+        return hashlib.sha256(json.dumps(decides).encode()).hexdigest()
 
     def predict_entities(
         self,

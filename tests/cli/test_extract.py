@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from threading import Event
 
@@ -14,7 +16,7 @@ import pytest
 import samner
 from samner.cli.extract import batches, batches_as_they_come
 from samner.data import read_examples
-from samner.entities import Example
+from samner.entities import Example, to_fields
 from samner.errors import SamnerError
 from samner.files import exclusive
 from samner.task_model import TaskModel
@@ -413,3 +415,158 @@ def test_the_output_is_in_step_with_lines(samner, saved_model: Path, tmp_path: P
     (tmp_path / "a.txt").write_text(f"{FIRST}\n\n  \nNothing here.")
     result = samner("extract", "--model", saved_model, tmp_path / "a.txt")
     assert [json.loads(line)["text"] for line in result.stdout.splitlines()] == [FIRST, "", "  ", "Nothing here."]
+
+
+TYPED = {
+    "id": [7, 8, 9],
+    "body": [FIRST, "", "Rovers lost to Harbour City."],
+    "when": [datetime(2026, 1, 2, 3, 4, 5), None, datetime(2026, 1, 3)],
+    "raw": [b"\xff\x00", b"", None],
+    "tags": [["a"], [], ["b", "c"]],
+}
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".arrow", ".parquet.gz"])
+def test_columns_are_kept_as_they_are(samner, saved_model: Path, tmp_path: Path, suffix: str):
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.feather
+    import pyarrow.parquet
+
+    given = pa.table(TYPED).replace_schema_metadata({"made": "here"})
+    pyarrow.parquet.write_table(given, tmp_path / "in.parquet", row_group_size=2)
+    out = tmp_path / f"out{suffix}"
+    command = ["extract", "--model", saved_model, tmp_path / "in.parquet", "--format", "parquet:body"]
+    result = samner(*command, "-o", out)
+    assert result.exit_code == 0, result.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.parquet", out.name]
+    [line, *_] = samner(*command).stdout.splitlines()
+    found = read_examples(out, labelled=True)
+    assert [example.text for example in found] == TYPED["body"]
+    assert [(e.start, e.label) for e in found[0].entities] == [(0, "drug"), (17, "disease")]
+    assert [to_fields(e, FIRST) for e in found[0].entities] == json.loads(line)["entities"]
+    if suffix == ".parquet":
+        table = pyarrow.parquet.read_table(out)
+    elif suffix == ".arrow":
+        table = pyarrow.feather.read_table(out)
+    else:
+        return
+    assert table.column_names == ["id", "text", "when", "raw", "tags", "entities"]
+    assert table.select(["id", "when", "raw", "tags"]).equals(given.select(["id", "when", "raw", "tags"]))
+    assert table.schema.metadata[b"made"] == b"here"
+    assert table["entities"].to_pylist()[1] == []
+
+
+def test_lines_become_columns_and_the_other_way_round(samner, saved_model: Path, tmp_path: Path):
+    pytest.importorskip("pyarrow")
+    given = [{"id": "a", "text": FIRST, "meta": {"page": 1}}, {"id": 2, "text": "", "n": 3}]
+    lines, columns, again = tmp_path / "in.jsonl", tmp_path / "out.parquet", tmp_path / "again.jsonl.gz"
+    lines.write_text("".join(json.dumps(record) + "\n" for record in given))
+    assert samner("extract", "--model", saved_model, lines, "-o", columns).exit_code == 0
+    assert samner("extract", "--model", saved_model, columns, "-o", again).exit_code == 0
+    with gzip.open(again) as file:
+        written = [json.loads(line) for line in file]
+    assert [{key: value for key, value in line.items() if key != "entities"} for line in written] == given
+    assert [e.label for e in read_examples(columns)[0].entities] == ["drug", "disease"]
+
+
+def test_a_dataset_of_several_splits(samner, saved_model: Path, tmp_path: Path):
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features({"text": datasets.Value("string"), "kind": datasets.ClassLabel(names=["x", "y"])})
+    splits = {"train": {"text": [FIRST, ""], "kind": [1, 0]}, "test": {"text": ["Nothing here."], "kind": [1]}}
+    datasets.DatasetDict(
+        {name: datasets.Dataset.from_dict(its, features) for name, its in splits.items()}
+    ).save_to_disk(str(tmp_path / "in"))
+    out = tmp_path / "out"
+    command = ["extract", "--model", saved_model, tmp_path / "in", "-o", out, "--to", "datasets"]
+    assert samner(*command).exit_code == 0
+    saved = datasets.load_from_disk(str(out))
+    assert saved["split"] == ["train", "train", "test"]
+    assert saved["text"] == [FIRST, "", "Nothing here."]
+    assert [[e["label"] for e in its] for its in saved["entities"]] == [["drug", "disease"], [], []]
+    assert saved.features["kind"].names == ["x", "y"]
+    again = samner(*command, "--force")
+    assert again.exit_code == 2
+    assert "exists already" in again.stderr
+
+
+@pytest.mark.parametrize("name", ["out.parquet", "out.arrow"])
+def test_an_interrupted_run_goes_on_to_columns(
+    samner, saved_model: Path, texts: Path, interrupted: Path, tmp_path: Path, name: str
+):
+    pytest.importorskip("pyarrow")
+    interrupted.rename(tmp_path / f"{name}.part")
+    result = samner("extract", "--model", saved_model, texts, "-o", tmp_path / name, "--resume")
+    assert (result.exit_code, "going on after 4 texts" in result.stderr) == (0, True)
+    assert read_examples(tmp_path / name) == read_examples(tmp_path / "whole.jsonl")
+    assert not (tmp_path / f"{name}.part").exists()
+
+
+def test_columns_that_changed_meanwhile(samner, saved_model: Path, tmp_path: Path, monkeypatch):
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet
+
+    path, out = tmp_path / "in.parquet", tmp_path / "out.parquet"
+    pyarrow.parquet.write_table(pa.table({"text": [FIRST, "b"]}), path)
+    predict = TaskModel.predict
+
+    def changing(self, *arguments, **options):
+        pyarrow.parquet.write_table(pa.table({"text": [FIRST, "c"]}), path)
+        return predict(self, *arguments, **options)
+
+    monkeypatch.setattr(TaskModel, "predict", changing)
+    result = samner("extract", "--model", saved_model, path, "-o", out)
+    assert result.exit_code == 2
+    assert f"error: {path}: was changed while its texts were read" in result.stderr
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--to", "conll"], "--to must be jsonl, parquet, arrow, datasets, not 'conll'"),
+        (["--to", "parquet"], "--to parquet needs -o: on standard output goes JSON Lines"),
+    ],
+)
+def test_formats_that_cannot_be_written(samner, saved_model: Path, texts: Path, options, message: str):
+    result = samner("extract", "--model", saved_model, texts, *options)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert message in result.stderr
+
+
+def test_columns_need_pyarrow(samner, saved_model: Path, texts: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    result = samner("extract", "--model", saved_model, texts, "-o", tmp_path / "out.parquet")
+    assert result.exit_code == 2
+    assert "pip install 'samner[formats]'" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["-o", "out"], "--ray needs --model: adapt to a few hundred of the texts first, with samner adapt"),
+        (["-o", "out", "--model", "m", "--resume"], "--resume is not for --ray, which goes on by itself"),
+        (["--model", "m"], "--ray reads a folder of files and writes another: name both (-o FOLDER)"),
+    ],
+)
+def test_what_is_not_for_many_machines(samner, texts: Path, options: list[str], message: str):
+    result = samner("extract", texts.parent, "--ray", "local", *options)
+    assert result.exit_code == 2
+    assert f"error: {message}" in result.stderr
+    assert "error: --workers is for --ray" in samner("extract", texts, "--labels", "a", "--workers", 2).stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_many_machines(samner, saved_model: Path, texts: Path, tmp_path: Path):
+    pytest.importorskip("ray", reason="Ray is not installed")
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    texts.rename(folder / "texts.jsonl")
+    command = ["extract", "--ray", "local", "--workers", 1, "--model", saved_model, folder, "-o", out]
+    result = samner(*command, "--to", "parquet")
+    assert result.exit_code == 0, result.stderr
+    assert next(example.text for example in read_examples(out / "texts.jsonl.parquet")) == FIRST
+    assert "in 5 texts of 1 file" in result.stderr
+    result = samner(*command)
+    assert result.exit_code == 2
+    assert f"error: {out} holds answers of a run with other format of answers" in result.stderr

@@ -7,38 +7,52 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from queue import Empty, Queue
 from tempfile import TemporaryDirectory
 from threading import Thread
-from typing import IO, TYPE_CHECKING, Annotated
+from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from samner.cli import options
 from samner.cli.adapt import Adaptation, show_selections, warn
-from samner.cli.options import Thresholds, check_output_file, given_parameters, labels_given, labels_needed, read_all
+from samner.cli.options import (
+    Thresholds,
+    check_output_file,
+    check_output_folder,
+    given_parameters,
+    labels_given,
+    labels_needed,
+    read_all,
+)
 from samner.cli.output import console, counted, say, write_stdout
 from samner.cli.runtime import open_recogniser
 from samner.data import iter_examples
-from samner.data.lines import STANDARD_STREAM
+from samner.data.datasets import write_found
+from samner.data.formats.registry import FORMATS, format_of_suffix
+from samner.data.lines import STANDARD_STREAM, writing
+from samner.data.validation import example_from_fields
 from samner.entities import Entity, EntityType, Example, entity_types, to_fields
 from samner.errors import DataError, SamnerError
 from samner.files import atomic_file, exclusive
 from samner.marked_text import page
 from samner.progress import Progress
-from samner.thresholds import by_label
 
 if TYPE_CHECKING:
     from samner.recogniser import Recogniser
 
 _BATCH_TEXTS = 256
 _BATCH_CHARACTERS = 65_536
+_WRITTEN = ("jsonl", "parquet", "arrow", "datasets")
+"""Formats that hold all there is of a text."""
 _WAIT = 0.5
 """Seconds that the first text of a batch waits for more, where texts come from a pipe."""
+_NOT_BY_RAY = ("html", "resume", "labels_key", "force")
 _ADAPTS = ("pool", "experts", "samples", "seed", "exclude", "method", "density", "lam", "param")
 """Parameters of ``extract`` that decide how a pool is adapted, and say nothing to a saved model."""
 
@@ -48,8 +62,21 @@ def extract(
     texts: options.Texts,
     out: Annotated[
         Path,
-        typer.Option("--out", "-o", metavar="FILE", help="The JSON Lines file to write; - is standard output."),
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FILE",
+            help="The file to write: Parquet or Arrow if its suffix says so, else JSON Lines; - is standard output.",
+        ),
     ] = STANDARD_STREAM,
+    out_format: Annotated[
+        str | None,
+        typer.Option(
+            "--to",
+            metavar="FORMAT",
+            help="Of the output, where its suffix does not tell: jsonl, parquet, arrow, or datasets (a folder).",
+        ),
+    ] = None,
     model: Annotated[
         Path | None,
         typer.Option(
@@ -85,6 +112,19 @@ def extract(
         Path | None,
         typer.Option("--html", metavar="FILE", help="Also write a page that shows the texts with their entities."),
     ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            "--ray",
+            metavar="ADDRESS",
+            help="Answer a folder of files (or s3://...) on many machines; -o is then a folder, too. 'local' starts "
+            "workers on this machine, an address or 'auto' names a Ray cluster. Needs --model.",
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", metavar="N", help="With --ray: of the pool; as many as there are processors."),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an interrupted run of the same command; needs -o.")
     ] = False,
@@ -100,11 +140,11 @@ def extract(
     format: options.Format = None,
     device: options.Device = "auto",
 ) -> None:
-    """Find the entities of texts; write JSON Lines with offsets, labels and scores.
+    """Find the entities of texts; write JSON Lines, or columns, with offsets, labels and scores.
 
     Without --model the pool is first adapted to the same texts, and what was chosen is said on standard error. With
     it, labels and mode are the model's unless given, texts are read as they are needed, and those that come through a
-    pipe are answered as they come.
+    pipe are answered as they come. What else is known of a text is kept; from columns to columns, with its types.
 
     Example: samner extract --pool builtin --labels person,organization docs.jsonl -o out.jsonl
     """
@@ -117,7 +157,18 @@ def extract(
         check_output_file(html, None if texts == STANDARD_STREAM else texts, force=force)
         if html.absolute() == out.absolute():
             raise SamnerError(f"{html} cannot be both the page and the entities; name another file")
-    if out != STANDARD_STREAM:
+    if ray is not None:
+        if clash := next((name for name in _NOT_BY_RAY if name in given), None):
+            raise SamnerError(f"--{clash.replace('_', '-')} is not for --ray, which goes on by itself; leave one out")
+        own = labels_given(labels, labels_file)
+        asked = {"threshold": limits, "overlaps": overlaps, "mode": mode if "mode" in given else None}
+        return _by_ray(ray, workers, texts, out, model, own, asked, format, out_format, device)
+    if workers is not None:
+        raise SamnerError("--workers is for --ray")
+    to = _format_of(out, out_format)
+    if to == "datasets":
+        check_output_folder(out)
+    elif out != STANDARD_STREAM:
         check_output_file(out, None if texts == STANDARD_STREAM else texts, force=force)
     elif resume:
         raise SamnerError("--resume needs -o FILE: what went to standard output cannot be gone on with")
@@ -152,7 +203,81 @@ def extract(
         if out == STANDARD_STREAM:
             run.to_stdout(parts, total)
         else:
-            run.to_file(parts, total, out, resume)
+            run.to_file(parts, total, _PartFile(out, run.identity(), resume), _Output(out, to, texts, format))
+
+
+def _format_of(out: Path, given: str | None) -> str:
+    """The name of the format to write in.
+
+    Raises:
+        SamnerError: If it is none that holds everything, what writes it is not installed, or it needs a file.
+    """
+    if given is None:
+        given = "jsonl" if out == STANDARD_STREAM else format_of_suffix(out) or "jsonl"
+        given = given if given in _WRITTEN else "jsonl"
+    if given not in _WRITTEN:
+        raise SamnerError(
+            f"--to must be {', '.join(_WRITTEN)}, not {given!r}; 'samner data convert' makes other formats of these"
+        )
+    if out == STANDARD_STREAM and given != "jsonl":
+        raise SamnerError(f"--to {given} needs -o: on standard output goes JSON Lines")
+    if library := FORMATS[given].library:
+        library(str(out))
+    return given
+
+
+def _by_ray(
+    address: str,
+    workers: int | None,
+    texts: Path,
+    out: Path,
+    model: Path | None,
+    own: Sequence[EntityType] | None,
+    asked: dict[str, Any],
+    format: str | None,
+    to: str | None,
+    device: str,
+) -> None:
+    """Answer a folder of files by a pool of workers."""
+    if STANDARD_STREAM in (texts, out):
+        raise SamnerError("--ray reads a folder of files and writes another: name both (-o FOLDER)")
+    if model is None:
+        raise SamnerError("--ray needs --model: adapt to a few hundred of the texts first, with samner adapt")
+    from samner.integrations.ray import connected, extract_files
+
+    started = time.monotonic()
+    recogniser = open_recogniser(model, "cpu")
+    types = own or recogniser.types
+    warn([*recogniser.warnings, *filter(None, [recogniser.warning_of(types)])])
+    asked["threshold"] = asked["threshold"].of([t.name for t in types])
+    place = _place(out)
+    with nullcontext() if "://" in place else exclusive(out), connected(address, workers), Progress() as show:
+        advance: Callable[[int], None] | None = None
+
+        def on_shards(number: int) -> None:
+            nonlocal advance
+            if advance is None:
+                advance = show.counter("files", number)
+            else:
+                advance(number)
+
+        on_device = "cpu" if device == "auto" else device
+        manifest = extract_files(
+            *(_place(texts), place, model),
+            **{"labels": types, "format": format, "to": to, "workers": workers, "device": on_device, **asked},
+            on_shards=on_shards,
+        )
+    say(
+        f"found {manifest['entities']} entities in {counted(manifest['texts'], 'text')} of "
+        f"{counted(len(manifest['shards']), 'file')}; this run took {time.monotonic() - started:.1f} s"
+    )
+    say(f"wrote {place}")
+
+
+def _place(path: Path) -> str:
+    """A path or URI as it was given: a ``Path`` of s3://bucket has lost a slash."""
+    scheme, colon, rest = str(path).partition(":/")
+    return f"{scheme}://{'/' if scheme == 'file' else ''}{rest}" if colon and "/" not in scheme else str(path)
 
 
 def _all_types(types: Sequence[EntityType], examples: Sequence[Example], key: str) -> tuple[EntityType, ...]:
@@ -227,8 +352,7 @@ class _Run:
             self._report(done)
             self._page(kept)
 
-    def to_file(self, parts: Iterable[list[Example]], total: int | None, out: Path, resume: bool) -> None:
-        part = _PartFile(out, self._identity(), resume)
+    def to_file(self, parts: Iterable[list[Example]], total: int | None, part: _PartFile, output: _Output) -> None:
         done = kept = 0
         try:
             with Progress() as show:
@@ -242,24 +366,24 @@ class _Run:
                         part.append(self._lines(batch))
                     done += len(batch)
                     advance(len(batch))
-            part.finish()
+            part.finish(output)
         except BaseException:
             if done > kept:
                 say(f"finished so far: {counted(done, 'text')}; the same command with --resume goes on")
             raise
         self._report(done - kept)
-        say(f"wrote {out}")
-        self._page(out)
+        say(f"wrote {output.path}")
+        self._page(output.path, output.format)
 
-    def _page(self, found: Path) -> None:
+    def _page(self, found: Path, format: str = "jsonl") -> None:
         """Write the page of what is in a file, if one is wanted."""
         if self.html is None:
             return
-        there = {e.label for example in iter_examples(found, "jsonl") for e in example.entities}
+        there = {e.label for example in iter_examples(found, format) for e in example.entities}
         labels = [t.name for t in self.types if t.name in there]
         labels += sorted(there.difference(labels))
         with atomic_file(self.html) as temporary, temporary.open("w", encoding="utf-8", errors="replace") as file:
-            file.writelines(page(iter_examples(found, "jsonl"), labels, self.html.stem))
+            file.writelines(page(iter_examples(found, format), labels, self.html.stem))
         say(f"wrote {self.html}")
 
     def _lines(self, examples: Sequence[Example]) -> str:
@@ -277,20 +401,27 @@ class _Run:
     def _report(self, texts: int) -> None:
         say(f"found {self.found} entities in {counted(texts, 'text')} in {time.monotonic() - self.started:.1f} s")
 
-    def _identity(self) -> str:
+    def identity(self) -> str:
         """Digest of everything that decides the results, but for the texts."""
-        model = self.model
-        decides = [
-            model.backbone.fingerprint,
-            sorted((name, merge.model) for name, merge in model.merges.items()),
-            [t.prompt for t in self.types],
-            sorted(by_label(self.threshold, self.types, model.threshold, model.thresholds).items()),
-            model.calibration.to_dict() if model.calibration else None,
-            self.mode or model.mode,
-            self.overlaps,
-            self.labels_key,
-        ]
-        return hashlib.sha256(json.dumps(decides).encode()).hexdigest()
+        digest = self.model.digest(self.types, threshold=self.threshold, mode=self.mode, overlaps=self.overlaps)
+        return hashlib.sha256(json.dumps([digest, self.labels_key]).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class _Output:
+    """What is written in the end.
+
+    Args:
+        path: Of it.
+        format: Of it.
+        source: What the texts are read from.
+        source_format: As it was given.
+    """
+
+    path: Path
+    format: str
+    source: Path
+    source_format: str | None
 
 
 class _PartFile:
@@ -301,7 +432,6 @@ class _PartFile:
     """
 
     def __init__(self, out: Path, identity: str, resume: bool) -> None:
-        self.out = out
         self.path = out.with_name(out.name + ".part")
         header = json.dumps({"samner_part": identity}).encode() + b"\n"
         self._reading: IO[bytes] | None = None
@@ -344,8 +474,11 @@ class _PartFile:
         with self.path.open("ab") as file:
             file.write(lines.encode("utf-8"))
 
-    def finish(self) -> None:
-        """Make the lines the output file, atomically.
+    def finish(self, output: _Output) -> None:
+        """Make the lines the output, atomically.
+
+        Args:
+            output: What it is to be.
 
         Raises:
             SamnerError: If it holds more texts than there were.
@@ -354,9 +487,16 @@ class _PartFile:
             if self._reading.readline():
                 raise self._other
             self._reading.close()
-        with atomic_file(self.out) as temporary, self.path.open("rb") as source, temporary.open("wb") as target:
-            source.readline()
-            shutil.copyfileobj(source, target)
+        with self.path.open("rb") as lines:
+            lines.readline()
+            if output.format == "jsonl":
+                with writing(output.path) as target:
+                    shutil.copyfileobj(lines, target)
+            else:
+                found = map(_example, lines)
+                write_found(
+                    found, output.path, output.format, source=output.source, source_format=output.source_format
+                )
         self.path.unlink()
 
 
@@ -415,6 +555,12 @@ def _has_room(batch: Sequence[Example], example: Example) -> bool:
 def _line(example: Example, entities: Sequence[Entity]) -> str:
     fields = [to_fields(entity, example.text) for entity in entities]
     return json.dumps({"text": example.text, "entities": fields, **example.meta}, ensure_ascii=False) + "\n"
+
+
+def _example(line: bytes) -> Example:
+    """What ``_line`` made a line of."""
+    fields = json.loads(line)
+    return example_from_fields(fields.pop("text"), fields.pop("entities"), fields)
 
 
 def _is_of(line: bytes, text: str) -> bool:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 
+from samner.data.formats import columnar
 from samner.data.formats.registry import FORMATS, detect, named_format, writing_format
-from samner.data.lines import Source, source_name
+from samner.data.lines import STANDARD_STREAM, Source, source_name
 from samner.data.validation import declines
 from samner.entities import Example
 from samner.errors import DataError, SamnerError
@@ -105,6 +106,42 @@ def iter_texts(path: str | Path, format: str | None = None) -> Iterator[str]:
         DataError: As :func:`read_texts` does.
     """
     return (example.text for example in iter_examples(path, format, labelled=False))
+
+
+def write_found(
+    found: Iterable[Example],
+    path: str | Path,
+    format: str,
+    *,
+    source: str | Path,
+    source_format: str | None = None,
+) -> None:
+    """Write texts with the entities found in them, beside the other columns of the file that they were read from.
+
+    From columns (Parquet, Arrow, a saved dataset) to columns, those are written as they are: types, values that JSON
+    has no word for, and order; rows are taken batch by batch. Otherwise as :func:`write_examples`.
+
+    Args:
+        found: For each text of the source the text and its entities; may be a generator.
+        path: As for :func:`write_examples`.
+        format: Of what is written.
+        source: What the texts were read from.
+        source_format: As it was given to read it.
+
+    Raises:
+        DataError: As :func:`write_examples`; and if the source holds other texts by now.
+    """
+    source, path = user_path(source), user_path(path)
+    to = FORMATS[writing_format(path, format)]
+    if to.write_rows is None or source == STANDARD_STREAM or source.is_fifo():
+        return write_examples(found, path, format)
+    known = None if source_format is None else named_format(source_format)
+    with closing(Source(source)) as opened:
+        name, column = known or (detect(opened), None)
+        if (rows_of := FORMATS[name].rows) is not None:
+            with rows_of(opened) as rows:
+                return to.write_rows(columnar.beside(rows, column, found, opened.name), path)
+    return write_examples(found, path, format)
 
 
 def write_examples(examples: Iterable[Example], path: str | Path, format: str | None = None) -> None:

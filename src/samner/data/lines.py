@@ -8,7 +8,9 @@ import gzip
 import io
 import lzma
 import re
+import shutil
 import sys
+import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -122,6 +124,22 @@ class Source:
             raise DataError(f"{self.name}: cannot be read (Is a directory)")
         with self._reading():
             return self.head + bytes(self._stream.read())
+
+    @contextmanager
+    def seekable(self) -> Iterator[IO[bytes]]:
+        """All of it as a file to move about in: the file itself if it is a plain one, else a copy on the disk."""
+        if self.is_folder:
+            raise DataError(f"{self.name}: cannot be read (Is a directory)")
+        if self.path.is_file() and self._stream is self._file:
+            self._file.seek(0)
+            yield self._file
+            return
+        with tempfile.TemporaryFile() as copy:
+            with self._reading():
+                copy.write(self.head)
+                shutil.copyfileobj(self._stream, copy)
+            copy.seek(0)
+            yield copy
 
     @contextmanager
     def noting(self) -> Iterator[None]:

@@ -139,7 +139,7 @@ def test_refuses_folders_that_are_not_one_dataset(tmp_path: Path) -> None:
     datasets.DatasetDict(train=one()).save_to_disk(str(splits))
     with pytest.raises(DataError, match="it has several splits: name the folder of one of them"):
         read_examples(splits)
-    assert read_texts(splits / "train") == ["Rome"]
+    assert read_texts(splits / "train") == read_texts(splits) == ["Rome"]
     write_examples([], empty, "datasets")
     with pytest.raises(DataError, match="empty: holds no text"):
         read_examples(empty)
@@ -157,3 +157,15 @@ def test_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(DataError, match=r"pip install 'samner\[datasets\]'"):
         to_dataset(EXAMPLES)
+
+
+def test_a_dataset_or_a_column_of_one_is_texts() -> None:
+    from samner.arguments import strings
+
+    dataset = datasets.Dataset.from_dict({"body": ["a", "b"], "text": ["c", "d"]})
+    assert strings(dataset, "texts") == strings(dataset["text"], "texts") == ["c", "d"]
+    assert strings(dataset["body"], "texts") == ["a", "b"]
+    with pytest.raises(SamnerError, match=r"texts must be of one split of the dataset, as dataset\['test'\]"):
+        strings(datasets.DatasetDict(test=dataset), "texts")
+    with pytest.raises(SamnerError, match=r"a dataset without a column 'text'; name one, as dataset\['body'\]"):
+        strings(dataset.remove_columns("text"), "texts")

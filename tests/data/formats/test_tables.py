@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from samner.data import read_examples, read_texts, write_examples
+from samner.data import iter_examples, read_examples, read_texts, write_examples
 from samner.entities import Entity, Example
 from samner.errors import DataError
 
@@ -142,3 +142,22 @@ def test_a_stream_of_arrow(tmp_path: Path) -> None:
     with pyarrow.ipc.new_stream(str(tmp_path / "a.arrow"), pyarrow.schema({"text": pyarrow.string()})) as writer:
         writer.write_table(pyarrow.table({"text": ["a", "b"]}))
     assert read_texts(tmp_path / "a.arrow") == ["a", "b"]
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".arrow"])
+def test_columns_are_read_and_written_a_batch_at_a_time(tmp_path: Path, suffix: str, monkeypatch) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    monkeypatch.setattr("samner.data.formats.columnar._GROUP_BYTES", 1 << 20)
+    path, most = tmp_path / f"a{suffix}", 0
+    before = pyarrow.total_allocated_bytes()
+
+    def watched(examples):
+        nonlocal most
+        for example in examples:
+            most = max(most, pyarrow.total_allocated_bytes() - before)
+            yield example
+
+    texts = (Example(f"{i} " + "x" * 4000, meta={"id": i}) for i in range(8000))  # 32 MB
+    write_examples(texts, path)
+    assert [example.id for example in watched(iter_examples(path))] == list(range(8000))
+    assert most < 16 << 20

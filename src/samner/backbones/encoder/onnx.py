@@ -116,6 +116,7 @@ def save_onnx(
 def _encoder(backbone: EncoderBackbone, model: str) -> Any:
     """The transformer of a task model by itself."""
     encoder = copy.deepcopy(sentence_encoder(backbone.reference, "cpu")[0].auto_model)
+    encoder.set_attn_implementation("eager")  # a plainer graph than the fused one of torch makes, and a faster one
     encoder.load_state_dict(backbone.encoder.state_dict())
     with torch.no_grad():
         for module, delta in backbone.task_vectors(model).items():

@@ -6,9 +6,10 @@ import datetime
 import decimal
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from samner.data.lines import Source
 from samner.entities import Example
@@ -36,6 +37,13 @@ _BEGINS = re.compile("start|begin|offset")
 _CALLS = re.compile("(label|labels|tag|tags|type|types|entity|entities|class|category|group|kind|concept)$")
 
 
+class Rows(NamedTuple):
+    """What a file of columns holds, as it is: an Arrow schema, and record batches of it, none of many rows."""
+
+    schema: Any
+    batches: Iterator[Any]
+
+
 @dataclass(frozen=True, slots=True)
 class Format:
     """How examples lie in a file.
@@ -47,6 +55,9 @@ class Format:
         suffixes: Of the files that are written this way unless told otherwise.
         looks: Whether what is read is of this format, by its content; None if only its name or suffix tells.
         keeps: What comes back as it was: of ``"entities"``, their ``"ids"``, and ``"meta"``.
+        rows: Reads columns as they are, where the format is of columns.
+        write_rows: Writes such columns.
+        library: Imports what writing needs; takes the name of the file, for the error that it is not installed.
     """
 
     read: Callable[[Source, bool, str | None], Iterator[Example]]
@@ -54,6 +65,9 @@ class Format:
     suffixes: tuple[str, ...] = ()
     looks: Callable[[Source], bool] | None = None
     keeps: tuple[str, ...] = ("entities", "ids", "meta")
+    rows: Callable[[Source], AbstractContextManager[Rows]] | None = None
+    write_rows: Callable[[Rows, Path], None] | None = None
+    library: Callable[[str], Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from samner.data.formats import columnar, jsonl
-from samner.data.formats.base import Format
+from samner.data.formats.base import Format, Rows
 from samner.data.lines import Source
 from samner.data.validation import check_example, located
 from samner.entities import Example, to_fields
@@ -20,6 +22,8 @@ from samner.files import atomic_folder
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+_BATCH_ROWS = 1024
 
 
 def from_dataset(dataset: Dataset) -> list[Example]:
@@ -78,22 +82,56 @@ def to_dataset(examples: Iterable[Example]) -> Dataset:
 
 def read(source: Source, labelled: bool, column: str | None) -> Iterator[Example]:
     """Read a folder that ``Dataset.save_to_disk`` wrote."""
+    return _examples(_load(source, labelled), source.name, labelled, column)
+
+
+@contextmanager
+def read_rows(source: Source) -> Iterator[Rows]:
+    """The columns of a saved dataset, batch by batch."""
+    dataset = _load(source, labelled=False)
+    tables = dataset.with_format("arrow").iter(_BATCH_ROWS)
+    yield Rows(dataset.features.arrow_schema, (batch for table in tables for batch in table.to_batches()))
+
+
+def _load(source: Source, labelled: bool) -> Dataset:
     datasets = _library()
-    if not is_dataset(source.path):
+    splits = is_dict(source.path) and not labelled  # what is to be learnt from is of one split
+    if not is_dataset(source.path) and not splits:
         raise DataError(f"{source.name}: is not a saved dataset; {what_folder(source.path)}")
     try:
         dataset = datasets.load_from_disk(str(source.path))
+        if splits:
+            dataset = datasets.concatenate_datasets(
+                [
+                    split if "split" in split.column_names else split.add_column("split", [name] * len(split))
+                    for name, split in dataset.items()
+                ]
+            )
     except Exception as error:  # what a damaged folder raises is anything, from KeyError to ArrowInvalid
         raise DataError(
             f"{source.name}: cannot be read as a saved dataset ({' '.join(str(error).split())})"
         ) from error
-    return _examples(dataset, source.name, labelled, column)
+    return dataset
 
 
 def write(examples: Iterable[Example], path: Path) -> None:
-    """Write a folder that ``datasets.load_from_disk`` reads."""
+    """Write a folder that ``datasets.load_from_disk`` reads; the examples are held in memory."""
     with located(str(path)):
         dataset = to_dataset(examples)
+    _save(dataset, path)
+
+
+def write_rows(rows: Rows, path: Path) -> None:
+    """Write columns as they are to such a folder."""
+    datasets = _library()
+    with TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+        stream = Path(folder) / "rows.arrow"
+        with stream.open("wb") as handle:
+            columnar.write_to(rows, handle, "stream")
+        _save(datasets.Dataset.from_file(str(stream)), path)
+
+
+def _save(dataset: Dataset, path: Path) -> None:
     try:
         with atomic_folder(path) as folder:
             # left to itself it saves a dataset without rows in no shard, which load_from_disk cannot read
@@ -107,14 +145,19 @@ def is_dataset(path: Path) -> bool:
     return (path / "dataset_info.json").is_file()
 
 
+def is_dict(path: Path) -> bool:
+    """Whether the path is a folder with several splits of a dataset, each in a folder of its own."""
+    return (path / "dataset_dict.json").is_file()
+
+
 def what_folder(path: Path) -> str:
     """What to name instead of a folder that is not one saved dataset."""
-    if (path / "dataset_dict.json").is_file():
+    if is_dict(path):
         return "it has several splits: name the folder of one of them"
     return "name a file, or a folder of BRAT (.txt and .ann) or that Dataset.save_to_disk wrote"
 
 
-def _library() -> Any:
+def _library(name: str = "") -> Any:
     try:
         import datasets
     except ImportError as error:
@@ -142,4 +185,8 @@ def _is_plain(feature: Any, datasets: Any) -> bool:
     return isinstance(feature, datasets.ClassLabel) or _is_plain(getattr(feature, "feature", None), datasets)
 
 
-FORMAT = Format(read, write, (), lambda source: source.is_folder and is_dataset(source.path))
+def _looks(source: Source) -> bool:
+    return source.is_folder and (is_dataset(source.path) or is_dict(source.path))
+
+
+FORMAT = Format(read, write, (), _looks, rows=read_rows, write_rows=write_rows, library=_library)

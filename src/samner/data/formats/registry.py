@@ -49,8 +49,8 @@ def named_format(format: object) -> tuple[str, str | None]:
 
 
 def is_data_folder(path: Path) -> bool:
-    """Whether a folder is one set of texts: a saved dataset, or documents of BRAT."""
-    return datasets.is_dataset(path) or any(path.rglob("*.ann"))
+    """Whether a folder is texts: a saved dataset or several splits of one, or documents of BRAT."""
+    return datasets.is_dataset(path) or datasets.is_dict(path) or any(path.rglob("*.ann"))
 
 
 def detect(source: Source) -> str:
@@ -71,6 +71,12 @@ def detect(source: Source) -> str:
     return next((name for name, format in FORMATS.items() if source.suffix in format.suffixes), "text")
 
 
+def format_of_suffix(path: Path) -> str | None:
+    """The name of the format that a file's suffix tells, if it tells one."""
+    suffix = content_suffix(path)
+    return next((name for name, known in FORMATS.items() if suffix in known.suffixes), None)
+
+
 def writing_format(path: Path, format: str | None) -> str:
     """The name of the format to write a file in: the one given, or the one that its suffix tells.
 
@@ -82,13 +88,13 @@ def writing_format(path: Path, format: str | None) -> str:
     elif path == STANDARD_STREAM:
         format = "jsonl"
     else:
-        suffix = content_suffix(path)
-        format = next((name for name, known in FORMATS.items() if suffix in known.suffixes), None)
+        format = format_of_suffix(path)
         if format is None:
             suffixes = ", ".join(suffix for known in FORMATS.values() for suffix in known.suffixes)
             names = ", ".join(name for name, known in FORMATS.items() if known.write)
             raise DataError(
-                f"{path}: the suffix {suffix!r} names no format; known are {suffixes}, or give the format: {names}"
+                f"{path}: the suffix {content_suffix(path)!r} names no format; known are {suffixes}, or give the "
+                f"format: {names}"
             )
     if FORMATS[format].write is None:
         raise DataError(f"{path}: {format} can be read but not written; write conll or jsonl")
