@@ -201,6 +201,23 @@ class Recogniser(ABC):
                 warnings.warn(warning, stacklevel=3)
         return groups
 
+    def decides(self, types: Iterable[EntityType], limits: Mapping[str, float], mode: str | None = None) -> list[Any]:
+        """All that decides what is found in a text, as JSON values: equal for two only if they answer alike.
+
+        Args:
+            types: What is looked for.
+            limits: The threshold of each.
+            mode: As of ``predict``.
+        """
+        return [
+            self.backbone.fingerprint,
+            sorted((name, merge.model) for name, merge in self.merges.items()),
+            [t.prompt for t in types],
+            sorted(limits.items()),
+            self.calibration.to_dict() if self.calibration else None,
+            mode or self.mode,
+        ]
+
     def warning_of(self, types: Iterable[EntityType]) -> str | None:
         """What to know before it is asked for types: that its experts were chosen for others, if they were."""
         known = {t.name for t in self.types}

@@ -279,17 +279,8 @@ class _Run:
 
     def _identity(self) -> str:
         """Digest of everything that decides the results, but for the texts."""
-        model = self.model
-        decides = [
-            model.backbone.fingerprint,
-            sorted((name, merge.model) for name, merge in model.merges.items()),
-            [t.prompt for t in self.types],
-            sorted(by_label(self.threshold, self.types, model.threshold, model.thresholds).items()),
-            model.calibration.to_dict() if model.calibration else None,
-            self.mode or model.mode,
-            self.overlaps,
-            self.labels_key,
-        ]
+        limits = by_label(self.threshold, self.types, self.model.threshold, self.model.thresholds)
+        decides = [*self.model.decides(self.types, limits, self.mode), self.overlaps, self.labels_key]
         return hashlib.sha256(json.dumps(decides).encode()).hexdigest()
 
 
