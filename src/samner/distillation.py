@@ -9,6 +9,7 @@ the teacher on texts that are held out.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -43,6 +44,8 @@ SURE = 1.5
 """Times its threshold, a teacher is sure of an entity; of a high threshold, halfway to one."""
 LEAST_ENTITIES = 3
 """Entities of a type that the teacher has to be sure of, or the type is left out."""
+EPOCHS = 10.0
+"""Passes over the texts, where 500 or fewer are learnt from; of more, fewer by the square root of their number."""
 ANSWERS = "answers.sqlite"
 """In the run folder: what the teacher answered so far."""
 
@@ -93,7 +96,11 @@ def distil(
     name: str = "teacher",
     run: Path | None = None,
     on_done: Callable[[int], None] | None = None,
-    **learning: Any,
+    pool: ExpertPool | None = None,
+    least: int = LEAST_ENTITIES,
+    seed: int = 0,
+    options: Mapping[str, Any] | None = None,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> TaskModel:
     """Make a fast task model of a slow one's answers to unlabelled texts: ``ask``, then ``teach``.
 
@@ -102,9 +109,13 @@ def distil(
         texts: Unlabelled texts of its domain; some hundreds at least, thousands are better.
         labels: What to ask for; what it was adapted for by default.
         name: What the card calls the teacher.
-        run: Folder where the answers are kept as they come, and the training's checkpoint.
+        run: Folder of the answers as they come and the training's checkpoint, from which the same call goes on.
         on_done: Called with the number of texts that the teacher just finished.
-        **learning: As of ``teach``.
+        pool: As of ``teach``, like all that follow.
+        least: Entities of a type that the teacher has to be sure of.
+        seed: Of all that is random.
+        options: Of the training.
+        tell: Called with a line on each type left out, and on what is held out.
 
     Raises:
         SamnerError: If there are too few texts, the teacher finds too little, or an argument is not valid.
@@ -114,7 +125,8 @@ def distil(
         >>> fast = distil(slow, unlabelled, options={"epochs": 20})  # doctest: +SKIP
         >>> fast.save("my-fast-domain")  # doctest: +SKIP
     """
-    return teach(ask(teacher, texts, labels, name=name, run=run, on_done=on_done), run=run, **learning)
+    answers = ask(teacher, texts, labels, name=name, run=run, on_done=on_done)
+    return teach(answers, pool, least=least, seed=seed, options=options, run=run, tell=tell)
 
 
 def ask(
@@ -215,7 +227,7 @@ def teach(
             PUPIL,
             data,
             Path(folder) / PUPIL,
-            options={**(options or {}), "seed": seed},
+            options={"epochs": EPOCHS * min(1.0, math.sqrt(500 / len(learnt))), **(options or {}), "seed": seed},
             run=None if run is None else run / f"training-{answers.digest[:16]}",
             resume=True,
         )
