@@ -122,8 +122,11 @@ def distil(
 
     Example:
         >>> slow = TaskModel.load("my-domain")
-        >>> fast = distil(slow, unlabelled, options={"epochs": 20})  # doctest: +SKIP
-        >>> fast.save("my-fast-domain")  # doctest: +SKIP
+        >>> texts = [f"Aspirin relieves headache within {hours} hours." for hours in range(60)]
+        >>> fast = distil(slow, texts, options={"steps": 20})
+        >>> fast.predict_entities("Aspirin relieves headache.")[0]["found_by"]
+        ['distilled']
+        >>> fast.save("my-fast-domain")
     """
     answers = ask(teacher, texts, labels, name=name, run=run, on_done=on_done)
     return teach(answers, pool, least=least, seed=seed, options=options, run=run, tell=tell)
