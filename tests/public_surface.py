@@ -20,6 +20,7 @@ MODULES = (
     "samner.backbones",
     "samner.calibration",
     "samner.data",
+    "samner.distillation",
     "samner.entities",
     "samner.errors",
     "samner.export",

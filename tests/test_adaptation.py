@@ -165,6 +165,7 @@ class TestAdapt:
     def test_settings_and_merge_parameters_are_kept(self, pool: ExpertPool) -> None:
         model = adapt(pool, TEXTS, LABELS, samples=2, seed=4, experts=1, method="ties", density=0.5, lam=0.8)
         expected = {
+            "pool": pool.folder.name,
             "method": "ties",
             "parameters": {"density": 0.5, "lam": 0.8},
             "experts": 1,

@@ -242,7 +242,8 @@ class TestWordSpans:
     WORDS = tuple(Word(start, end, 1) for start, end in words(TEXT))
 
     def span(self, start: int, end: int) -> list[tuple[int, int, str]]:
-        return list(word_spans([Entity(start, end, "drug")], self.WORDS, {"drug"}))
+        found = word_spans([Entity(start, end, "drug", 0.7)], self.WORDS, {"drug"})
+        return [(first, last, label) for first, last, label, score in found if score == 0.7]
 
     def test_first_and_last_word(self) -> None:
         assert self.span(0, 7) == [(0, 0, "drug")]
@@ -260,6 +261,6 @@ class TestWordSpans:
 
     def test_what_is_marked_is_found(self) -> None:
         targets = torch.zeros(len(self.WORDS), 2, len(ROLES))
-        mark(targets, [(0, 2, "drug"), (3, 3, "other")], {"other": 0, "drug": 1})
+        mark(targets, [(0, 2, "drug", 1.0), (3, 3, "other", 1.0)], {"other": 0, "drug": 1})
         found = decode(targets.numpy(), self.WORDS, entity_types(["other", "drug"]), 0.5)
         assert {e.key for e in found} == {(0, 12, "drug"), (13, 18, "other")}

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from samner.adaptation import adapt
+    from samner.distillation import distil
     from samner.entities import Entity, EntityType, Example
     from samner.errors import SamnerError
     from samner.pool import ExpertPool
@@ -31,9 +32,20 @@ _HOME = {
     "SamnerError": "samner.errors",
     "TaskModel": "samner.task_model",
     "adapt": "samner.adaptation",
+    "distil": "samner.distillation",
 }
 
-__all__ = ["Entity", "EntityType", "Example", "ExpertPool", "Prediction", "SamnerError", "TaskModel", "adapt"]
+__all__ = [
+    "Entity",
+    "EntityType",
+    "Example",
+    "ExpertPool",
+    "Prediction",
+    "SamnerError",
+    "TaskModel",
+    "adapt",
+    "distil",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -99,6 +99,7 @@ def adapt(
         say(f"merging for {name}")
         merges[name] = merge_experts(now, weights, method, parameters)
     settings = {
+        "pool": pool.folder.name,
         "method": method,
         "parameters": parameters,
         "experts": experts,

@@ -22,7 +22,7 @@ from samner.data.validation import declines
 from samner.entities import Entity, Example
 from samner.errors import SamnerError
 from samner.recogniser import combine
-from samner.scoring import micro_f1
+from samner.scoring import best_threshold, micro_f1
 from samner.task_model import TaskModel
 from samner.thresholds import Calibration, Curve, counting
 
@@ -219,25 +219,13 @@ class _Data:
         calibration = Calibration(common, curves)
         shown = [(label, calibration.of(label)(score), right) for label, score, right in pairs]
         gold = {name: sum(key[2] == name for i in places for key in self.keys[i]) for name in self.names}
-        threshold = _best(shown, sum(gold.values()))
+        threshold = best_threshold([(score, right) for _, score, right in shown], sum(gold.values()))
         own = {
-            name: _best([pair for pair in shown if pair[0] == name], gold[name])
+            name: best_threshold([(score, right) for label, score, right in shown if label == name], gold[name])
             for name in curves
             if gold[name] >= LEAST
         }
         return calibration, (threshold, own)
-
-
-def _best(pairs: Sequence[tuple[str, float, bool]], gold: int) -> float:
-    """The threshold of the highest F1, in the middle between the last score that counts and the next."""
-    ranked = sorted((score, right) for _, score, right in pairs)[::-1]
-    scores = np.array([score for score, _ in ranked])
-    hits = np.cumsum([right for _, right in ranked])
-    f1 = 2 * hits / (np.arange(1, len(ranked) + 1) + gold)
-    f1[:-1][scores[:-1] == scores[1:]] = 0  # no threshold parts entities of one score
-    last = int(f1.argmax())
-    below = scores[last + 1] if last + 1 < len(scores) else 0.0
-    return float(np.clip((scores[last] + below) / 2, 1e-4, 1 - 1e-4))
 
 
 def _platt(scores: Floats, right: npt.NDArray[np.bool_], lowest: float) -> Curve | None:

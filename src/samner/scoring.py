@@ -183,6 +183,23 @@ def micro_f1(
     return total(span_counts(asked, predicted)).f1
 
 
+def best_threshold(pairs: Sequence[tuple[float, bool]], gold: int) -> float:
+    """The threshold of the highest F1, in the middle between the last score that counts and the next.
+
+    Args:
+        pairs: Of each predicted entity its score and whether it is right; at least one.
+        gold: How many true entities there are.
+    """
+    ranked = sorted(pairs)[::-1]
+    scores = np.array([score for score, _ in ranked])
+    hits = np.cumsum([right for _, right in ranked])
+    f1 = 2 * hits / (np.arange(1, len(ranked) + 1) + gold)
+    f1[:-1][scores[:-1] == scores[1:]] = 0  # no threshold parts entities of one score
+    last = int(f1.argmax())
+    below = scores[last + 1] if last + 1 < len(scores) else 0.0
+    return float(np.clip((scores[last] + below) / 2, 1e-4, 1 - 1e-4))
+
+
 def total(counts: Iterable[Counts]) -> Counts:
     """Their sum, whose ratios are the micro-average."""
     return sum(counts, Counts())

@@ -56,27 +56,27 @@ def decode(
 
 def word_spans(
     entities: Iterable[Entity], words: Sequence[Word], labels: Container[str]
-) -> Iterator[tuple[int, int, str]]:
-    """First word, last word and label of each entity that has one of the labels, widened to whole words."""
+) -> Iterator[tuple[int, int, str, float]]:
+    """First word, last word, label and score of each entity of one of the labels, widened to whole words."""
     for entity in entities:
         first = bisect_right(words, entity.start, key=lambda word: word.end)
         last = bisect_left(words, entity.end, key=lambda word: word.start) - 1
         if entity.label in labels and first <= last:
-            yield first, last, entity.label
+            yield first, last, entity.label, entity.score
 
 
-def mark(targets: Tensor, spans: Iterable[tuple[int, int, str]], columns: Mapping[str, int]) -> None:
-    """Set to one what ``decode`` would find these spans by.
+def mark(targets: Tensor, spans: Iterable[tuple[int, int, str, float]], columns: Mapping[str, int]) -> None:
+    """Set to a span's score what ``decode`` would find it by; where spans share a word, to the highest.
 
     Args:
         targets: W x L x 3, in the order of ``ROLES``.
         spans: As ``word_spans`` gives them.
         columns: Place of each label among the L.
     """
-    for first, last, label in spans:
-        targets[first, columns[label], 0] = 1
-        targets[last, columns[label], 1] = 1
-        targets[first : last + 1, columns[label], 2] = 1
+    for first, last, label, score in spans:
+        column = targets[:, columns[label]]
+        for part in (column[first, 0], column[last, 1], column[first : last + 1, 2]):
+            part.clamp_(min=score)
 
 
 def flat(entities: Iterable[Entity]) -> list[Entity]:

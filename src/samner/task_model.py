@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from huggingface_hub import ModelCard
     from torch import Tensor
 
-MANIFEST = "manifest.json"
+MANIFEST, CARD = "manifest.json", "README.md"
 
 
 def modes() -> tuple[str, ...]:
@@ -93,6 +93,7 @@ class TaskModel(Recogniser):
         threshold: Score from which an entity counts.
         thresholds: The same by label, for labels that have their own.
         calibration: What its scores are turned into, if it is calibrated; see ``samner.calibration.calibrate``.
+        card: What people should know of it, in Markdown: the ``README.md`` of its folder; empty for none.
 
     Example:
         >>> model = TaskModel.load("my-domain")
@@ -110,6 +111,7 @@ class TaskModel(Recogniser):
     threshold: float = 0.5
     thresholds: Mapping[str, float] = field(default_factory=dict)
     calibration: Calibration | None = None
+    card: str = ""
 
     def __post_init__(self) -> None:
         self.base_folder = self.base_folder.absolute()  # the working folder may be another when it is read again
@@ -121,7 +123,7 @@ class TaskModel(Recogniser):
         return f"<TaskModel {self.mode} of {', '.join(experts) or 'nothing: closed'} for {names}>"
 
     def modes(self) -> tuple[str, ...]:
-        return modes()
+        return tuple(dict.fromkeys((*modes(), *self.merges)))
 
     def to(self, device: str) -> TaskModel:
         """Move to another device, and return itself. Models that share the base stay where they are.
@@ -184,6 +186,8 @@ class TaskModel(Recogniser):
             models = dict.fromkeys(merge.model for merge in merges.values())
             for model in models:
                 write_delta(TensorDeltas(self.backbone.task_vectors(model)), temporary / f"{model}.safetensors")
+            if self.card:
+                (temporary / CARD).write_text(self.card, encoding="utf-8")
             files = [path for path in sorted(temporary.rglob("*")) if path.is_file()]
             write_json(
                 temporary / MANIFEST,
@@ -353,6 +357,7 @@ class TaskModel(Recogniser):
                     for label, value in manifest.get("thresholds", {}).items()
                 },
                 Calibration.from_dict(manifest["calibration"]) if "calibration" in manifest else None,
+                (folder / CARD).read_text(encoding="utf-8") if CARD in manifest["files"] else "",
             )
             model._merges(model.mode)
             return model

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -137,8 +137,15 @@ def read_labelled(paths: Sequence[Path], dev: Sequence[Path] = (), format: str |
 
 
 def _counting(path: Path, format: str | None) -> list[Example]:
-    """The labelled texts of a file, without those of which it says that their labels do not count."""
-    return [example for example in read_gold(path, format) if not declines(example.meta)]
+    """The labelled texts of a file, without those of which it says that their labels do not count.
+
+    What a file labels is gold, also if a model's scores still stand beside it.
+    """
+    return [
+        replace(example, entities=tuple(replace(e, score=1.0) for e in example.entities))
+        for example in read_gold(path, format)
+        if not declines(example.meta)
+    ]
 
 
 def _find(path: Path) -> tuple[str, Path, Path | None]:
@@ -216,13 +223,18 @@ def _hold_out(
     data: LabelledSet, seed: int, tell: Callable[[str], None]
 ) -> tuple[Sequence[Example], Sequence[Example]]:
     texts = list(dict.fromkeys(example.text for example in data.train))
-    count = max(_DEV_TEXTS, round(_DEV_SHARE * len(texts)))
-    if len(texts) - count < _DEV_TEXTS:
+    picked = held_out(texts, seed)
+    if not picked:
         tell(f"{data.name}: too few texts ({len(texts)}) to hold some out: there is no dev score, no early stopping")
         return data.train, []
-    picked = set(random.Random(seed).sample(texts, count))
-    tell(f"{data.name}: {count} of its {len(texts)} texts, drawn at random, are held out as dev split")
+    tell(f"{data.name}: {len(picked)} of its {len(texts)} texts, drawn at random, are held out as dev split")
     return [e for e in data.train if e.text not in picked], [e for e in data.train if e.text in picked]
+
+
+def held_out(texts: Sequence[str], seed: int) -> frozenset[str]:
+    """A tenth of different texts, drawn at random, to stop a training by; none if that were too few to tell."""
+    count = max(_DEV_TEXTS, round(_DEV_SHARE * len(texts)))
+    return frozenset(random.Random(seed).sample(texts, count) if len(texts) - count >= _DEV_TEXTS else ())
 
 
 def licences_by_set(given: Sequence[str], names: Sequence[str]) -> dict[str, str]:

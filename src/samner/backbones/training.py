@@ -26,7 +26,8 @@ class TrainingSet:
 
     Args:
         name: For messages and for the card.
-        examples: The texts.
+        examples: The texts. An entity's score is how sure its label is, 1 for gold: what families that score words
+            train their scores towards.
         types: The types the data set annotates.
         weight: How many times as often as its size says it is drawn, where data sets are drawn by their size.
     """

@@ -22,6 +22,7 @@ VERBS = {
     "extract": "Find the entities of texts; write JSON Lines with offsets, labels and scores.",
     "adapt": "Adapt a pool to a domain, from unlabelled texts and labels, and save the model.",
     "calibrate": "Calibrate a saved model on a few labelled texts: its scores, and a threshold for each label.",
+    "distil": "Distil a saved model into a fast one, from unlabelled texts that it labels.",
     "select": "Show which experts fit some texts, and why.",
     "redact": "Replace what should not be read in texts, for good or for who has the key.",
     "train": "Train an expert on labelled texts, for 'samner pool add'.",

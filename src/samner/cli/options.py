@@ -185,6 +185,14 @@ OutFolder = Annotated[
 
 Force = Annotated[bool, typer.Option("--force", help="Replace the file that is to be written, if there is one.")]
 
+MaxMinutes = Annotated[
+    float | None, typer.Option("--max-minutes", metavar="M", help="End the training after so long.")
+]
+TrainingOptions = Annotated[
+    list[str] | None,
+    typer.Option("--option", metavar="KEY=VALUE", help="A training option; repeated. A wrong one lists them all."),
+]
+
 Rank = Annotated[
     int | None,
     typer.Option(
@@ -405,6 +413,23 @@ def given_parameters(density: float | None, lam: float | None, params: Sequence[
             raise SamnerError(f"the parameter {name!r} is given twice")
         parameters[name] = _value(text)
     return parameters
+
+
+def training_options(pairs: Sequence[str]) -> dict[str, Any]:
+    """What was given by ``--option``, each ``KEY=VALUE``, the values as in a YAML file.
+
+    Raises:
+        SamnerError: If one is not of that form or given twice.
+    """
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = (part.strip() for part in pair.partition("="))
+        if not equals:
+            raise SamnerError(f"--option {pair}: write key=value, for instance --option epochs=5")
+        if key in options:
+            raise SamnerError(f"the training option {key!r} is given twice")
+        options[key] = None if value.lower() == "none" else plain_value(value, f"--option {pair}")
+    return options
 
 
 def _value(text: str) -> float | str:

@@ -6,7 +6,7 @@ import os
 import shlex
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from samner.cli import options
-from samner.cli.options import check_output_folder
+from samner.cli.options import check_output_folder, training_options
 from samner.cli.output import console, counted, say, write_json
 from samner.cli.runtime import open_pool, start
 from samner.errors import SamnerError
@@ -60,16 +60,11 @@ def train(
             "--licence", metavar="TEXT", help="Of the data, for the card; repeated as NAME=TEXT for single data sets."
         ),
     ] = None,
-    max_minutes: Annotated[
-        float | None, typer.Option("--max-minutes", metavar="M", help="End the training after so long.")
-    ] = None,
+    max_minutes: options.MaxMinutes = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an interrupted run of the same command.")
     ] = False,
-    option: Annotated[
-        list[str] | None,
-        typer.Option("--option", metavar="KEY=VALUE", help="A training option; repeated. A wrong one lists them all."),
-    ] = None,
+    option: options.TrainingOptions = None,
     recipe: Annotated[
         Path | None,
         typer.Option(
@@ -105,7 +100,7 @@ def train(
     changed = {key: value for key, value in changed.items() if value or value == ""}
     if dev or data:
         changed["dev"] = tuple(dev or ())  # a recipe's dev files go with its data
-    said = _options(option or ()) | ({} if max_minutes is None else {"max_minutes": max_minutes})
+    said = training_options(option or ()) | ({} if max_minutes is None else {"max_minutes": max_minutes})
     given = given.model_copy(update=changed)
     if dry:
         _dry_run(given, said, recipe, format, json=json)
@@ -178,25 +173,6 @@ def _dry_run(
         write_json(dict(result.values))
     else:
         console().print(f"{result.text}\nnothing was trained")
-
-
-def _options(pairs: Sequence[str]) -> dict[str, Any]:
-    """The options given as ``key=value``, the values as in a YAML file.
-
-    Raises:
-        SamnerError: If one is not of that form or given twice.
-    """
-    from samner.settings import plain_value
-
-    options: dict[str, Any] = {}
-    for pair in pairs:
-        key, equals, value = (part.strip() for part in pair.partition("="))
-        if not equals:
-            raise SamnerError(f"--option {pair}: write key=value, for instance --option epochs=5")
-        if key in options:
-            raise SamnerError(f"the training option {key!r} is given twice")
-        options[key] = None if value.lower() == "none" else plain_value(value, f"--option {pair}")
-    return options
 
 
 def _checked(

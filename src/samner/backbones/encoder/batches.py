@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """A window of an example: its sub-tokens and, per entity, first word, last word and type."""
+    """A window of an example: its sub-tokens and, per entity, first word, last word, type and score."""
 
     tokens: Tokens
-    spans: tuple[tuple[int, int, str], ...]
+    spans: tuple[tuple[int, int, str, float], ...]
 
 
 class BatchPlan:
@@ -85,7 +85,7 @@ class BatchPlan:
         group = [self.pieces[index][i] for i in self._groups[index][order[place]]]
         rng = np.random.default_rng([self.recipe.seed, 2, step])
 
-        present = sorted({label for piece in group for _, _, label in piece.spans})
+        present = sorted({label for piece in group for _, _, label, _ in piece.spans})
         absent = [t.name for t in data.types if t.name not in set(present)]
         room = max(0, self.recipe.max_types - len(present))
         if len(absent) > room:

@@ -120,7 +120,7 @@ class Batches:
 
 
 def targets(example: Example, names: Sequence[str], its_words: Sequence[Word]) -> Tensor:
-    """W x T x 3 of zeros and ones: which words start, end or are inside an entity of which type.
+    """W x T x 3: how surely (gold: zeros and ones) words start, end or are inside an entity of which type.
 
     An entity that begins or ends inside a word is widened to the whole word.
     """
