@@ -13,6 +13,7 @@ from samner.backbones.gliner2.layers import linear_layers, read_past, taught_lay
 from samner.backbones.gliner2.training import Recipe, lesson
 from samner.entities import Entity, EntityType, Example
 from samner.errors import SamnerError
+from samner.lora import LoraAdapter
 from samner.training import training_set
 from tests.backbones.gliner2.conftest import ARCHITECTURES
 from tests.backbones.gliner2.test_parity import assert_same, loaded, some, theirs
@@ -57,6 +58,7 @@ def test_an_expert_learns_and_gliner2_loads_it_as_it_is(
     after = backbone.model.state_dict()
     assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
     assert sorted(path.name for path in out.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
+    assert LoraAdapter.load(out).base == backbone.fingerprint
     tensors = load_file(out / "adapter_model.safetensors")
     learnt = {name for name, tensor in tensors.items() if "lora_B" in name and tensor.any()}
     assert all(name in learnt for name in tensors if "lora_B" in name and ".encoder." in name)

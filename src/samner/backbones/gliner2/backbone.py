@@ -242,7 +242,8 @@ class _Pieces:
         self._known = lru_cache(_REMEMBERED)(tokenizer.tokenize)
 
     def __call__(self, word: str) -> list[str]:
-        return self._known(word)
+        pieces: list[str] = self._known(word)
+        return pieces
 
     def __reduce__(self) -> tuple[type[_Pieces], tuple[Any]]:
         return _Pieces, (self._tokenizer,)

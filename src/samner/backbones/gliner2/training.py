@@ -75,45 +75,35 @@ def train_adapter(
     torch.manual_seed(recipe.seed)
     learner = copy.copy(backbone)
     learner.model = copy.deepcopy(backbone.model)
-    name, _, commit = backbone.card.model.partition("@")
     config = LoraConfig(
         r=recipe.rank,
         lora_alpha=recipe.alpha,
         lora_dropout=recipe.dropout,
         target_modules=taught_layers(learner.model),
         bias="none",
-        # a base in a folder has no name that means anything elsewhere
-        base_model_name_or_path=name if commit else backbone.fingerprint,
-        revision=commit or None,
     )
     adapted = get_peft_model(learner.model, config)  # puts the adapter into the model's own layers
-    outcome = fit_model(
-        learner, {n: p for n, p in adapted.named_parameters() if p.requires_grad}, data, recipe, run, resume
-    )
+    parameters = {n: p for n, p in adapted.named_parameters() if p.requires_grad}
+    outcome = _fit(learner, parameters, data, recipe, run, resume)
+    name, _, commit = backbone.card.model.partition("@")
+    written = adapted.peft_config["default"]
+    # a base in a folder has no name that means anything elsewhere
+    written.base_model_name_or_path = name if commit else backbone.fingerprint
+    written.revision = commit or None
     with writing_tensors(out):
         adapted.save_pretrained(str(out), save_embedding_layers=False)
     (out / "README.md").unlink(missing_ok=True)
     return outcome
 
 
-def fit_model(
+def _fit(
     learner: Gliner2Backbone,
     parameters: dict[str, torch.nn.Parameter],
     data: TrainingData,
     recipe: Recipe,
-    run: Path | None = None,
-    resume: bool = False,
+    run: Path | None,
+    resume: bool,
 ) -> Outcome:
-    """Train parameters of a model in place, which nobody else may ask meanwhile.
-
-    Args:
-        learner: The backbone whose model it is.
-        parameters: By name.
-        data: What it learns from.
-        recipe: How.
-        run: Folder for the checkpoint; none means no checkpoints.
-        resume: Go on from the checkpoint in ``run``, if there is one.
-    """
     from gliner2.processor import SamplingConfig
 
     model = learner.model
