@@ -7,7 +7,8 @@ What is there is not made again, and a training that was stopped goes on. As a c
 and no GPU, over the model of ``studies/gliner2/base.py``:
 
     python -m studies.gliner2.pool --model runs/gliner2/base --data ../shared/data --out runs/gliner2 \
-        --threshold 0.2 --option steps=40 --option evaluations=0 --option dev_texts=10 --texts 20
+        --most 25 --option steps=10 --option batch_tokens=256 --option evaluations=0 --option dev_texts=2 \
+        --threshold 0.2 --texts 10
 """
 
 from __future__ import annotations
@@ -15,19 +16,21 @@ from __future__ import annotations
 import argparse
 import logging
 import tempfile
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from samner.backbones import TrainingData
+from samner.backbones import TrainingData, TrainingSet
 from samner.backbones.gliner2.backbone import Gliner2Backbone
 from samner.benchmark.config import read_benchmark
 from samner.benchmark.run import run
 from samner.files import read_json, write_json
 from samner.pool import ExpertPool
 from samner.settings import plain_value
-from samner.training import ExpertRecipe, train_expert
+from samner.training import ExpertRecipe, train_expert, training_set
 from studies.training_data import POOL_DATA, Datasets, domains, read_settings
 
 TARGETS = Path(__file__).parent / "targets.yaml"
@@ -49,9 +52,24 @@ def make_pool(folder: Path, model: str, threshold: float | None, device: str) ->
     return ExpertPool(folder, device)
 
 
-def train(pool: ExpertPool, data: Path, options: dict[str, Any]) -> None:
-    """Train the experts of all domains, and one adapter on all of them for as many steps together."""
+def train(pool: ExpertPool, data: Path, options: dict[str, Any], most: int | None) -> None:
+    """Train the experts of all domains, and one adapter on all of them for as many steps together.
+
+    Args:
+        pool: The pool, which they are put into.
+        data: The data folder.
+        options: Of the trainings.
+        most: Only the first so many texts of each data set teach.
+    """
     settings, found = read_settings(POOL_DATA), Datasets(data)
+
+    @cache
+    def lessons(name: str) -> tuple[TrainingSet, TrainingSet]:
+        """The first texts of a data set and of its dev split."""
+        taught = found.set(name)
+        dev = training_set(name, found.examples(name, "dev")[:most], taught.types)
+        return replace(taught, examples=taught.examples[:most]), dev
+
     parts = domains(only=DOMAINS)
     places = {name: pool.folder / "experts" / name for name in parts}
     places["unified"] = pool.folder / "baselines" / "unified"
@@ -66,7 +84,7 @@ def train(pool: ExpertPool, data: Path, options: dict[str, Any]) -> None:
         train_expert(
             pool,
             part,
-            TrainingData([found.set(name) for name in names], [found.set(name, "dev") for name in names]),
+            TrainingData(*zip(*map(lessons, names), strict=True)),
             places[part],
             options=its,
             description=settings["descriptions"][part].replace("seven", "six"),
@@ -100,6 +118,7 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--most", type=int, help="train on only the first so many texts of each data set")
     parser.add_argument("--threshold", type=float, help="from which an entity counts; by default gliner2's own")
     parser.add_argument("--texts", type=int, help="read only the first so many test texts of each target")
     parser.add_argument("--device", default="auto")
@@ -110,7 +129,7 @@ def main() -> None:
         key, _, value = pair.partition("=")
         options[key] = plain_value(value, f"--option {pair}")
     pool = make_pool(arguments.out / "pool", arguments.model, arguments.threshold, arguments.device)
-    train(pool, arguments.data, options)
+    train(pool, arguments.data, options, arguments.most)
     print(measure(pool.folder, arguments.data, arguments.out / "table", arguments.texts, arguments.device))
 
 

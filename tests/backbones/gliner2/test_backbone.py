@@ -212,6 +212,10 @@ class TestWhatIsWrong:
         with pytest.raises(ModelError, match=r"pip install 'samner\[gliner2\]'"):
             Gliner2Backbone.load(base("span"))
 
+    def test_a_label_that_is_a_mark_of_gliner2(self, base: Make) -> None:
+        with pytest.raises(SamnerError, match=r"the label '\[SEP_TEXT\]' is a mark of gliner2's own"):
+            Gliner2Backbone.load(base("span")).predict(["Basel"], entity_types(["city", "[SEP_TEXT]"]), [BASE], 0.5)
+
     def test_an_adapter_of_another_base(self, base: Make, adapter: Callable[[str, int], Path]) -> None:
         with pytest.raises(ModelError, match="no such module"):
             Gliner2Backbone.load(base("boundary")).add_expert("one", adapter("span", 1))

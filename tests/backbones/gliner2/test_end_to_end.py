@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Callable
@@ -118,3 +119,34 @@ def test_the_page_for_users_of_gliner2_runs(
     exec(compile(first, "docs/gliner2.md", "exec"), {"unlabelled": TEXTS[:3]})
     exec(compile(second, "docs/gliner2.md", "exec"), {"some_of_its_texts": TEXTS[:3]})
     assert sorted(ExpertPool(tmp_path / "g2-pool").experts) == ["health", "news", "travel"]
+
+
+def test_the_command_line_makes_a_pool_trains_and_extracts(
+    checkpoint: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from typer.testing import CliRunner
+
+    from samner.cli.app import app
+
+    def run(line: str) -> str:
+        result = CliRunner().invoke(app, line.split())
+        assert result.exit_code == 0, result.stderr
+        return result.stdout
+
+    monkeypatch.chdir(tmp_path)
+    lines = [
+        {"text": f"{drug} helps in Basel.", "entities": [{"start": 0, "end": len(drug), "label": "drug"}]}
+        for drug in ("Aspirin", "Codeine")
+    ]
+    (tmp_path / "pills.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    run(f"pool create pool --model {checkpoint('boundary')} --family gliner2")
+    recipe = Path(__file__).parents[3] / "recipes" / "gliner2-base.yaml"
+    run(f"train pills.jsonl --recipe {recipe} --pool pool --name pills -o pills --option steps=2 --option rank=2")
+    run("pool add pool pills")
+    assert run("pool verify pool").split() == ["OK", "pills"]
+    (tmp_path / "texts.txt").write_text("Aspirin helps in Basel.\n")
+    (found,) = run("extract texts.txt --pool pool --labels drug,city --threshold 0.01").splitlines()
+    assert all(e["text"] in "Aspirin helps in Basel." for e in json.loads(found)["entities"])
+    for option, message in (("--dry-run", "--dry-run is for language models"), ("--option epochz=1", "epochz")):
+        result = CliRunner().invoke(app, f"train pills.jsonl --pool pool --name x -o x {option}".split())
+        assert result.exit_code and message in result.stderr

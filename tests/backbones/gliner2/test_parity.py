@@ -21,7 +21,9 @@ Found = list[dict[tuple[int, int, str], float]]
 TYPES = {"drug": "a medicine by its brand or generic name", "city": "", "person": "someone's name", "symptom": ""}
 
 FEW, MANY = 18, 300
-counts = pytest.mark.parametrize("count", [FEW, pytest.param(MANY, marks=pytest.mark.slow)])
+counts = pytest.mark.parametrize(
+    "count", [FEW, pytest.param(MANY, marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
+)
 architectures = pytest.mark.parametrize("architecture", ARCHITECTURES)
 
 

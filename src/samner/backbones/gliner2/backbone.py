@@ -208,9 +208,16 @@ class _Text:
 
 
 def schema_of(types: Sequence[EntityType]) -> Any:
-    """What gliner2 is asked for."""
-    from gliner2 import Schema
+    """What gliner2 is asked for.
 
+    Raises:
+        SamnerError: If a type is named as one of the marks that gliner2 tells types by.
+    """
+    from gliner2 import Schema
+    from gliner2.processor import SchemaTransformer
+
+    if mark := next((t.name for t in types if t.name in SchemaTransformer.SPECIAL_TOKENS), None):
+        raise SamnerError(f"the label {mark!r} is a mark of gliner2's own; give it another name")
     return Schema().entities({t.name: {"description": t.description} if t.description else {} for t in types})
 
 
