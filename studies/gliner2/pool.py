@@ -8,7 +8,7 @@ and no GPU, over the model of ``studies/gliner2/base.py``:
 
     python -m studies.gliner2.pool --model runs/gliner2/base --data ../shared/data --out runs/gliner2 \
         --most 25 --option steps=10 --option batch_tokens=256 --option evaluations=0 --option dev_texts=2 \
-        --threshold 0.2 --texts 10
+        --threshold 0.08 --texts 10
 """
 
 from __future__ import annotations
