@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import shutil
 import tempfile
 from dataclasses import replace
 from functools import cache
@@ -81,6 +82,7 @@ def train(pool: ExpertPool, data: Path, options: dict[str, Any], most: int | Non
         log.info("%s: %s", part, ", ".join(names))
         its = {**options, "steps": steps * len(DOMAINS)} if part == "unified" and steps else options
         licences = {n: s["licence"] for sets in settings["domains"].values() for n, s in sets.items()}
+        started = pool.folder.parent / f".{part}"
         train_expert(
             pool,
             part,
@@ -89,9 +91,10 @@ def train(pool: ExpertPool, data: Path, options: dict[str, Any], most: int | Non
             options=its,
             description=settings["descriptions"][part].replace("seven", "six"),
             licences={name: licences[name] for name in names},
-            run=pool.folder.parent / f".{part}",
+            run=started,
             resume=True,
         )
+        shutil.rmtree(started, ignore_errors=True)
     pool.write_model_card(pool.folder.parent.name)
 
 
