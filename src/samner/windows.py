@@ -36,15 +36,27 @@ def read_windows(
     models: Sequence[str],
     threshold: float,
     on_done: Callable[[int], None] | None = None,
+    overlap: int | None = None,
 ) -> dict[str, list[list[Entity]]]:
-    """Read texts of any length; nothing is left unread. See ``Backbone.predict``."""
+    """Read texts of any length; nothing is left unread. See ``Backbone.predict``.
+
+    Args:
+        reader: What reads them.
+        texts: Any texts, also empty ones.
+        types: The entity types to look for.
+        models: Whom to ask.
+        threshold: Entities of lower score are left out.
+        on_done: Called with the number of texts just finished.
+        overlap: Tokens that a window reads again of the one before; by default the share ``OVERLAP``.
+    """
+    shared = int(reader.max_tokens * OVERLAP) if overlap is None else overlap
     result: dict[str, list[list[Entity]]] = {model: [] for model in models}
     for first in range(0, len(texts), _TEXTS_PER_CALL):
         chunk = reader.tokenize(texts[first : first + _TEXTS_PER_CALL])
         cuts = [
             (i, window)
             for i, tokens in enumerate(chunk)
-            for window in windows(tokens.words, reader.max_tokens, int(reader.max_tokens * OVERLAP))
+            for window in windows(tokens.words, reader.max_tokens, shared)
         ]
         answers = reader.read([chunk[i].cut(window) for i, window in cuts], types, models, threshold)
         for model in models:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from samner.backbones import BASE
-from samner.backbones.mixed_batch import MixedModels
+from samner.backbones.mixed_batch import MixedModels, blocks
 from samner.errors import ModelError
 from samner.lora import LoraAdapter, LoraFactors
 
@@ -200,3 +200,16 @@ def test_what_does_not_fit_is_refused() -> None:
 def test_it_knows_what_models_were_taught() -> None:
     mixed = mixed_of(net())
     assert (mixed.types("a"), mixed.types("y"), mixed.types(BASE)) == (("type of a",), (), ())
+
+
+def test_what_all_rows_share_is_read_by_one_model_after_the_other() -> None:
+    model, shared = net(), torch.randn(1, 7, WIDTH)
+    mixed, rows = mixed_of(model), [BASE, BASE, "x", "a", "a", "y"]
+    with torch.inference_mode():
+        with mixed.rows(rows):
+            answers = {rows[start]: (stop - start, model(shared)) for start, stop in blocks()}
+            assert model(torch.randn(len(rows), 7, WIDTH)).shape == (len(rows), 7, 3)
+        assert {name: count for name, (count, _) in answers.items()} == {BASE: 2, "x": 1, "a": 2, "y": 1}
+        for name, (_, answer) in answers.items():
+            torch.testing.assert_close(answer, alone(name)(shared), atol=1e-5, rtol=1e-5)
+        assert not list(blocks())

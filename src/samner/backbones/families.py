@@ -23,6 +23,7 @@ _OWN = {
         "encoder": "samner.backbones.encoder.backbone:EncoderBackbone",
         "causal": "samner.backbones.language_model.backbone:CausalBackbone",
         "token_classification": "samner.backbones.language_model.token_classification.backbone:TokenClassifier",
+        "gliner2": "samner.backbones.gliner2.backbone:Gliner2Backbone",
     },
     SERVED: {"causal": "samner.backbones.language_model.engines.server:ServedBackbone"},
 }

@@ -49,6 +49,15 @@ class _Rows:
     weights: list[tuple[int, int, Tensor]] = field(default_factory=list)
     eights: list[tuple[int, int, Int8Weight]] = field(default_factory=list)
 
+    def of(self, start: int) -> _Rows:
+        """What there is of the model whose rows begin there, as of one row."""
+        return _Rows(
+            [],
+            [(0, 1, a, b) for first, _, a, b in self.products if first == start],
+            [(0, 1, weight) for first, _, weight in self.weights if first == start],
+            [(0, 1, weight) for first, _, weight in self.eights if first == start],
+        )
+
 
 class _Eight(NamedTuple):
     """A layer of the base in eight bits, and the columns of its input that are taken apart."""
@@ -60,13 +69,16 @@ class _Eight(NamedTuple):
 class _Plan(NamedTuple):
     """How many rows the batches of a pass have, what changes for which of them, and what is in eight bits, by layer.
 
-    ``last`` holds at most one input with its eight-bit form: layers that are given the same one follow each other.
+    ``blocks`` are the rows of each model, and ``alone`` where those begin that alone are read just now; ``last`` holds
+    at most one input with its eight-bit form: layers that are given the same one follow each other.
     """
 
     rows: int
     layers: Mapping[nn.Module, _Rows]
     eights: Mapping[nn.Module, _Eight]
     last: list[tuple[Tensor, Int8Input]]
+    blocks: tuple[tuple[int, int], ...]
+    alone: int | None = None
 
 
 _NOTHING = _Rows()
@@ -211,6 +223,7 @@ class MixedModels:
             ModelError: If there is no model of a name.
         """
         layers: dict[nn.Module, _Rows] = {}
+        ranges = []
         start = 0
         for name, group in groupby(models):
             stop = start + len(list(group))
@@ -224,12 +237,13 @@ class MixedModels:
                         its.eights.append((start, stop, weight))
                     else:
                         its.weights.append((start, stop, weight))
+            ranges.append((start, stop))
             start = stop
         for rows in layers.values():
             own = [part[:2] for part in (*rows.weights, *rows.eights)]
             ends, starts = [0, *(stop for _, stop in own)], [*(start for start, _ in own), start]
             rows.plain = [(one, other) for one, other in zip(ends, starts, strict=True) if one < other]
-        token = _PLAN.set(_Plan(start, layers, self._eights, []))
+        token = _PLAN.set(_Plan(start, layers, self._eights, [], tuple(ranges)))
         try:
             yield
         finally:
@@ -324,6 +338,22 @@ class MixedBackbone(Backbone):
         return sorted({prompt for prompts in self.types.values() for prompt in prompts})
 
 
+def blocks() -> Iterator[tuple[int, int]]:
+    """First and last row (exclusive) of each model in this thread's pass; none outside of one.
+
+    Until the next is asked for, all that is read is that model's: for what layers are given once for all rows.
+    """
+    plan = _PLAN.get()
+    if plan is None:
+        return
+    for start, stop in plan.blocks:
+        token = _PLAN.set(plan._replace(alone=start))
+        try:
+            yield start, stop
+        finally:
+            _PLAN.reset(token)
+
+
 def _taken(name: str) -> str:
     return f"the name {name!r} is taken on this base"
 
@@ -342,9 +372,11 @@ def _forward(layer: nn.Linear, plain: Callable[[Tensor], Tensor], x: Tensor) -> 
     rows, eight = plan.layers.get(layer, _NOTHING), plan.eights.get(layer)
     if eight is None and rows is _NOTHING:
         return plain(x)
-    shape, given = x.shape[:-1], x
+    shape, given, count = x.shape[:-1], x, plan.rows
+    if plan.alone is not None:
+        rows, count = rows.of(plan.alone), 1
     x = x.reshape(-1, x.shape[-1])
-    n = len(x) // plan.rows
+    n = len(x) // count
     if eight:
         answer = _in_eight_bits(layer, eight, rows, n, _last(plan, given, x, eight))
     elif rows.weights:

@@ -13,11 +13,12 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from samner.backbones.batches import DrawnRecipe
 from samner.backbones.fit import Outcome, Schedule, fit
 from samner.backbones.language_model.token_classification.batches import Batches
 from samner.backbones.language_model.token_classification.inputs import Reader
 from samner.backbones.language_model.token_classification.network import Heads, logits, predict
-from samner.backbones.training import TrainingData, TrainingRecipe, TrainingSet, identity
+from samner.backbones.training import TrainingData, TrainingSet, identity
 from samner.files import writing_tensors
 from samner.precision import fastest_dtype
 from samner.scoring import micro_f1
@@ -28,14 +29,11 @@ log = logging.getLogger(__name__)
 THRESHOLD = 0.2  # of dev scores while training; what a pool answers with is set on finished models
 
 
-class Recipe(TrainingRecipe):
+class Recipe(DrawnRecipe):
     """Settings of a training run of this family; the defaults are those for an expert.
 
     Attributes:
         head_rate: Factor on the learning rate for the heads of a base.
-        batch_tokens: Padded sub-tokens in a batch, about; the types and both copies of each text count.
-        max_words: Of a longer text a random part of this many words is read.
-        flatten: Data sets are drawn in proportion to their size to the power of this.
     """
 
     steps: int = Field(default=1000, gt=0)
@@ -47,9 +45,6 @@ class Recipe(TrainingRecipe):
     dev_texts: int = Field(default=40, gt=0)
     evaluations: int = Field(default=2, ge=0)
     head_rate: float = Field(default=2.0, gt=0)
-    batch_tokens: int = Field(default=1024, gt=0)
-    max_words: int = Field(default=100, gt=0)
-    flatten: float = Field(default=0.4, ge=0, le=1)
 
 
 def train_base(

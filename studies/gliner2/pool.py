@@ -1,0 +1,140 @@
+"""All experts of the training domains over a GLiNER2 model, the unified baseline, and the table of the seven targets.
+
+    python -m studies.gliner2.pool --model fastino/gliner2-base-v1 --recipe recipes/gliner2-base.yaml \
+        --data ../shared/data --out runs/gliner2-base
+
+What is there is not made again, and a training that was stopped goes on. As a check of the path where there is no hub
+and no GPU, over the model of ``studies/gliner2/base.py``:
+
+    python -m studies.gliner2.pool --model runs/gliner2/base --data ../shared/data --out runs/gliner2 \
+        --most 25 --option steps=10 --option batch_tokens=256 --option evaluations=0 --option dev_texts=2 \
+        --threshold 0.08 --texts 10
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import shutil
+import tempfile
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from samner.backbones import TrainingData, TrainingSet
+from samner.backbones.gliner2.backbone import Gliner2Backbone
+from samner.benchmark.config import read_benchmark
+from samner.benchmark.run import run
+from samner.files import read_json, write_json
+from samner.pool import ExpertPool
+from samner.settings import plain_value
+from samner.training import ExpertRecipe, train_expert, training_set
+from studies.training_data import POOL_DATA, Datasets, domains, read_settings
+
+TARGETS = Path(__file__).parent / "targets.yaml"
+DOMAINS = ("biomedical", "legal", "news", "social", "stem", "traffic")
+MARK = "samner benchmark"
+log = logging.getLogger("gliner2")
+
+
+def make_pool(folder: Path, model: str, threshold: float | None, device: str) -> ExpertPool:
+    """The pool in a folder; an empty one over the model if there is none."""
+    if not folder.is_dir():
+        with tempfile.TemporaryDirectory() as scratch:
+            base = Path(scratch)
+            Gliner2Backbone.create_base(base, model)
+            if threshold is not None:
+                write_json(base / "base.json", {**read_json(base / "base.json"), "threshold": threshold})
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            ExpertPool.create(folder, base)
+    return ExpertPool(folder, device)
+
+
+def train(pool: ExpertPool, data: Path, options: dict[str, Any], most: int | None) -> None:
+    """Train the experts of all domains, and one adapter on all of them for as many steps together.
+
+    Args:
+        pool: The pool, which they are put into.
+        data: The data folder.
+        options: Of the trainings.
+        most: Only the first so many texts of each data set teach.
+    """
+    settings, found = read_settings(POOL_DATA), Datasets(data)
+
+    @cache
+    def lessons(name: str) -> tuple[TrainingSet, TrainingSet]:
+        """The first texts of a data set and of its dev split."""
+        taught = found.set(name)
+        dev = training_set(name, found.examples(name, "dev")[:most], taught.types)
+        return replace(taught, examples=taught.examples[:most]), dev
+
+    parts = domains(only=DOMAINS)
+    places = {name: pool.folder / "experts" / name for name in parts}
+    places["unified"] = pool.folder / "baselines" / "unified"
+    parts["unified"] = [name for sets in parts.values() for name in sets]
+    steps = pool.backbone.recipe().of(options).steps
+    for part, names in parts.items():
+        if places[part].is_dir():
+            continue
+        log.info("%s: %s", part, ", ".join(names))
+        its = {**options, "steps": steps * len(DOMAINS)} if part == "unified" and steps else options
+        licences = {n: s["licence"] for sets in settings["domains"].values() for n, s in sets.items()}
+        started = pool.folder.parent / f".{part}"
+        train_expert(
+            pool,
+            part,
+            TrainingData(*zip(*map(lessons, names), strict=True)),
+            places[part],
+            options=its,
+            description=settings["descriptions"][part].replace("seven", "six"),
+            licences={name: licences[name] for name in names},
+            run=started,
+            resume=True,
+        )
+        shutil.rmtree(started, ignore_errors=True)
+    pool.write_model_card(pool.folder.parent.name)
+
+
+def measure(pool: Path, data: Path, out: Path, texts: int | None, device: str) -> str:
+    """The table, as Markdown."""
+    settings = yaml.safe_load(TARGETS.read_text(encoding="utf-8"))
+    if texts is not None:
+        settings["groups"]["main"]["texts"] = texts
+    with tempfile.TemporaryDirectory() as scratch:
+        config, table = Path(scratch) / "targets.yaml", Path(scratch) / "table.md"
+        config.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+        table.write_text(f"<!-- {MARK}: begin -->\n<!-- {MARK}: end -->\n", encoding="utf-8")
+        asked = read_benchmark(config, data=data, pools=[str(pool)])
+        run(asked, out, into=table, device=device, command=f"python -m studies.gliner2.pool ({TARGETS.name})")
+        return table.read_text(encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", required=True, help="folder or hub id of a GLiNER2 checkpoint, maybe @revision")
+    parser.add_argument("--recipe", type=Path, help="YAML with the options of the trainings")
+    parser.add_argument(
+        "--option", action="append", default=[], metavar="KEY=VALUE", help="over the recipe's; repeated"
+    )
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--most", type=int, help="train on only the first so many texts of each data set")
+    parser.add_argument("--threshold", type=float, help="from which an entity counts; by default gliner2's own")
+    parser.add_argument("--texts", type=int, help="read only the first so many test texts of each target")
+    parser.add_argument("--device", default="auto")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    options = dict(ExpertRecipe.read(arguments.recipe).options) if arguments.recipe else {}
+    for pair in arguments.option:
+        key, _, value = pair.partition("=")
+        options[key] = plain_value(value, f"--option {pair}")
+    pool = make_pool(arguments.out / "pool", arguments.model, arguments.threshold, arguments.device)
+    train(pool, arguments.data, options, arguments.most)
+    print(measure(pool.folder, arguments.data, arguments.out / "table", arguments.texts, arguments.device))
+
+
+if __name__ == "__main__":
+    main()
