@@ -15,7 +15,7 @@ from samner.backbones import BASE, load_backbone
 from samner.backbones.gliner2.backbone import Gliner2Backbone
 from samner.backbones.gliner2.base_card import create_base
 from samner.entities import EntityType, entity_types
-from samner.errors import ModelError, SamnerError
+from samner.errors import HubError, ModelError, SamnerError
 from samner.files import copy_model, read_json, write_json
 from tests.backbones.gliner2.conftest import ARCHITECTURES, write_texts
 
@@ -198,7 +198,7 @@ class TestWhatIsWrong:
     def test_a_model_that_is_nowhere(self, tmp_path: Path) -> None:
         with pytest.raises(ModelError, match="no such folder"):
             create_base(tmp_path, "/not/here")
-        with pytest.raises(ModelError, match="owner/name: cannot be had from the hub"):
+        with pytest.raises(HubError, match="owner/name"):
             create_base(tmp_path, "owner/name")
 
     def test_a_card_that_names_a_model_its_reader_did_not(self, base: Make, tmp_path: Path) -> None:

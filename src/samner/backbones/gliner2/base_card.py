@@ -8,10 +8,10 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
-from samner.display import reason
+from samner import hub
 from samner.errors import ModelError
-from samner.files import MODEL_FILES, copy_model, inside, read_json, user_path, write_json
-from samner.references import HUB_REFERENCE, allow, check_reference
+from samner.files import copy_model, inside, read_json, user_path, write_json
+from samner.references import allow, check_reference
 from samner.settings import Format, Settings, validated
 
 CARD = "base.json"
@@ -67,7 +67,7 @@ class BaseCard(Settings):
         beside = inside(folder, self.model)
         if beside.is_dir():
             return checked(beside)
-        return checked(_from_hub(check_reference(self.model, folder / CARD)))
+        return checked(hub.download(check_reference(self.model, folder / CARD)))
 
 
 def create_base(folder: Path, model: str) -> None:
@@ -86,10 +86,10 @@ def create_base(folder: Path, model: str) -> None:
         copy_model(checked(source), folder / _MODEL)
         BaseCard(model=_MODEL).write(folder)
         return
-    if not HUB_REFERENCE.fullmatch(model):
+    if not hub.is_reference(model):
         raise ModelError(f"{model}: no such folder; give one that holds a GLiNER2 checkpoint, or a hub id")
-    commit = checked(_from_hub(model)).name
-    pinned = f"{model.partition('@')[0]}@{commit}"
+    source = checked(hub.download(model))
+    pinned = hub.source(source) or model
     BaseCard(model=pinned).write(folder)
     allow(pinned)  # its user named it, so its card may
 
@@ -113,16 +113,3 @@ def checked(folder: Path) -> Path:
     if not (folder / WEIGHTS).is_file():
         raise ModelError(f"{folder / WEIGHTS}: no such file; save the model as safetensors first")
     return folder
-
-
-def _from_hub(reference: str) -> Path:
-    """The folder of a repository's files, named after their commit."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    name, _, revision = reference.partition("@")
-    try:
-        kinds = [f"*{suffix}" for suffix in MODEL_FILES]
-        return Path(snapshot_download(name, revision=revision or None, allow_patterns=kinds))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError, ValueError) as error:
-        raise ModelError(f"{reference}: cannot be had from the hub ({reason(error)})") from error

@@ -177,7 +177,7 @@ def lesson(
         said[kind.name] = kind.name if prompt == kind.prompt or prompt in said.values() else prompt
     text = sound(example.text)
     entities: dict[str, list[dict[str, Any]]] = {name: [] for name in said.values()}
-    for first, last, label in dict.fromkeys(word_spans(example.entities, tokens.words, said)):
+    for first, last, label in dict.fromkeys(span[:3] for span in word_spans(example.entities, tokens.words, said)):
         start, end = tokens.words[first].start, tokens.words[last].end
         entities[said[label]].append({"text": text[start:end], "start": start, "end": end})
     descriptions = {t.name: t.description for t in types if t.description and said[t.name] == t.name}
