@@ -107,7 +107,7 @@ def fit(
     """Minimise ``loss_at(step)``; the best parameters by ``evaluate`` (or the last ones) are left in place.
 
     Args:
-        parameters: What is trained, by name.
+        parameters: What is trained, by name; needs gradients from here on, and none afterwards.
         loss_at: The loss of a step's batch, a scalar with a graph.
         schedule: See there.
         evaluate: A score on the dev split, higher being better.
@@ -119,8 +119,27 @@ def fit(
     Raises:
         SamnerError: If the loss is not finite, or a checkpoint belongs to other settings.
     """
+    for parameter in parameters.values():
+        parameter.requires_grad_(True)
+    try:
+        return _fit(parameters, loss_at, schedule, evaluate, run, resume, identity, rates or {})
+    finally:
+        for parameter in parameters.values():
+            parameter.requires_grad_(False)
+
+
+def _fit(
+    parameters: Mapping[str, nn.Parameter],
+    loss_at: Callable[[int], Tensor],
+    schedule: Schedule,
+    evaluate: Callable[[], float] | None,
+    run: Path | None,
+    resume: bool,
+    identity: str,
+    rates: Mapping[str, float],
+) -> Outcome:
     names = list(parameters)
-    groups = [{"params": [parameters[n]], "factor": (rates or {}).get(n, 1.0)} for n in names]
+    groups = [{"params": [parameters[n]], "factor": rates.get(n, 1.0)} for n in names]
     optimizer = torch.optim.AdamW(groups, lr=schedule.learning_rate, weight_decay=schedule.weight_decay, fused=True)
     torch.manual_seed(schedule.seed)
     state = _State(names, parameters, optimizer, identity)

@@ -149,8 +149,6 @@ def _train(
         finally:
             encoder.train()
 
-    for parameter in parameters.values():
-        parameter.requires_grad_(True)
     encoder.train()
     try:
         return fit(
@@ -165,8 +163,6 @@ def _train(
         )
     finally:
         encoder.eval()
-        for parameter in parameters.values():
-            parameter.requires_grad_(False)
 
 
 def dev_score(backbone: EncoderBackbone, data: TrainingSet, texts: int) -> float:

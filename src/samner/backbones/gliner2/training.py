@@ -137,8 +137,6 @@ def _fit(
         finally:
             model.train()
 
-    for parameter in parameters.values():
-        parameter.requires_grad_(True)
     model.train()
     try:
         return fit(
@@ -152,8 +150,6 @@ def _fit(
         )
     finally:
         model.eval()
-        for parameter in parameters.values():
-            parameter.requires_grad_(False)
 
 
 def lesson(

@@ -170,22 +170,16 @@ def _train(
         return sum(scores) / len(scores)
 
     schedule = Schedule.of(recipe, recipe.steps, judged=bool(data.dev), weight_decay=0.0)
-    for parameter in parameters.values():
-        parameter.requires_grad_(True)
-    try:
-        return fit(
-            parameters,
-            loss_at,
-            schedule,
-            evaluate=evaluate if data.dev else None,
-            run=run,
-            resume=resume,
-            identity=identity(data, recipe, [(n, list(p.shape)) for n, p in parameters.items()]),
-            rates=rates,
-        )
-    finally:
-        for parameter in parameters.values():
-            parameter.requires_grad_(False)
+    return fit(
+        parameters,
+        loss_at,
+        schedule,
+        evaluate=evaluate if data.dev else None,
+        run=run,
+        resume=resume,
+        identity=identity(data, recipe, [(n, list(p.shape)) for n, p in parameters.items()]),
+        rates=rates,
+    )
 
 
 def dev_score(model: Any, heads: Heads, reader: Reader, data: TrainingSet, texts: int, max_words: int) -> float:
