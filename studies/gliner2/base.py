@@ -1,6 +1,6 @@
 """Teach a small GLiNER2 model of random weights by gliner2's own trainer, so that the path can be tried without a hub.
 
-    python -m studies.gliner2.base --data ../shared/data --out runs/gliner2/base --steps 1500
+    python -m studies.gliner2.base --data ../shared/data --out runs/gliner2/base --steps 600
 
 What it learns from are sets of general texts, none of the experts' domains and no target. It is no base to use: it has
 no pre-training, and knows little.
@@ -52,7 +52,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("runs/gliner2/base"))
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--architecture", choices=["span", "boundary"], default="span")
     arguments = parser.parse_args()

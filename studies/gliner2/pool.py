@@ -8,7 +8,7 @@ and no GPU, over the model of ``studies/gliner2/base.py``:
 
     python -m studies.gliner2.pool --model runs/gliner2/base --data ../shared/data --out runs/gliner2 \
         --most 25 --option steps=10 --option batch_tokens=256 --option evaluations=0 --option dev_texts=2 \
-        --threshold 0.08 --texts 10
+        --threshold 0.08 --texts 5
 """
 
 from __future__ import annotations
@@ -101,9 +101,14 @@ def train(pool: ExpertPool, data: Path, options: dict[str, Any], most: int | Non
 def measure(pool: Path, data: Path, out: Path, texts: int | None, device: str) -> str:
     """The table, as Markdown."""
     settings = yaml.safe_load(TARGETS.read_text(encoding="utf-8"))
-    if texts is not None:
-        settings["groups"]["main"]["texts"] = texts
     with tempfile.TemporaryDirectory() as scratch:
+        if texts is not None:
+            for target in settings["targets"].values():
+                for name, most in ((target["test"], texts), (target["unlabeled"], 10 * texts)):
+                    lines = (data / name).read_text(encoding="utf-8").splitlines(keepends=True)[:most]
+                    (Path(scratch) / name).parent.mkdir(parents=True, exist_ok=True)
+                    (Path(scratch) / name).write_text("".join(lines), encoding="utf-8")
+            data = Path(scratch)
         config, table = Path(scratch) / "targets.yaml", Path(scratch) / "table.md"
         config.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
         table.write_text(f"<!-- {MARK}: begin -->\n<!-- {MARK}: end -->\n", encoding="utf-8")
@@ -123,7 +128,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--most", type=int, help="train on only the first so many texts of each data set")
     parser.add_argument("--threshold", type=float, help="from which an entity counts; by default gliner2's own")
-    parser.add_argument("--texts", type=int, help="read only the first so many test texts of each target")
+    parser.add_argument(
+        "--texts", type=int, help="read the first so many test texts of each target, adapt to ten times as many"
+    )
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
