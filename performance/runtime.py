@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     head = ("model", "entities as torch", "F1", "start-up, s", "of processor, s", "texts/s", "texts/s of processor")
     text = "\n\n".join(
         [
-            f"{machine()} {given.threads} threads; {given.texts} texts of {given.target}.",
+            f"{machine()} Threads: {given.threads}; {given.texts} texts of {given.target}.",
             table(head, rows),
             "What is installed, without compiled bytecode (`pip install --no-compile`), MB:",
             table(("package", "all that is declared", "what is used"), sizes),
