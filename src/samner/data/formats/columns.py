@@ -13,7 +13,7 @@ from samner.errors import DataError
 
 TOKEN_NAMES = ("token", "tokens", "word", "words", "form")
 TAG_NAMES = ("tag", "tags", "ner", "ner_tag", "ner_tags", "ne", "entity", "iob", "bio", "label", "labels")
-SENTENCE_NAMES = ("sentence #", "sentence_id", "sentence id", "sent_id", "sentence", "doc_id")
+_TEXT_ID = re.compile(r"(sentence|sent|document|doc|text|tweet|paragraph)[ _-]?(#|id|ids|idx|index|no|num|number)?")
 
 _TAG = re.compile(r"O|[BIESLU]-.*")
 _NUMBER = re.compile(r"\d+")
@@ -68,6 +68,11 @@ def header(cells: Sequence[str]) -> Columns | None:
     token = next((lower.index(name) for name in TOKEN_NAMES if name in lower), None)
     tag = next((lower.index(name) for name in TAG_NAMES if name in lower), None)
     return None if token is None or tag is None else Columns(token, tag)
+
+
+def names_text(name: str) -> bool:
+    """Whether the name of a column, in lower case, says that it tells which text a token is of."""
+    return _TEXT_ID.fullmatch(name) is not None
 
 
 def is_comment(line: str, cells: Sequence[str], others: Sequence[str] | None) -> bool:
