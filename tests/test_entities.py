@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from samner.entities import Entity, EntityType, Example, entity_types
+from samner.entities import Entity, EntityType, Example, entity_types, shown_score
 from samner.errors import DataError, ModelError, PoolError, SamnerError
 
 names = st.text(min_size=1).filter(str.strip)
@@ -135,6 +135,12 @@ class TestExample:
         example = Example("🧪 Aspirin", (Entity(2, 9, "drug"),))
         entity = example.entities[0]
         assert example.text[entity.start : entity.end] == "Aspirin"
+
+
+@given(st.floats(0, 1), st.integers(1, 9999))
+def test_what_is_shown_as_a_score_is_a_threshold_that_finds_it(score: float, share: int) -> None:
+    assert score - 1.1e-4 < shown_score(score) <= score + 1e-7
+    assert shown_score(share / 10_000) == share / 10_000
 
 
 @pytest.mark.parametrize("error", [DataError, ModelError, PoolError])

@@ -354,6 +354,11 @@ class TestUserPath:
         with pytest.raises(SamnerError, match="no such home"):
             user_path("~nobody-of-this-name/model")
 
+    @pytest.mark.parametrize("path", [None, 3, b"x", [], "a\0b"])
+    def test_what_is_no_path(self, path: str) -> None:
+        with pytest.raises(SamnerError, match="is no path: it holds a NUL|a path is a string"):
+            user_path(path)
+
 
 def test_what_safetensors_cannot_write_is_told_in_one_line(tmp_path: Path) -> None:
     import torch

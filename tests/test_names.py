@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from samner.errors import ModelError
-from samner.names import common_names, layer_of, match_modules
+from samner.names import common_names, layer_of, match_modules, read_key
 
 LAYER = "layers.0.self_attn.q_proj"
 
@@ -103,3 +103,12 @@ def test_names_that_an_unknown_wrapper_may_set_apart_are_refused(one: list[str],
     with pytest.raises(ModelError, match="may be two names of the same layers") as error:
         named(one, other)
     assert one[0] in str(error.value) and other[0] in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "before",
+    ["", "base_model.model.", "module.", "_orig_mod.module.", "_forward_module.", "model.", "pretrained_model."],
+)
+def test_what_holds_an_adapted_model_is_no_part_of_its_layers_names(before: str) -> None:
+    key = read_key(f"{before}base_model.model.model.layers.0.q_proj.lora_A.weight")
+    assert key is not None and key.module == "model.layers.0.q_proj"

@@ -247,6 +247,15 @@ class TestPredict:
         assert model.predict(np.array(texts)) == expected
         assert model.predict(set(texts[:1]), threshold=np.float32(0.5)) == expected[:1]
 
+    @pytest.mark.parametrize("odd", ["no", None, 2.5, [], 1])
+    def test_what_is_not_true_or_false_is_refused(self, model: TaskModel, odd: bool) -> None:
+        for name in ("flat", "multi_label"):
+            with pytest.raises(SamnerError, match=f"^{name} must be True or False, not "):
+                model.predict([], **{name: odd})
+        with pytest.raises(SamnerError, match="^flat_ner must be True or False"):
+            model.predict_entities("York", flat_ner=odd)
+        assert model.predict(["York"], flat=np.True_, multi_label=np.False_) == model.predict(["York"])
+
     def test_what_is_not_a_list_of_strings_is_refused(self, model: TaskModel) -> None:
         with pytest.raises(SamnerError, match="^texts must be a list of texts, not the single string 'York'$"):
             model.predict("York")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -50,6 +51,12 @@ def test_no_entity_that_counts_is_missing_from_what_is_asked_for(
     asked = [e for e in below_the_first if e.score >= least_score(limits, calibration)]
     assert counting(asked, limits, calibration) == counting(below_the_first, limits, calibration)
     assert all(e.score >= threshold for e in counting(found, limits, calibration))
+
+
+def test_a_score_that_equals_its_threshold_counts_in_the_digits_of_models() -> None:
+    shown = Entity(0, 1, "drug", float(np.float32(0.7)))  # a little less than 0.7
+    assert counting([shown], {"drug": 0.7}, None) == counting([shown], {"drug": 0.7, "disease": 0.2}, None) == [shown]
+    assert counting([shown], {"drug": 0.7001}, None) == []
 
 
 def test_each_label_has_its_curve_and_its_threshold() -> None:

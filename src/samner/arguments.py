@@ -86,6 +86,17 @@ def share(value: object, name: str) -> float:
     return number
 
 
+def flag(value: object, name: str) -> bool:
+    """True or false, of any such type: a string would always be true.
+
+    Raises:
+        SamnerError: If it is anything else.
+    """
+    if isinstance(value, bool) or type(value).__name__ in ("bool_", "bool"):  # numpy's, which need not be there
+        return bool(value)
+    raise SamnerError(f"{name} must be True or False, not {_short(value)}")
+
+
 def _short(value: object, most: int = 60) -> str:
     shown = repr(value)
     return shown if len(shown) <= most else f"{type(value).__name__} {shown[:most]}..."

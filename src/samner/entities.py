@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -98,6 +99,11 @@ class Entity:
         return (self.start, self.end, self.label)
 
 
+def shown_score(score: float) -> float:
+    """A score to four digits, never rounded up: as a threshold it finds what it is of."""
+    return math.floor(round(float(score) * 10_000, 3)) / 10_000  # 0.57 is 5699.999... of them
+
+
 def to_fields(entity: Entity, text: str) -> dict[str, Any]:
     """The entity as an object with all its fields and the text it covers; ``aligned`` and ``id`` if it has them."""
     fields = {
@@ -105,7 +111,7 @@ def to_fields(entity: Entity, text: str) -> dict[str, Any]:
         "end": entity.end,
         "label": entity.label,
         "text": text[entity.start : entity.end],
-        "score": round(float(entity.score), 4),
+        "score": shown_score(entity.score),
         "found_by": list(entity.found_by),
     }
     if entity.aligned:

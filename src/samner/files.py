@@ -29,6 +29,8 @@ def user_path(path: str | Path) -> Path:
         SamnerError: If it is no path, or there is no such home.
     """
     try:
+        if "\0" in str(path):
+            raise SamnerError(f"{path!r} is no path: it holds a NUL")
         return Path(path).expanduser()
     except TypeError as error:
         raise SamnerError(f"a path is a string or a pathlib.Path, not {path!r}") from error

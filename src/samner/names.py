@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from itertools import combinations, product
+from itertools import combinations, pairwise, product
 from pathlib import PurePath
 from typing import NamedTuple
 
@@ -13,7 +13,8 @@ from samner.display import cut, printable
 from samner.errors import ModelError
 
 # What compiling, sharding and checkpointing put between the parts of a module's name.
-_WRAPPERS = {"_orig_mod", "_fsdp_wrapped_module", "_fpw_module", "_checkpoint_wrapped_module", "base_layer"}
+_WRAPPERS = {"_forward_module", "_orig_mod", "_fsdp_wrapped_module", "_fpw_module", "base_layer"}
+_WRAPPERS |= {"_checkpoint_wrapped_module"}
 # What stands before a layer's name only because of the class that held the model: a text model by itself, with its
 # head, or within a multimodal model, in the two orders that transformers 4 and 5 have.
 _HOLDERS = {"model", "language_model", "transformer", "auto_model", "bert", "roberta", "distilbert", "deberta"}
@@ -89,8 +90,11 @@ def _plain(parts: list[str]) -> tuple[str, str] | None:
     """A module's name in the base model, and the one that PEFT would know it by."""
     stored = ".".join(parts[2:] if parts[:2] == ["base_model", "model"] else parts)
     parts = [part for part in parts if part not in _WRAPPERS]
-    while parts[:2] == ["base_model", "model"] or parts[:1] == ["module"]:
-        del parts[: 1 if parts[0] == "module" else 2]
+    # what stands before PEFT's own wrapper held the adapted model: a trainer's model, a value head's
+    if peft := [i for i, pair in enumerate(pairwise(parts)) if pair == ("base_model", "model")]:
+        del parts[: peft[-1] + 2]
+    while parts[:1] == ["module"]:
+        del parts[0]
     return (".".join(parts), stored) if parts else None
 
 

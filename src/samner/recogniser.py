@@ -121,7 +121,7 @@ class Recogniser(ABC):
         """
         read = arguments.strings(texts, "texts", "text")
         groups = self._asked(labels, len(read))
-        overlaps = _overlaps(flat) if overlaps is None else overlaps
+        overlaps = _overlaps(flat, "flat") if overlaps is None else overlaps
         return self._answer(read, groups, threshold, overlaps, multi_label, mode, on_done)
 
     def _answer(
@@ -136,6 +136,7 @@ class Recogniser(ABC):
         size: int | None = None,
     ) -> list[Prediction]:
         """``predict``, of groups of texts that are asked for the same types, so many texts at a time."""
+        multi_label = arguments.flag(multi_label, "multi_label")
         resolve((), overlaps)  # refuses what is no way to overlap, however few texts there are
         result: dict[int, Prediction] = {}
         every = {t.name: t for types in groups for t in types}
@@ -255,7 +256,7 @@ class Recogniser(ABC):
         """
         if not isinstance(text, str):
             raise SamnerError(f"text must be a string, not {text!r}; predict takes many")
-        answers = self._answer([text], self._asked(labels, 1), threshold, _overlaps(flat_ner), multi_label)
+        answers = self._answer([text], self._asked(labels, 1), threshold, _overlaps(flat_ner, "flat_ner"), multi_label)
         return [to_fields(entity, text) for entity in answers[0]]
 
     def inference(
@@ -283,7 +284,7 @@ class Recogniser(ABC):
         size = arguments.whole(batch_size, "batch_size", 1)
         read = [texts] if isinstance(texts, str) else arguments.strings(texts, "texts", "text")
         groups = self._asked(labels, len(read))
-        answers = self._answer(read, groups, threshold, _overlaps(flat_ner), multi_label, size=size)
+        answers = self._answer(read, groups, threshold, _overlaps(flat_ner, "flat_ner"), multi_label, size=size)
         return [[to_fields(entity, answer.text) for entity in answer] for answer in answers]
 
     batch_predict_entities = inference
@@ -302,8 +303,8 @@ class Recogniser(ABC):
         return {name: merges[name] for name in names}
 
 
-def _overlaps(flat: bool) -> str:
-    return "flat" if flat else "nested"
+def _overlaps(flat: bool, name: str) -> str:
+    return "flat" if arguments.flag(flat, name) else "nested"
 
 
 def combine(

@@ -11,10 +11,11 @@ from typing import Annotated, Any, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
-from samner.display import brief, reason
+from samner.display import brief, cut, reason
 from samner.errors import SamnerError
 
 _MOST_BYTES = 500_000
+_MOST_BITS = 1024
 
 
 class Settings(BaseModel):
@@ -85,7 +86,7 @@ def _mapping(path: Path) -> dict[str, Any]:
         raise SamnerError(f"{path}: must be a mapping of keys to values, not {given}")
     for key in values:
         if not isinstance(key, str):
-            raise SamnerError(f"{path}: the key {key!r} must be a string; put it in quotes")
+            raise SamnerError(f"{path}: the key {brief(key)} must be a string; put it in quotes")
     return values
 
 
@@ -123,7 +124,7 @@ def _plain(text: str, place: str) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"{place}:{mark.line + 1}" if mark else place
-        raise SamnerError(f"{place}: not valid YAML ({error.problem})") from error
+        raise SamnerError(f"{place}: not valid YAML ({cut(str(error.problem), 300)})") from error
     except yaml.YAMLError as error:
         raise SamnerError(f"{place}: not valid YAML ({reason(error)})") from error
     except RecursionError as error:
@@ -146,6 +147,12 @@ class _Loader(yaml.SafeLoader):
             )
         return super().compose_node(parent, index)
 
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        value = super().construct_yaml_int(node)
+        if value.bit_length() > _MOST_BITS:  # written as hexadecimal or in 60s; Python could not show it
+            raise yaml.constructor.ConstructorError(None, None, "a number of too many digits", node.start_mark)
+        return value
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Hashable] = set()
         for key_node, _ in node.value:
@@ -153,12 +160,13 @@ class _Loader(yaml.SafeLoader):
             if isinstance(key, Hashable):
                 if key in seen:
                     raise yaml.constructor.ConstructorError(
-                        None, None, f"the key {key!r} is given twice", key_node.start_mark
+                        None, None, f"the key {brief(key)} is given twice", key_node.start_mark
                     )
                 seen.add(key)
         return super().construct_mapping(node, deep)
 
 
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+"), list("-+.0123456789")
 )

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from samner import arguments
 from samner.entities import Entity, EntityType
 from samner.errors import SamnerError
@@ -135,8 +137,7 @@ def counting(
         limits: Threshold by label.
         calibration: Of the model; none if its own scores are shown.
     """
-    if calibration is None:
-        asked = min(limits.values())  # the model's word is taken for that: it compares as many digits as it has
-        return [e for e in candidates if limits[e.label] == asked or e.score >= limits[e.label]]
+    if calibration is None:  # models compare so many digits as they have
+        return [e for e in candidates if np.float32(e.score) >= np.float32(limits[e.label])]
     shown = (replace(e, score=calibration.of(e.label)(e.score)) for e in candidates)
     return [e for e in shown if e.score >= limits[e.label]]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from samner.backbones import Backbone, load_backbone
+from samner.backbones import Backbone, load_backbone, usable_device
 from samner.backbones.families import GROUP, SERVED, families, family, family_over_models
 from samner.errors import ModelError, SamnerError
 from samner.lora import LoraAdapter
@@ -26,6 +26,13 @@ def test_a_base_is_loaded_by_the_family_it_names(tiny_pool: Path) -> None:
 def test_a_family_without_servers_says_so(tiny_pool: Path) -> None:
     with pytest.raises(ModelError, match="the encoder family runs in this process, not on the server http://host"):
         load_backbone(tiny_pool / "base", "http://host:8000/v1")
+
+
+def test_a_device_is_one_that_computes() -> None:
+    assert usable_device("cpu:0") == usable_device("cpu") == "cpu"
+    for odd in ("meta", "cuda:99", "tpu", "", "cpu:x"):
+        with pytest.raises(SamnerError, match=f"^the device '{odd}' cannot be used here"):
+            usable_device(odd)
 
 
 def test_a_folder_without_a_card_is_no_base(tmp_path: Path) -> None:

@@ -66,6 +66,8 @@ def test_wrong_arguments(samner, gold: Path, predicted: Path, tmp_path: Path):
         ([], "--gold"),
         (["--gold", gold], "--predicted"),
         (["--gold", gold, "--predicted", tmp_path / "no.jsonl"], "no such file"),
+        (["--gold", "-", "--predicted", "-"], "only one of --gold and --predicted can be standard input"),
+        (["--gold", gold, "--predicted", predicted, "--labels", "types.txt"], "give --labels-file types.txt"),
         (["--gold", gold, "--predicted", short], "has 2 texts but"),
         (["--gold", gold, "--predicted", other], "text 1 of"),
         (["--gold", gold, "--predicted", predicted, "--labels", "persn"], "'persn' occurs in neither file; there are"),

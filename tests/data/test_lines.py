@@ -60,6 +60,10 @@ def test_zstd_needs_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     [
         (b"PK\x03\x04\x14", "a zip archive, as .docx and .xlsx are"),
         (b"%PDF-1.7\n", "a PDF"),
+        (rb"{\rtf1 Bo}", "RTF"),
+        (gzip.compress(gzip.compress(b"Bo")), "compressed twice"),
+        (b"\x04\x22\x4d\x18Bo", "compressed by lz4"),
+        (b"Obj\x01\x00", "Avro"),
         (b"\x80\x04\x95", "a Python pickle, which can run code"),
         (gzip.compress(b"a.txt" + bytes(252) + b"ustar"), "a tar archive"),
         (b"<?xml version='1.0'?>\n<collection/>", "XML or HTML"),
@@ -73,6 +77,15 @@ def test_what_is_no_text_is_called_by_its_name(tmp_path: Path, content: bytes, w
     with pytest.raises(DataError) as caught:
         read_texts(tmp_path / name)
     assert str(caught.value).startswith(f"{tmp_path / name}: is {what}")
+
+
+@pytest.mark.parametrize("text", ["Пётр живёт в Осло", "東京に住んでいる人", "Bo saw Oslo"])
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_utf16_without_a_mark_is_no_text(tmp_path: Path, text: str, encoding: str) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(text.encode(encoding))
+    with pytest.raises(DataError, match="UTF-16 without a byte order mark|not UTF-8"):
+        read_texts(path)
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])

@@ -107,6 +107,8 @@ class TestOpening:
         assert not (tmp_path / "~").exists()
         with pytest.raises(SamnerError, match="there is no such home folder"):
             ExpertPool.load("~nobody-of-that-name/pool")
+        with pytest.raises(SamnerError, match="a path is a string or a pathlib.Path"):
+            ExpertPool.load([])  # type: ignore[arg-type]
 
     def test_a_card_is_read_once_and_again_when_it_changed(self, pool: ExpertPool) -> None:
         before = pool.experts

@@ -109,10 +109,11 @@ def usable_device(device: str) -> str:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))  # of several processes, each has its own
         return "cuda"
     try:
-        torch.empty(0, device=device)
+        torch.empty(1, device=device).sum().item()  # of "meta" there is nothing to compute with
+        kind = torch.device(device).type
     except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
         raise SamnerError(f"the device {device!r} cannot be used here ({reason(error).rstrip('.')})") from error
-    return device
+    return kind if kind == "cpu" else device  # of which there is one, "cpu:0" to torch alone
 
 
 def load_backbone(folder: Path, device: str = "auto") -> Backbone:

@@ -13,6 +13,7 @@ from samner.cli import options
 from samner.cli.options import labels_given
 from samner.cli.output import console, counted, say, table, write_json
 from samner.data import read_examples, read_gold
+from samner.data.lines import STANDARD_STREAM
 from samner.data.validation import declines
 from samner.entities import EntityType, Example, entity_types
 from samner.errors import DataError, SamnerError
@@ -50,6 +51,8 @@ def evaluate(
     asked = labels_given(labels, labels_file)
     from samner.scoring import score
 
+    if gold == predicted == STANDARD_STREAM:
+        raise SamnerError("only one of --gold and --predicted can be standard input")
     true, found = read_gold(gold, format), read_examples(predicted, format)
     _check_same_texts(gold, true, predicted, found)
     if out := sum(bool(declines(example.meta)) for example in true):

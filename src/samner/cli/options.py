@@ -228,6 +228,9 @@ SameBase = Annotated[
 ]
 
 
+_LABEL_FILES = (".txt", ".json", ".yaml", ".yml")
+
+
 def labels_given(labels: str | None, file: Path | None) -> tuple[EntityType, ...] | None:
     """The entity types of ``--labels`` or ``--labels-file``; None if neither was given.
 
@@ -236,6 +239,8 @@ def labels_given(labels: str | None, file: Path | None) -> tuple[EntityType, ...
     """
     if labels is not None and file is not None:
         raise SamnerError("give --labels or --labels-file, not both")
+    if labels is not None and Path(labels).suffix.lower() in _LABEL_FILES:
+        raise SamnerError(f"--labels takes names, not a file; give --labels-file {labels}")
     if labels is not None:
         return entity_types([name.strip() for name in labels.split(",")])
     return None if file is None else _read_labels(file)
@@ -302,7 +307,7 @@ class Thresholds:
 
 def _read_labels(file: Path) -> tuple[EntityType, ...]:
     suffix = file.suffix.lower()
-    if suffix not in (".txt", ".json", ".yaml", ".yml"):
+    if suffix not in _LABEL_FILES:
         raise DataError(f"{file}: a file of labels is a .txt, a .yaml or a .json")
     try:
         content = file.read_text(encoding="utf-8-sig")

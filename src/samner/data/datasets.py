@@ -149,7 +149,7 @@ def write_examples(examples: Iterable[Example], path: str | Path, format: str | 
 
     One that is there is replaced in the end, which is logged as a warning.
 
-    JSON Lines and Hugging Face datasets hold all there is, with scores rounded to four digits. What else a format
+    JSON Lines and Hugging Face datasets hold all there is, with scores cut to four digits. What else a format
     keeps is in docs/formats.md: CoNLL holds tokens, so the text comes back as tokens joined by blanks.
 
     Args:

@@ -34,6 +34,18 @@ _NOT_TEXT = {
     b"\xd0\xcf\x11\xe0": "a file of an old Office; save it as text or CSV",
     b"7z\xbc\xaf": "a 7z archive; unpack it",
     b"Rar!": "a rar archive; unpack it",
+    b"{\\rtf": "RTF; save it as .txt",
+    b"%!PS": "PostScript; save its text as .txt",
+    b"\x1f\x8b": "compressed twice; unpack it once",
+    b"BZh9": "compressed twice; unpack it once",
+    b"\xfd7zXZ\0": "compressed twice; unpack it once",
+    b"\x28\xb5\x2f\xfd": "compressed twice; unpack it once",
+    b"\x04\x22\x4d\x18": "compressed by lz4; unpack it, or compress it by gzip, bzip2, xz or zstd",
+    b"\x5d\0\0": "compressed by LZMA; unpack it, or compress it by gzip, bzip2, xz or zstd",
+    b"\x1f\x9d": "compressed by compress (.Z); unpack it, or compress it by gzip, bzip2, xz or zstd",
+    b"Obj\x01": "Avro; convert it to Parquet or JSON Lines",
+    b"\x93NUMPY": "an array of numpy; save it as JSON Lines",
+    b"\x89HDF": "HDF5; convert it to Parquet or JSON Lines",
     b"SQLite format 3": "an SQLite data base; export a table as CSV",
     b"\x89PNG": "an image",
     b"\xff\xd8\xff": "an image",
@@ -174,7 +186,7 @@ class Source:
                 raise DataError(f"{self.name}: is {what}")
         if self.head[257:262] == b"ustar":
             raise DataError(f"{self.name}: is a tar archive; unpack it")
-        if re.match(rb"(?:[^\0]\0){4}|(?:\0[^\0]){4}", self.head):
+        if re.match(rb"(?:[^\0]\0){4}|(?:\0[^\0]){4}", self.head) or _is_utf16(self.head[:1000]):
             raise DataError(f"{self.name}: looks like UTF-16 without a byte order mark; convert it to UTF-8 first")
 
     def _from_utf16(self) -> None:
@@ -239,6 +251,16 @@ class _Zstd(io.RawIOBase):
         count = min(len(buffer), len(self._waiting))
         buffer[:count], self._waiting = self._waiting[:count], self._waiting[count:]
         return count
+
+
+def _is_utf16(head: bytes) -> bool:
+    """Whether every other byte is of one value or few that no text has: the upper halves of letters of one script."""
+    for place in (0, 1):
+        upper = head[place::2]
+        controls = sum(byte < 9 or 13 < byte < 32 for byte in upper)
+        if controls > 4 and controls > 0.8 * len(upper) and not any(byte < 9 for byte in head[1 - place :: 2]):
+            return True
+    return False
 
 
 def write_text(

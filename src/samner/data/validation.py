@@ -54,11 +54,14 @@ def declines(meta: Mapping[str, Any]) -> str:
 
     Prodigy says ``"answer": "reject"`` or ``"ignore"``, doccano ``"is_approved": false``, Label Studio cancels.
     """
-    if (answer := meta.get("answer")) in ("reject", "ignore"):
-        return f"answer is {answer}"
-    if meta.get("is_approved") is False:
+    said = {
+        key: str(meta.get(key)).lower() for key in ("answer", "is_approved", "was_cancelled")
+    }  # as CSV has it, too
+    if said["answer"] in ("reject", "ignore"):
+        return f"answer is {said['answer']}"
+    if said["is_approved"] == "false":
         return "is_approved is false"
-    return "was_cancelled is true" if meta.get("was_cancelled") is True else ""
+    return "was_cancelled is true" if said["was_cancelled"] == "true" else ""
 
 
 def id_of(entity: Entity) -> dict[str, str | int]:

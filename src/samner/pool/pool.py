@@ -99,9 +99,9 @@ class ExpertPool:
         """
         if reference is None:
             reference = default_pool()
-        if reference in SHIPPED:
-            return cls(shipped(str(reference)), device)
         path = user_path(reference)
+        if str(reference) in SHIPPED:
+            return cls(shipped(str(reference)), device)
         if not path.exists() and hub.is_reference(reference):
             try:
                 folder = hub.download(reference)

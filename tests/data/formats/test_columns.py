@@ -27,6 +27,10 @@ WANTED = [Example("Bo saw Oslo", (Entity(0, 2, "PER"), Entity(7, 11, "LOC")))]
         "1\tBo\tB-PER\t-\t-\n2\tsaw\tO\t-\t-\n3\tOslo\tB-LOC\t-\t-\n",
         "Word\tPOS\tTag\nBo\tNNP\tB-PER\nsaw\tVBD\tO\nOslo\tNNP\tB-LOC\n",
         "Bo,B-PER\nsaw,O\nOslo,B-LOC\n",
+        "word,ner\nBo,B-PER\nsaw,O\nOslo,B-LOC\n",
+        "1\tB-PER\tBo\n2\tO\tsaw\n3\tB-LOC\tOslo\n",
+        "B-PER\t1\tBo\nO\t2\tsaw\nB-LOC\t3\tOslo\n",
+        "d7\t0\tBo\tB-PER\nd7\t1\tsaw\tO\nd7\t2\tOslo\tB-LOC\n",
         "-DOCSTART- -X- O\n\nBo N B-PER\nsaw V O\nOslo N B-LOC\n \t\n",
     ],
 )
@@ -60,6 +64,28 @@ def test_a_number_sign_may_be_a_token(tmp_path: Path, content: str) -> None:
     path = tmp_path / "a.conll"
     path.write_text(content)
     assert [text.count("#") for text in read_texts(path)] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    "content", ["a O\n\n#b B-t\n", "#b B-t\na O\n", "a\tt\tx\n\n#b\tt\ty\n", "a O N\n\n#b B-t N\n"]
+)
+def test_a_text_may_begin_with_a_hashtag(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "a.conll"
+    path.write_text(content)
+    assert "#b" in " ".join(read_texts(path))
+
+
+def test_ids_of_texts_are_no_tokens_where_no_blank_row_parts_them(tmp_path: Path) -> None:
+    path = tmp_path / "a.tsv"
+    path.write_text("".join(f"d{text}\t{row}\tt{text}{row}\tO\n" for text in range(2) for row in range(3)))
+    assert read_texts(path) == ["t00 t01 t02 t10 t11 t12"]
+
+
+def test_a_text_beside_its_class_is_no_tag(tmp_path: Path) -> None:
+    path = tmp_path / "a.tsv"
+    path.write_text("good\tBo saw Oslo.\nbad\tRain\n")
+    with pytest.raises(DataError, match=r":1: no column looks like tags \(column 1 has 'good'.* --format csv:COLUMN"):
+        read_texts(path)
 
 
 def test_meta_comes_back(tmp_path: Path) -> None:

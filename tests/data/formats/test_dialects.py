@@ -109,6 +109,7 @@ def test_without_labels_a_record_is_kept_as_it_is(tmp_path: Path) -> None:
         {"text": TEXT, "spans": SPANS, "answer": "reject"},
         {"text": TEXT, "spans": SPANS, "answer": "ignore"},
         {"text": TEXT, "label": TRIPLES, "is_approved": False},
+        {"text": TEXT, "label": TRIPLES, "is_approved": "False"},
         task(labelled(*BOTH, was_cancelled=True)),
     ],
 )
@@ -127,6 +128,10 @@ def test_labels_that_do_not_count_are_none(tmp_path: Path, record: dict[str, Any
         ({"text": TEXT, "output": [{"entity_group": "person", "start": 0, "end": 3}]}, "'output' looks like labels"),
         ({"text": TEXT, "found": [{"char_start": 0, "char_end": 3, "kind": "person"}]}, "'found' looks like labels"),
         ({"text": TEXT, "gold": [["person", 0, 3]]}, "'gold' looks like labels"),
+        ({"text": TEXT, "gold": [{"start": 0, "stop": 3, "name": "person"}]}, "'gold' looks like labels"),
+        ({"text": TEXT, "found": json.dumps(TRIPLES)}, "'found' looks like labels"),
+        ({"text": TEXT, "label": repr(TRIPLES)}, "'label' looks like labels"),
+        ({"text": TEXT, "ner": ["B-person", "O"]}, "'ner' looks like labels"),
         ({"text": TEXT, "annotations": {"spans": TRIPLES}}, "'annotations' looks like labels"),
         ({"tokens": TOKENS, "entities": [{"start": 0, "end": 1, "type": "person"}]}, "'entities' looks like labels"),
         ({"text": TEXT, "spans": {"sc": SPANS}}, 'in span groups ("spans": sc), not in "ents"'),

@@ -64,7 +64,7 @@ def test_gold_has_its_text_and_predictions_also_who_found_them(tmp_path: Path) -
         "entities": [
             {"start": 0, "end": 4, "label": "city", "text": "Rome"},
             {
-                **{"start": 9, "end": 13, "label": "city", "text": "Bonn", "score": 0.1235},
+                **{"start": 9, "end": 13, "label": "city", "text": "Bonn", "score": 0.1234},
                 **{"found_by": ["sampling"], "aligned": "normalised"},
             },
         ],

@@ -52,6 +52,10 @@ def swapped(table: bytes, delimiter: bytes) -> bytes:
             ["Bo saw", "Oslo"],
         ),
         ("a.csv", "Sentence #,Word,Tag\nSentence: 1,Bo,O\n\nSentence: 2,Oslo,O\n", None, ["Bo", "Oslo"]),
+        ("a.csv", "sentence_idx,word,tag\n1,Bo,O\n1,saw,O\n2,Oslo,O\n", None, ["Bo saw", "Oslo"]),
+        ("a.tsv", "doc\tsent_id\tword\ttag\na\t1\tBo\tO\nb\t1\tsaw\tO\n", None, ["Bo", "saw"]),
+        ("a.txt", "Text, content\nBo, Oslo\n", None, ["Text, content", "Bo, Oslo"]),
+        ("a.txt", "text,text\nBo,Oslo\n", None, ["text,text", "Bo,Oslo"]),
         ("a.csv", 'word,tag\nBo,B-PER\n",",O\n\nOslo,O\n', None, ["Bo ,", "Oslo"]),
     ],
 )
@@ -77,6 +81,7 @@ def test_shapes_of_tables(tmp_path: Path, name: str, content: str, format: str |
         ('id,text\n1,"a\n', ":2: not valid CSV"),
         ('text,entities\na,"[{]"\n', ":2: column 'entities' is not valid JSON"),
         ('text,entities\na,"[{""start"": 0, ""end"": 3, ""label"": ""x""}]"\n', ":2: entities[0]: 0:3 lies outside"),
+        ("text,label\na b,\"[(0, 1, 'x')]\"\n", ":2: 'label' looks like labels"),
         ("word,tag\nBo,I-PER\n", ":2: 'I-PER' does not continue an entity"),
     ],
 )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import datetime
 import decimal
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -34,7 +36,8 @@ _LABEL_KEYS = {
 
 
 _BEGINS = re.compile("start|begin|offset")
-_CALLS = re.compile("(label|labels|tag|tags|type|types|entity|entities|class|category|group|kind|concept)$")
+_CALLS = re.compile("(label|labels|tag|tags|type|types|entity|entities|class|category|group|kind|concept|name)$")
+_TAG = re.compile("[BI]-.+")
 
 
 class Rows(NamedTuple):
@@ -111,12 +114,25 @@ def _like_labels(record: Record) -> str | None:
     for key, value in record.items():
         if key in ("tokens", "text"):
             continue
+        value = _written_out(value)
         inner = list(value.values()) if isinstance(value, Mapping) else [value]
         if any(isinstance(item, list) and item and all(map(_like_span, item)) for item in inner):
             return key
-        if key.lower() in _LABEL_KEYS and isinstance(value, list | Mapping) and value and not _all_strings(value):
+        if key.lower() in _LABEL_KEYS and isinstance(value, list | Mapping) and value and not _all_plain(value):
             return key
     return None
+
+
+def _written_out(value: object) -> object:
+    """The list or mapping that a string stands for, as a cell of CSV does: in JSON, or as Python writes it."""
+    if not isinstance(value, str) or not value.lstrip().startswith(("[", "{")):
+        return value
+    for reads in (json.loads, ast.literal_eval):  # the latter makes plain values only, too
+        try:
+            return reads(value.strip())
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            continue
+    return value
 
 
 def _like_span(item: object) -> bool:
@@ -129,8 +145,9 @@ def _like_span(item: object) -> bool:
     return starts and any(_CALLS.search(key) for key in keys)
 
 
-def _all_strings(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+def _all_plain(value: object) -> bool:
+    """Whether it is names alone, none of them a tag of BIO."""
+    return isinstance(value, list) and all(isinstance(item, str) and not _TAG.fullmatch(item) for item in value)
 
 
 def plain(value: Any) -> Any:

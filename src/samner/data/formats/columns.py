@@ -6,13 +6,14 @@ import csv
 import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 from samner.errors import DataError
 
 TOKEN_NAMES = ("token", "tokens", "word", "words", "form")
 TAG_NAMES = ("tag", "tags", "ner", "ner_tag", "ner_tags", "ne", "entity", "iob", "bio", "label", "labels")
-SENTENCE_NAMES = ("sentence #", "sentence_id", "sentence id", "sent_id", "sentence", "doc_id")
+_TEXT_ID = re.compile(r"(sentence|sent|document|doc|text|tweet|paragraph)[ _-]?(#|id|ids|idx|index|no|num|number)?")
 
 _TAG = re.compile(r"O|[BIESLU]-.*")
 _NUMBER = re.compile(r"\d+")
@@ -44,7 +45,7 @@ def splitter(lines: Iterable[str]) -> Callable[[str], list[str]]:
         return lambda line: line.split("\t")
     if len(first.split()) == 1:
         for mark in ",;":
-            if len(cells := _split_at(first, mark)) > 1 and is_tag(cells[-1]):
+            if len(cells := _split_at(first, mark)) > 1 and (is_tag(cells[-1]) or header(cells)):
                 return partial(_split_at, mark=mark)
     return lambda line: re.split("[ \t]+", line.strip(" \t"))
 
@@ -61,16 +62,32 @@ def is_tag(cell: str) -> bool:
     return _TAG.fullmatch(cell) is not None
 
 
-def is_comment(cells: Sequence[str], others: Sequence[str] | None) -> bool:
-    """Whether a row before the first token of a text is no token.
+def header(cells: Sequence[str]) -> Columns | None:
+    """Which columns a row names, if it is a header."""
+    lower = [cell.strip().lower() for cell in cells]
+    token = next((lower.index(name) for name in TOKEN_NAMES if name in lower), None)
+    tag = next((lower.index(name) for name in TAG_NAMES if name in lower), None)
+    return None if token is None or tag is None else Columns(token, tag)
+
+
+def names_text(name: str) -> bool:
+    """Whether the name of a column, in lower case, says that it tells which text a token is of."""
+    return _TEXT_ID.fullmatch(name) is not None
+
+
+def is_comment(line: str, cells: Sequence[str], others: Sequence[str] | None) -> bool:
+    """Whether a row before the first token of a text is no token: it may be a hashtag.
 
     Args:
+        line: The row.
         cells: Of the row.
         others: Of a row that is a token; None if there is none yet.
     """
-    if not cells[0].startswith("#"):
-        return False
-    return cells[0] != "#" or not is_tag(cells[-1]) or (others is not None and len(others) != len(cells))
+    if not line.startswith("#") or (others is not None and len(others) != len(cells)):
+        return line.startswith("#")
+    if others is None or cells[0] == "#":
+        return not is_tag(cells[-1])
+    return line.count("\t") != len(cells) - 1 and not any(map(is_tag, cells))
 
 
 def without_ranges(text: list[Row]) -> list[Row]:
@@ -93,16 +110,32 @@ def find(texts: Sequence[Sequence[Row]], name: str, labelled: bool) -> Columns:
     rows = [row for text in texts for row in text]
     width = len(rows[0].cells)
     by_column = [[row.cells[column] for row in rows] for column in range(width)]
-    numbered = width > 2 and _is_index(texts)
     try:
-        tag = _tag_column(by_column, numbered, name, rows[0].line)
+        tag = _tag_column(by_column, width > 2 and _counts(by_column[0]), name, rows[0].line)
     except DataError:
         if labelled:
             raise
         tag = width - 1
-    if numbered:
-        return Columns(1, tag)
-    return Columns(1 if tag == 0 else 0, tag)
+    cells = [cell for row in rows for cell in row.cells]
+    if not labelled and any(" " in cell for cell in cells) and not any(map(is_tag, cells)):
+        raise DataError(
+            f"{name}:{rows[0].line}: no column looks like tags ({describe(rows[0])}), and what has blanks in it is no "
+            "token; put a header above and name the column of the text, as in --format csv:COLUMN"
+        )
+    return Columns(_token_column(by_column, [len(text) for text in texts], tag), tag)
+
+
+def _token_column(by_column: list[list[str]], lengths: Sequence[int], tag: int) -> int:
+    """The first column that holds no tags, does not count rows, and is not the same in all rows of a text."""
+    others = [i for i in range(len(by_column)) if i != tag]
+    plain = [i for i in others if not all(map(is_tag, by_column[i]))]
+    counts = [i for i in plain if _counts(by_column[i])]
+    begins = set(accumulate(lengths, initial=0))  # where texts begin, or rows are counted anew
+    begins |= {row for i in counts for row, (a, b) in enumerate(pairwise(map(int, by_column[i])), 1) if b <= a}
+    within = [row for row in range(len(by_column[0])) if row not in begins]
+    named = [i for i in plain if len(within) > 1 and all(by_column[i][r] == by_column[i][r - 1] for r in within)]
+    told = [i for i in plain if i not in counts and i not in named]
+    return (told or [i for i in plain if i not in counts] or plain or others)[0]
 
 
 def _tag_column(by_column: list[list[str]], numbered: bool, name: str, line: int) -> int:
@@ -137,14 +170,11 @@ def _labels(cells: Sequence[str]) -> set[str]:
     return {cell[2:] for cell in cells if cell != "O"}
 
 
-def _is_index(texts: Sequence[Sequence[Row]]) -> bool:
-    """Whether the first column counts the tokens: of each text, or of all."""
-    counted = [[int(row.cells[0]) if _NUMBER.fullmatch(row.cells[0]) else -1 for row in text] for text in texts]
-    every = [number for text in counted for number in text]
-    if len(every) < 2:
-        return False
-    each = all(text[0] in (0, 1) and text == list(range(text[0], text[0] + len(text))) for text in counted)
-    return each or (every[0] in (0, 1) and every == list(range(every[0], every[0] + len(every))))
+def _counts(cells: Sequence[str]) -> bool:
+    """Whether a column counts the tokens: of all texts, or of each anew."""
+    numbers = [int(cell) if _NUMBER.fullmatch(cell) else -1 for cell in cells]
+    steps = all(number in (0, 1, before + 1) for before, number in pairwise([0, *numbers]))
+    return -1 not in numbers and steps and len(set(numbers)) > 1
 
 
 def describe(row: Row) -> str:

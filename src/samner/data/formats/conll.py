@@ -125,14 +125,14 @@ def _texts(source: Source) -> tuple[list[_Text], Columns | None]:
             end()
             continue
         cells = split(line)
-        if not rows and columns.is_comment(cells, model and model.cells):
+        if not rows and columns.is_comment(line, cells, model and model.cells):
             if line.startswith("#FORMAT=WebAnno"):
                 raise DataError(f"{source.name}: is WebAnno TSV of INCEpTION; export it as CoNLL instead")
             if line.startswith("#begin document"):
                 raise DataError(f"{source.name}: is CoNLL-2012 of OntoNotes; make its column of names tags of BIO")
             comments.append(line)
             continue
-        if model is None and (header := _header(cells)):
+        if model is None and (header := columns.header(cells)):
             named = header
             continue
         place = f"{source.name}:{number}"
@@ -147,13 +147,6 @@ def _texts(source: Source) -> tuple[list[_Text], Columns | None]:
         rows.append(Row(number, cells))
     end()
     return texts, named
-
-
-def _header(cells: Sequence[str]) -> Columns | None:
-    lower = [cell.strip().lower() for cell in cells]
-    token = next((lower.index(name) for name in columns.TOKEN_NAMES if name in lower), None)
-    tag = next((lower.index(name) for name in columns.TAG_NAMES if name in lower), None)
-    return None if token is None or tag is None else Columns(token, tag)
 
 
 def _meta(comments: Sequence[str]) -> dict[str, Any]:

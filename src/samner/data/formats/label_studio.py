@@ -12,7 +12,7 @@ from typing import Any
 
 from samner.data.formats.base import Dialect, Record, rest
 from samner.data.validation import declines, example_from_fields, id_of
-from samner.entities import Example
+from samner.entities import Example, shown_score
 from samner.errors import DataError
 
 # What a task says of itself; everything else that is known of a text is its data.
@@ -150,7 +150,7 @@ def prediction(
     results = []
     for i, entity in enumerate(example.entities):
         result = _result(example, i, (labels or {}).get(entity.label, entity.label))
-        score = round(float(entity.score), 4)
+        score = shown_score(entity.score)
         results.append({**result, "from_name": from_name, "to_name": to_name, "score": score})
     mean = sum(result["score"] for result in results) / len(results) if results else 0.0
     return {"model_version": version, "score": round(mean, 4), "result": results}

@@ -26,6 +26,7 @@ from samner.errors import DataError
 
 _TEXT_NAMES = ("text", "sentence", "content", "document", "body", "message", "abstract", "tweet", "review")
 _JSON = re.compile(r"\s*\[")
+_NAME = re.compile(r"[\w#.:-][\w #.:-]{0,39}")
 _LABELS = (
     "entities",
     "label",
@@ -45,9 +46,10 @@ def looks(source: Source) -> bool:
     rows = source.text_head().lstrip("\ufeff").split("\n")
     if source.suffix == ".csv":
         return True
-    cells = _header_of(rows[0], source.suffix)
-    names = [cell.lower() for cell in cells]
-    if len(cells) > 1 and all(re.fullmatch(r"[\w #.:-]{1,40}", cell) for cell in cells):
+    cells = _cells(rows[0], _delimiter(rows[0], source.suffix))
+    names = [cell.strip().lower() for cell in cells]
+    # a blank after a comma is how sentences are written, not tables
+    if len(cells) > 1 and len(set(names)) == len(names) and all(map(_NAME.fullmatch, cells)):
         other = len(rows) > 1 and len(_cells(rows[1], _delimiter(rows[0], source.suffix))) == len(cells)
         if other and (set(names) & {"text", "sentence", "content"} or _tagged(names)):
             return True
@@ -150,24 +152,25 @@ def _tokens(
     token, tag = (
         next(names.index(n) for n in known if n in names) for known in (columns.TOKEN_NAMES, columns.TAG_NAMES)
     )
-    sentence = next((names.index(name) for name in columns.SENTENCE_NAMES if name in names), None)
-    texts: list[tuple[str, list[tuple[str, list[str]]]]] = []
-    last: str | None = None
+    ids = [i for i, name in enumerate(names) if columns.names_text(name) and i not in (token, tag)]
+    texts: list[tuple[list[str], list[tuple[str, list[str]]]]] = []
+    last: list[str] | None = None
     for place, cells in rows:
         if not any(cell.strip() for cell in cells):
             last = None
             continue
-        said = cells[sentence] if sentence is not None else ""
-        if not texts or last is None or (said and said != last):
+        before = last or [""] * len(ids)
+        said = [cells[i] or old for i, old in zip(ids, before, strict=True)]
+        if said != last:
             texts.append((said, []))
-        last = said or last or ""
+        last = said
         if cells[token]:
             texts[-1][1].append((place, cells))
         elif cells[tag] not in ("", "O"):
             raise DataError(f"{place}: has the tag {cells[tag]!r} but no token")
     ends = labelled and tags.marks_ends(cells[tag] for _, text in texts for _, cells in text)
     for said, text in texts:
-        meta = {} if sentence is None else {header[sentence]: said}
+        meta = dict(zip((header[i] for i in ids), said, strict=True))
         where = _where(text)
         row_tags = [cells[tag] for _, cells in text] if labelled else []
         yield tags.decode([cells[token] for _, cells in text], row_tags, where, ends=ends, meta=meta)
@@ -224,10 +227,6 @@ def _cells(line: str, delimiter: str) -> list[str]:
         return next(csv.reader([line.rstrip("\r\n")], delimiter=delimiter), [])
     except csv.Error:
         return [line]
-
-
-def _header_of(line: str, suffix: str) -> list[str]:
-    return [cell.strip() for cell in _cells(line, _delimiter(line, suffix))]
 
 
 def _text_by_content(source: Source) -> int | None:
