@@ -72,7 +72,7 @@ def test_what_cannot_be_done_is_said_in_a_line(
         ((saved_model, unlabelled, *out, "--labels", ","), "not blank"),
         ((saved_model, unlabelled, *out, "--option", "paces=3"), "--option"),
         ((saved_model, unlabelled, *out, "--option", "seed=3"), "set by --seed"),
-        ((saved_model, unlabelled, *out, "--least", "0"), "0 is not in the range"),
+        ((saved_model, unlabelled, *out, "--least", "0"), "greater than or equal to 1"),
     ):
         result = samner("distil", *arguments)
         assert result.exit_code == 2 and message in result.stderr.splitlines()[-1], result.stderr

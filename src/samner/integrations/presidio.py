@@ -57,6 +57,7 @@ class SamnerRecognizer(EntityRecognizer):  # type: ignore[misc]  # Presidio is n
         supported_language: Presidio asks recognisers of the text's language only.
 
     Example:
+        >>> from samner import TaskModel
         >>> recognizer = SamnerRecognizer(TaskModel.load("my-domain"))
         >>> [found] = recognizer.analyze("Aspirin relieves headache.", ["DRUG"])
         >>> found.entity_type, found.start, found.end
