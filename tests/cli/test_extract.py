@@ -525,6 +525,7 @@ def test_columns_that_changed_meanwhile(samner, saved_model: Path, tmp_path: Pat
     [
         (["--to", "conll"], "--to must be jsonl, parquet, arrow, datasets, not 'conll'"),
         (["--to", "parquet"], "--to parquet needs -o: on standard output goes JSON Lines"),
+        (["--to", "arrow", "-o", "found.parquet"], "found.parquet: its suffix says parquet, --to says arrow"),
     ],
 )
 def test_formats_that_cannot_be_written(samner, saved_model: Path, texts: Path, options, message: str):

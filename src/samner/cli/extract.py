@@ -219,6 +219,11 @@ def _format_of(out: Path, given: str | None) -> str:
         raise SamnerError(
             f"--to must be {', '.join(_WRITTEN)}, not {given!r}; 'samner data convert' makes other formats of these"
         )
+    told = None if out == STANDARD_STREAM else format_of_suffix(out)
+    if told in _WRITTEN and told != given:
+        raise SamnerError(
+            f"{out}: its suffix says {told}, --to says {given}; leave out --to, or name the file otherwise"
+        )
     if out == STANDARD_STREAM and given != "jsonl":
         raise SamnerError(f"--to {given} needs -o: on standard output goes JSON Lines")
     if library := FORMATS[given].library:

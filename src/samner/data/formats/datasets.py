@@ -133,11 +133,24 @@ def write_rows(rows: Rows, path: Path) -> None:
 
 def _save(dataset: Dataset, path: Path) -> None:
     try:
-        with atomic_folder(path) as folder:
+        with atomic_folder(path) as folder, _without_bars():
             # left to itself it saves a dataset without rows in no shard, which load_from_disk cannot read
             dataset.save_to_disk(str(folder), num_shards=1)
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """While it saves, the library shows no progress of its own."""
+    datasets = _library()
+    shown = not datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
 
 
 def is_dataset(path: Path) -> bool:
