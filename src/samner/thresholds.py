@@ -6,12 +6,11 @@ calibrated score.
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
-
-import numpy as np
 
 from samner import arguments
 from samner.entities import Entity, EntityType
@@ -138,6 +137,11 @@ def counting(
         calibration: Of the model; none if its own scores are shown.
     """
     if calibration is None:  # models compare so many digits as they have
-        return [e for e in candidates if np.float32(e.score) >= np.float32(limits[e.label])]
+        asked = {label: _float32(limit) for label, limit in limits.items()}
+        return [e for e in candidates if _float32(e.score) >= asked[e.label]]
     shown = (replace(e, score=calibration.of(e.label)(e.score)) for e in candidates)
     return [e for e in shown if e.score >= limits[e.label]]
+
+
+def _float32(value: float) -> float:
+    return array("f", [value])[0]
