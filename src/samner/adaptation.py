@@ -99,13 +99,12 @@ def adapt(
         say(f"merging for {name}")
         merges[name] = merge_experts(now, weights, method, parameters)
     settings = {
-        "pool": pool.folder.name,
+        "pool": pool.source or pool.folder.name,
         "method": method,
         "parameters": parameters,
         "experts": experts,
         "samples": samples,
         "seed": seed,
-        **({"pool": pool.source} if pool.source else {}),
     }
     return TaskModel(backbone, pool.base_folder, types, mode, merges, selections, settings, limit, own)
 

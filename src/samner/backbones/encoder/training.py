@@ -15,15 +15,11 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from samner.backbones.base import BASE
 from samner.backbones.encoder.batches import BatchPlan
 from samner.backbones.encoder.network import word_vectors
 from samner.backbones.fit import Outcome, Schedule, fit
-from samner.backbones.training import TrainingData, TrainingRecipe, TrainingSet, identity, safe_negatives
+from samner.backbones.training import TrainingData, TrainingRecipe, dev_score, identity, safe_negatives
 from samner.files import writing_tensors
-from samner.scoring import micro_f1
-from samner.spans import flat
-from samner.words import cut_example
 
 if TYPE_CHECKING:
     from samner.backbones.encoder.backbone import EncoderBackbone
@@ -145,7 +141,8 @@ def _train(
     def evaluate() -> float:
         encoder.eval()
         try:
-            return float(np.mean([dev_score(backbone, s, recipe.dev_texts) for s in data.dev]))
+            # no type is novel to a model that is being taught it
+            return float(np.mean([dev_score(backbone, s, recipe.dev_texts, novelty=0.0) for s in data.dev]))
         finally:
             encoder.train()
 
@@ -163,18 +160,3 @@ def _train(
         )
     finally:
         encoder.eval()
-
-
-def dev_score(backbone: EncoderBackbone, data: TrainingSet, texts: int) -> float:
-    """Strict span micro-F1 on the first ``texts`` examples of a dev split, long ones cut into windows."""
-    examples = data.examples[:texts]
-    tokens = backbone.tokenize([example.text for example in examples])
-    pieces = [
-        piece
-        for example, its in zip(examples, tokens, strict=True)
-        for piece in cut_example(example, its, backbone.max_tokens)
-    ]
-    # no type is novel to a model that is being taught it
-    found = backbone.read([t for _, t in pieces], data.types, [BASE], backbone.threshold, novelty=0.0)[BASE]
-    names = {t.name for t in data.types}
-    return micro_f1([e.entities for e, _ in pieces], [flat(candidates) for candidates in found], names)

@@ -14,17 +14,15 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from samner.backbones.base import BASE
 from samner.backbones.batches import DrawnBatches, DrawnRecipe
 from samner.backbones.fit import Outcome, Schedule, fit
 from samner.backbones.gliner2.layers import taught_layers
-from samner.backbones.training import TrainingData, TrainingSet, identity
+from samner.backbones.training import TrainingData, dev_score, identity
 from samner.entities import EntityType, Example
 from samner.files import writing_tensors
 from samner.precision import fastest_dtype
-from samner.scoring import micro_f1
-from samner.spans import flat, word_spans
-from samner.words import cut_example, sound
+from samner.spans import word_spans
+from samner.words import sound
 
 if TYPE_CHECKING:
     from samner.backbones.gliner2.backbone import Gliner2Backbone
@@ -179,20 +177,6 @@ def lesson(
     descriptions = {t.name: t.description for t in types if t.description and said[t.name] == t.name}
     cost = len(tokens.words) + sum(2 + len(prompt.split()) for prompt in prompts)
     return text, {"entities": entities, "entity_descriptions": descriptions}, cost
-
-
-def dev_score(backbone: Gliner2Backbone, data: TrainingSet, texts: int) -> float:
-    """Strict span micro-F1 on the first ``texts`` examples of a dev split, long ones cut into windows."""
-    examples = data.examples[:texts]
-    tokens = backbone.tokenize([example.text for example in examples])
-    pieces = [
-        piece
-        for example, its in zip(examples, tokens, strict=True)
-        for piece in cut_example(example, its, backbone.max_tokens)
-    ]
-    found = backbone.read([t for _, t in pieces], data.types, [BASE], backbone.threshold)[BASE]
-    names = {t.name for t in data.types}
-    return micro_f1([e.entities for e, _ in pieces], [flat(candidates) for candidates in found], names)
 
 
 @contextmanager
