@@ -19,10 +19,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from samner.backbones.training import TrainingRecipe
+from samner.backbones.base import BASE
+from samner.backbones.training import TrainingRecipe, TrainingSet
 from samner.errors import ModelError, SamnerError
 from samner.files import atomic_file, writing_tensors
 from samner.progress import Progress
+from samner.scoring import micro_f1
+from samner.spans import flat
+from samner.words import cut_example
 
 log = logging.getLogger(__name__)
 
@@ -196,6 +200,27 @@ def _fit(
             for name, best in state.best.items():
                 parameters[name].copy_(best)
     return Outcome(state.step, state.seconds, state.best_score, state.best_step, state.history, state.stopped)
+
+
+def dev_score(learner: Any, data: TrainingSet, texts: int, **asked: Any) -> float:
+    """Strict span micro-F1 of what is being taught, long texts cut into windows.
+
+    Args:
+        learner: A backbone with ``tokenize``, ``read``, ``max_tokens`` and ``threshold``.
+        data: A dev split.
+        texts: How many of its examples are read, from the first.
+        asked: What ``read`` takes besides.
+    """
+    examples = data.examples[:texts]
+    tokens = learner.tokenize([example.text for example in examples])
+    pieces = [
+        piece
+        for example, its in zip(examples, tokens, strict=True)
+        for piece in cut_example(example, its, learner.max_tokens)
+    ]
+    found = learner.read([t for _, t in pieces], data.types, [BASE], learner.threshold, **asked)[BASE]
+    names = {t.name for t in data.types}
+    return micro_f1([e.entities for e, _ in pieces], [flat(candidates) for candidates in found], names)
 
 
 class _Watch:

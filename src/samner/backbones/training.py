@@ -12,13 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ConfigDict, Field
 
-from samner.backbones.base import BASE
 from samner.embedding import encode
 from samner.entities import EntityType, Example
-from samner.scoring import micro_f1
 from samner.settings import Settings, validated
-from samner.spans import flat
-from samner.words import cut_example
 
 Paraphrases = Mapping[str, Sequence[str]]
 """For a type's prompt, other ways to say it, one of which a training batch may use instead."""
@@ -151,24 +147,3 @@ def identity(data: TrainingData, recipe: TrainingRecipe, *more: Any) -> str:
     sizes = [(s.name, len(s.examples), [t.prompt for t in s.types]) for s in [*data.train, *data.dev]]
     settings = recipe.model_dump(exclude={"max_minutes"})
     return hashlib.sha256(json.dumps([settings, sizes, *more]).encode()).hexdigest()
-
-
-def dev_score(learner: Any, data: TrainingSet, texts: int, **asked: Any) -> float:
-    """Strict span micro-F1 of what is being taught, long texts cut into windows.
-
-    Args:
-        learner: A backbone with ``tokenize``, ``read``, ``max_tokens`` and ``threshold``.
-        data: A dev split.
-        texts: How many of its examples are read, from the first.
-        asked: What ``read`` takes besides.
-    """
-    examples = data.examples[:texts]
-    tokens = learner.tokenize([example.text for example in examples])
-    pieces = [
-        piece
-        for example, its in zip(examples, tokens, strict=True)
-        for piece in cut_example(example, its, learner.max_tokens)
-    ]
-    found = learner.read([t for _, t in pieces], data.types, [BASE], learner.threshold, **asked)[BASE]
-    names = {t.name for t in data.types}
-    return micro_f1([e.entities for e, _ in pieces], [flat(candidates) for candidates in found], names)

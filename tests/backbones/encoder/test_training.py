@@ -9,8 +9,7 @@ import torch
 
 from samner.backbones import BASE, Backbone, TrainingData, TrainingSet, load_backbone
 from samner.backbones.encoder.training import Recipe
-from samner.backbones.fit import CHECKPOINT, Schedule
-from samner.backbones.training import dev_score
+from samner.backbones.fit import CHECKPOINT, Schedule, dev_score
 from samner.entities import Entity, Example, entity_types
 from samner.errors import SamnerError
 

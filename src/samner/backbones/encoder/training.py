@@ -17,8 +17,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from samner.backbones.encoder.batches import BatchPlan
 from samner.backbones.encoder.network import word_vectors
-from samner.backbones.fit import Outcome, Schedule, fit
-from samner.backbones.training import TrainingData, TrainingRecipe, dev_score, identity, safe_negatives
+from samner.backbones.fit import Outcome, Schedule, dev_score, fit
+from samner.backbones.training import TrainingData, TrainingRecipe, identity, safe_negatives
 from samner.files import writing_tensors
 
 if TYPE_CHECKING:

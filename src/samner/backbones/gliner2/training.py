@@ -15,9 +15,9 @@ from pydantic import Field
 from torch import Tensor
 
 from samner.backbones.batches import DrawnBatches, DrawnRecipe
-from samner.backbones.fit import Outcome, Schedule, fit
+from samner.backbones.fit import Outcome, Schedule, dev_score, fit
 from samner.backbones.gliner2.layers import taught_layers
-from samner.backbones.training import TrainingData, dev_score, identity
+from samner.backbones.training import TrainingData, identity
 from samner.entities import EntityType, Example
 from samner.files import writing_tensors
 from samner.precision import fastest_dtype
