@@ -157,7 +157,7 @@ def test_interrupted_resumed_and_cleared_away(samner, tiny_pool: Path, tmp_path:
 
     scores = iter([0.0])
 
-    def interrupt(*arguments):
+    def interrupt(*arguments, **asked):
         if (score := next(scores, None)) is None:  # at the second evaluation
             raise KeyboardInterrupt
         return score
