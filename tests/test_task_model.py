@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -460,6 +461,21 @@ class TestAtRest:
         for path in (tmp_path / "moved").rglob("*.*"):
             if path.is_file():
                 assert (tmp_path / "again" / path.relative_to(tmp_path / "moved")).read_bytes() == path.read_bytes()
+
+    def test_its_files_may_go_once_it_is_loaded(self, saved: TaskModel, tmp_path: Path) -> None:
+        texts = ["Aspirin relieves headache.", "Acme paid Jane Doe."]
+        expected = saved.predict(texts)
+        folder = Path(shutil.copytree(tmp_path / "model", tmp_path / "copy"))
+        loaded = TaskModel.load(folder)
+        vectors = {m.model: saved.backbone.task_vectors(m.model) for m in saved.merges.values()}
+        shutil.rmtree(folder)
+        assert loaded.predict(texts) == expected
+        for name, its in vectors.items():
+            again = loaded.backbone.task_vectors(name)
+            assert again.keys() == its.keys() and all(torch.equal(again[m], dense) for m, dense in its.items())
+        pickled = pickle.dumps(loaded)
+        assert len(pickled) <= len(pickle.dumps(saved)) + 2000
+        assert pickle.loads(pickled).predict(texts) == expected
 
     def test_the_manifest_tells_what_was_done_with_what(self, saved: TaskModel, tmp_path: Path) -> None:
         folder = tmp_path / "model"

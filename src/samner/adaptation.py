@@ -17,7 +17,7 @@ from samner import arguments
 from samner.embedding import spread
 from samner.entities import EntityType, LabelsLike, entity_types
 from samner.errors import PoolError, SamnerError
-from samner.merging import make_method, merge, methods
+from samner.merging import MergedDeltas, make_method, methods
 from samner.pool import ExpertPool, PoolSnapshot
 from samner.selection import SIGNALS, Count, Selection, Target, check_count, select_by
 from samner.task_model import STRATEGIES, Merge, TaskModel, held, hold, modes
@@ -180,7 +180,7 @@ def merge_experts(
     if known := held(backbone, name):
         return known
     types = sorted({taught for expert in weights for taught in pool.experts[expert].types})
-    deltas = merge(list(adapters.values()), method, list(weights.values()), **parameters)
+    deltas = MergedDeltas(list(adapters.values()), method, list(weights.values()), **parameters)
     return hold(backbone, Merge(dict(weights), name, tuple(types)), deltas)
 
 

@@ -342,7 +342,8 @@ class TaskModel(Recogniser):
                     merges[strategy] = known
                 else:
                     deltas = DeltaFile.open(inside(folder, f"{merge.model}.safetensors"))
-                    merges[strategy] = hold(backbone, merge, dict(deltas.dense()))
+                    merges[strategy] = hold(backbone, merge, deltas)
+                    backbone.prepare(merge.model)  # what is wrong with the values is said now
             model = cls(
                 backbone,
                 folder / "base",

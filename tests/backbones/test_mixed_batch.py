@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import copy
 import pickle
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from samner.backbones import BASE
+from samner.backbones import BASE, LazyDeltas
 from samner.backbones.mixed_batch import MixedModels, blocks
 from samner.errors import ModelError
 from samner.lora import LoraAdapter, LoraFactors
@@ -176,6 +177,61 @@ def test_a_copy_answers_the_same_and_without_weights_that_can_be_made_again() ->
         with its.rows(["x", "a"]):
             assert torch.equal(copied(batch(2)), expected)
             assert not torch.allclose(model(batch(2)), expected)  # its rows are not those of the original
+
+
+class Asked(LazyDeltas):
+    """The task vectors of a model, and who asked for which of them."""
+
+    def __init__(self, deltas: dict[str, Tensor]) -> None:
+        self.shapes = {module: (len(delta), delta.shape[1]) for module, delta in deltas.items()}
+        self.deltas = deltas
+        self.asked: list[str] = []
+
+    def __getitem__(self, module: str) -> Tensor:
+        self.asked.append(module)
+        return self.deltas[module]
+
+
+def test_lazy_task_vectors_are_asked_for_once_when_the_weights_are_made() -> None:
+    model = net()
+    mixed = mixed_of(model)
+    lazy = Asked(TASK_MODELS["x"])
+    mixed.add_task_model("lazy", lazy)
+    assert not lazy.asked and mixed.is_task_model("lazy") and mixed.deltas("lazy") is lazy
+    mixed.prepare("lazy")
+    assert lazy.asked == ["first", "second"]
+    answers = []
+    for name in ("lazy", "x"):
+        with torch.inference_mode(), mixed.rows([name]):
+            answers.append(model(batch(1)))
+    assert torch.equal(*answers)
+    assert lazy.asked == ["first", "second"]
+    with pytest.raises(ModelError, match=r"'first' is \(2, 3\), this base has \(10, 6\)"):
+        mixed.add_task_model("z", Asked({"first": torch.zeros(2, 3)}))
+    with pytest.raises(ModelError, match="no model 'z'"):
+        mixed.prepare("z")
+
+
+def test_a_model_whose_weights_are_there_waits_for_none_whose_are_being_made() -> None:
+    model = net()
+    mixed = mixed_of(model)
+    begun, going_on = threading.Event(), threading.Event()
+
+    class Slow(Asked):
+        def __getitem__(self, module: str) -> Tensor:
+            begun.set()
+            assert going_on.wait(30)
+            return super().__getitem__(module)
+
+    mixed.add_task_model("slow", slow := Slow(TASK_MODELS["x"]))
+    with ThreadPoolExecutor(2) as pool:
+        making = [pool.submit(mixed.prepare, "slow") for _ in range(2)]
+        assert begun.wait(30)
+        with torch.inference_mode(), mixed.rows(["x", "y"]):
+            model(batch(2))
+        going_on.set()
+        assert [made.result() for made in making] == [None, None]
+    assert slow.asked == ["first", "second"]  # by one of the two
 
 
 def test_what_does_not_fit_is_refused() -> None:

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
+import pickle
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -113,6 +116,60 @@ def test_an_interrupted_one_leaves_the_file_that_was_there(written: Path) -> Non
     assert written.read_bytes() == before and len(list(written.parent.iterdir())) == 1
 
 
+class TestOnceOpened:
+    def same(self, read: DeltaFile, expected: dict[str, torch.Tensor]) -> None:
+        assert read.keys() == expected.keys()
+        assert all(torch.equal(read[module], dense) for module, dense in expected.items())
+
+    def test_the_file_may_go_or_another_take_its_name(self, written: Path) -> None:
+        read = DeltaFile.open(written)
+        expected = dict(read)
+        write_delta(TensorDeltas({"other": torch.ones(2, 2)}), written)
+        self.same(read, expected)
+        written.unlink()
+        self.same(read, expected)
+
+    def test_so_it_may_where_an_open_file_cannot_be_removed(
+        self, written: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        expected = dict(DeltaFile.open(written))
+        monkeypatch.delattr(os, "pread")
+        read = DeltaFile.open(written)
+        written.unlink()
+        self.same(read, expected)
+
+    @pytest.mark.parametrize("size", [None, 0, 300])
+    def test_a_file_that_was_written_over_is_told(self, written: Path, size: int | None) -> None:
+        read = DeltaFile.open(written)
+        with written.open("r+b") as file:
+            file.write(b"12345678") if size is None else file.truncate(size)
+        os.utime(written, ns=(1, 1))  # however coarse the clock of the file system is
+        with pytest.raises(ModelError, match=r"delta\.safetensors: can no longer be read \(it was written over"):
+            read["sparse"]
+
+    def test_threads_read_it_at_once(self, tmp_path: Path) -> None:
+        matrices = {f"m{i}": torch.randn(40, 40) * (torch.rand(40, 40) < 0.3) for i in range(20)}
+        write_delta(TensorDeltas(matrices), tmp_path / "delta.safetensors")
+        read = DeltaFile.open(tmp_path / "delta.safetensors")
+        with ThreadPoolExecutor(8) as pool:
+            for module, dense in pool.map(lambda m: (m, read[m]), [*matrices] * 5):
+                assert torch.equal(dense, matrices[module])
+
+    def test_a_copy_needs_no_file(self, written: Path) -> None:
+        read = DeltaFile.open(written)
+        expected, pickled = dict(read), pickle.dumps(read)
+        written.unlink()
+        self.same(pickle.loads(pickled), expected)
+        self.same(pickle.loads(pickle.dumps(pickle.loads(pickled))), expected)
+
+    def test_it_is_closed_with_the_last_reference(self, written: Path) -> None:
+        before = len(os.listdir("/dev/fd"))
+        read = DeltaFile.open(written)
+        assert len(os.listdir("/dev/fd")) == before + 1
+        del read
+        assert len(os.listdir("/dev/fd")) == before
+
+
 class TestDamage:
     def refused(self, file: Path, message: str) -> None:
         with pytest.raises(ModelError, match=message) as caught:
@@ -220,9 +277,3 @@ class TestDamage:
     def test_shapes_that_do_not_fit(self, written: Path) -> None:
         self.rewrite(written, {"shapes": json.dumps({"sparse": [20, 300], "dense": [7, 5]})})
         self.refused(written, "module sparse is not stored as it should be")
-
-    def test_gone_after_it_was_opened(self, written: Path) -> None:
-        deltas = DeltaFile.open(written)
-        written.unlink()
-        with pytest.raises(ModelError, match=r"delta\.safetensors: can no longer be read"):
-            list(deltas.dense())

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import pickle
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ import torch
 from dense_reference import PARAMS, adapter, assert_same, gaussian, numbers
 
 from samner.errors import SamnerError
-from samner.merging import LoraAdapter, Merger, merge
+from samner.merging import LoraAdapter, MergedDeltas, Merger, merge
 from samner.merging import task_vectors as tiles
 
 GOOD = adapter({"m": np.ones((2, 2))})
@@ -65,6 +67,27 @@ def test_tiles_are_the_dense_result_in_any_order(method: str) -> None:
         assert seen == {"a": 30, "b": 0, "c": 9}
         assert [module for module, _ in merger.dense(["b"])] == ["b"]
     assert_same(numbers(merge(SEVERAL, method, [2, 1], **PARAMS[method])), numbers(whole), tolerance=0)
+
+
+@pytest.mark.parametrize("method", sorted(PARAMS))
+def test_what_is_merged_when_asked_for_is_the_same(method: str) -> None:
+    expected = merge(SEVERAL, method, [2, 1], **PARAMS[method])
+    lazy = MergedDeltas(SEVERAL, method, [2, 1], **PARAMS[method])
+    assert lazy.shapes == SHAPES and "b" in lazy and "d" not in lazy
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):  # as models are asked in
+        there = {module: lazy[module] for module in ("c", "a", "b")}
+    assert not any(dense.is_inference() for dense in there.values())
+    with ThreadPoolExecutor(4) as pool:
+        for module, dense in pool.map(lambda m: (m, lazy[m]), [*SHAPES] * 10):
+            assert dense.equal(expected[module]) and dense.equal(there[module])
+
+
+def test_a_copy_of_what_is_merged_when_asked_for_is_no_larger_than_the_task_vectors() -> None:
+    lazy = MergedDeltas(SEVERAL, "ties", density=0.2)
+    pickled = pickle.dumps(lazy)
+    assert len(pickled) < len(pickle.dumps(dict(lazy)))
+    copy = pickle.loads(pickled)
+    assert copy.shapes == lazy.shapes and all(copy[module].equal(dense) for module, dense in lazy.items())
 
 
 def test_dense_matrices_stay_as_they_are() -> None:

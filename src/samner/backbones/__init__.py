@@ -7,13 +7,14 @@ of several models finds in texts of any length. It may import the ground floor a
 
 from __future__ import annotations
 
-from samner.backbones.base import BASE, Backbone
+from samner.backbones.base import BASE, Backbone, LazyDeltas
 from samner.backbones.families import is_server, load_backbone, usable_device
 from samner.backbones.training import TrainingData, TrainingRecipe, TrainingSet
 
 __all__ = [
     "BASE",
     "Backbone",
+    "LazyDeltas",
     "TrainingData",
     "TrainingRecipe",
     "TrainingSet",

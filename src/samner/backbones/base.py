@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -48,6 +48,34 @@ class DryRun:
 
     text: str
     values: Mapping[str, Any]
+
+
+class LazyDeltas(Mapping[str, "Tensor"]):
+    """Dense task vectors by module, out x in, each made when it is asked for: together they take little memory.
+
+    To be read by several threads at once.
+
+    Attributes:
+        shapes: Shape (out, in) of each module, in the order of their names.
+    """
+
+    shapes: Mapping[str, tuple[int, int]]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.shapes)
+
+    def __len__(self) -> int:
+        return len(self.shapes)
+
+    def __contains__(self, module: object) -> bool:
+        return module in self.shapes
+
+
+def shapes_of(deltas: Mapping[str, Tensor]) -> Mapping[str, tuple[int, ...]]:
+    """The shape of each module's task vector, none of which is made for it."""
+    if isinstance(deltas, LazyDeltas):
+        return deltas.shapes
+    return {module: tuple(delta.shape) for module, delta in deltas.items()}
 
 
 class Prompt(Protocol):
@@ -175,11 +203,18 @@ class Backbone(ABC):
 
         Args:
             name: For ``predict``.
-            deltas: The task vectors.
+            deltas: The task vectors. ``LazyDeltas`` are kept as they are, and asked whenever they are needed.
             types: Prompts of the types that the merged experts were taught, beside those the base was.
 
         Raises:
             ModelError: If a module is unknown or a shape does not fit.
+        """
+
+    def prepare(self, name: str) -> None:  # noqa: B027 - there may be nothing to do
+        """Do for an expert or task model what it would otherwise be asked first for, such as making its weights.
+
+        Raises:
+            ModelError: If there is no model of that name, or its task vectors can no longer be read.
         """
 
     def add_served(self, name: str, served_as: str) -> None:
@@ -196,7 +231,7 @@ class Backbone(ABC):
 
     @abstractmethod
     def task_vectors(self, name: str) -> Mapping[str, Tensor]:
-        """The dense task vectors that ``add_task_model`` was given under a name."""
+        """The dense task vectors that ``add_task_model`` was given under a name; maybe each made when asked for."""
 
     @property
     def checkpoint(self) -> str | None:

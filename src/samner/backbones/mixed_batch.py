@@ -13,9 +13,10 @@ Outside of a pass, so also in training, a layer is what it was; within, it may m
 from __future__ import annotations
 
 import copy
+import ctypes
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,7 +28,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from samner.backbones.base import BASE, Backbone
+from samner.backbones.base import BASE, Backbone, LazyDeltas, shapes_of
 from samner.backbones.int8 import Columns, Int8Input, Int8Weight
 from samner.errors import ModelError
 from samner.lora import LoraAdapter
@@ -83,7 +84,6 @@ class _Plan(NamedTuple):
 
 _NOTHING = _Rows()
 _PLAN: ContextVar[_Plan | None] = ContextVar("samner_rows", default=None)
-_FUSING = threading.Lock()  # of the module, as what holds a lock cannot be pickled
 
 
 @dataclass(eq=False, slots=True)
@@ -94,13 +94,14 @@ class _Model:
     factors: Mapping[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
     deltas: Mapping[str, Tensor] | None = None
     weights: Mapping[str, Tensor | Int8Weight] | None = None
+    fusing: threading.Lock = field(default_factory=threading.Lock)
 
     def __getstate__(self) -> tuple[Any, ...]:
         return self.types, self.factors, self.deltas  # the weights are made again when they are needed
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         self.types, self.factors, self.deltas = state
-        self.weights = None
+        self.weights, self.fusing = None, threading.Lock()
 
 
 class MixedModels:
@@ -185,8 +186,9 @@ class MixedModels:
         Raises:
             ModelError: If the name is taken or a task vector does not fit.
         """
-        self._check(name, {module: tuple(delta.shape) for module, delta in deltas.items()})
-        self._add(name, _Model(tuple(types), deltas=dict(deltas)))
+        self._check(name, shapes_of(deltas))
+        deltas = deltas if isinstance(deltas, LazyDeltas) else dict(deltas)
+        self._add(name, _Model(tuple(types), deltas=deltas))
 
     def deltas(self, name: str) -> Mapping[str, Tensor]:
         """The task vectors that ``add_task_model`` was given.
@@ -199,13 +201,24 @@ class MixedModels:
             raise ModelError(f"{name!r} is not a task model of this base")
         return deltas
 
+    def prepare(self, name: str) -> None:
+        """Make a task model's weights, if that is not done.
+
+        Raises:
+            ModelError: If there is no model of that name, or its task vectors can no longer be read.
+        """
+        self._fused(self._model(name))
+
     def types(self, name: str) -> tuple[str, ...]:
         """What an expert or task model was taught, as it was added; nothing for the base."""
         return () if name == BASE else self._model(name).types
 
     def remove(self, name: str) -> None:
         """Forget an expert or task model; unknown names are ignored, and a pass under way ends as it began."""
-        self._models.pop(name, None)
+        model = self._models.pop(name, None)
+        if model and model.deltas:
+            del model
+            _give_back()
 
     def only(self, names: Collection[str]) -> MixedModels:
         """The same layers with only these models on them."""
@@ -252,21 +265,29 @@ class MixedModels:
     def _fused(self, model: _Model) -> Mapping[str, Tensor | Int8Weight]:
         if not model.deltas:
             return {}
-        with _FUSING:
+        if model.weights is not None:  # without waiting for others, which may take long
+            return model.weights
+        with model.fusing:
             if model.weights is None:
                 from peft.utils.integrations import dequantize_module_weight
 
+                # what stays is allocated before what is passing, between which it would leave holes of no use
+                places = {
+                    module: torch.empty(shape, **self._like(module))
+                    for module, shape in shapes_of(model.deltas).items()
+                    if self._linears[module] not in self._eights
+                }
                 weights: dict[str, Tensor | Int8Weight] = {}
                 for module, delta in model.deltas.items():
                     layer = self._linears[module]
                     weight = dequantize_module_weight(layer).detach()
                     weight = weight.float() + delta.to(weight.device)
-                    eight = self._eights.get(layer)
-                    like = self._like(module)
-                    weights[module] = (
-                        Int8Weight.of(weight, eight.columns, like["dtype"]) if eight else weight.to(**like)
-                    )
+                    if eight := self._eights.get(layer):
+                        weights[module] = Int8Weight.of(weight, eight.columns, self._like(module)["dtype"])
+                    else:
+                        weights[module] = places[module].copy_(weight)
                 model.weights = weights
+                _give_back()
             return model.weights
 
     def _model(self, name: str) -> _Model:
@@ -322,6 +343,9 @@ class MixedBackbone(Backbone):
     def task_vectors(self, name: str) -> Mapping[str, Tensor]:
         return self.mixed.deltas(name)
 
+    def prepare(self, name: str) -> None:
+        self.mixed.prepare(name)
+
     @property
     def models(self) -> Collection[str]:
         return self.mixed.names
@@ -336,6 +360,12 @@ class MixedBackbone(Backbone):
 
     def known_types(self) -> list[str]:
         return sorted({prompt for prompts in self.types.values() for prompt in prompts})
+
+
+def _give_back() -> None:
+    """Let the system have the memory that was freed: C libraries keep it, and glibc can be asked."""
+    with suppress(OSError, AttributeError, TypeError):  # another library, or a system without
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def blocks() -> Iterator[tuple[int, int]]:

@@ -21,7 +21,7 @@ from samner.entities import Entity, EntityType, Example
 from samner.errors import SamnerError
 from samner.files import sha256
 from samner.lora import LoraAdapter
-from samner.merging import merge
+from samner.merging import MergedDeltas
 from samner.pool import ExpertCard, ExpertPool
 from samner.pool.card import CARD
 from samner.scoring import scored_labels
@@ -271,4 +271,4 @@ class Reader:
             adapters = [LoraAdapter.load(self._pool.baseline_folder(name), name)]
         else:
             adapters = [self._pool.adapter(name) for name, _ in model.experts]
-        return merge(adapters, model.method, [weight for _, weight in model.experts], **dict(model.parameters))
+        return MergedDeltas(adapters, model.method, [weight for _, weight in model.experts], **dict(model.parameters))

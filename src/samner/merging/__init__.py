@@ -13,13 +13,14 @@ from __future__ import annotations
 
 from samner.lora import LoraAdapter, LoraFactors
 from samner.merging import methods as _methods  # noqa: F401 - registers them
-from samner.merging.merger import Merger, merge
+from samner.merging.merger import MergedDeltas, Merger, merge
 from samner.merging.registry import MergeMethod, make_method, merge_method, methods
 
 __all__ = [
     "LoraAdapter",
     "LoraFactors",
     "MergeMethod",
+    "MergedDeltas",
     "Merger",
     "make_method",
     "merge",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from functools import lru_cache
 from itertools import combinations
 from types import TracebackType
@@ -13,9 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from samner.backbones.base import LazyDeltas
 from samner.errors import SamnerError
 from samner.lora import LoraAdapter, LoraFactors
 from samner.merging.registry import DenseMethod, LowRankMethod, TileRule, is_number, make_method
+from samner.merging.stream import PackedDeltas
 from samner.merging.task_vectors import Engine, Expert, Progress, TaskVectors, Tile, on_device
 from samner.names import base_key, common_names, is_repacked, is_vocabulary, shown, statement
 
@@ -111,6 +115,11 @@ class Merger:
                 whole = torch.empty(0)  # before the next is made
 
     @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self._engine.device
+
+    @property
     def low_rank(self) -> bool:
         """Whether the method's result has low rank, so that ``factors`` gives it."""
         return isinstance(self._method, LowRankMethod)
@@ -191,6 +200,52 @@ def merge(
     """
     with Merger(adapters, method, weights, same_base=same_base, **params) as merger:
         return dict(merger.dense())
+
+
+class MergedDeltas(LazyDeltas):
+    """The same, but a module is merged when it is asked for, in the memory of the adapters' factors.
+
+    What the method has to know before is found here, as by :class:`Merger`. A copy, as of ``pickle``, has it all in
+    memory.
+
+    Args:
+        adapters: As of ``merge``.
+        method: One of ``methods``.
+        weights: One per adapter.
+        **params: Of the method.
+
+    Raises:
+        SamnerError: As :class:`Merger` does.
+    """
+
+    def __init__(
+        self,
+        adapters: Sequence[LoraAdapter],
+        method: str = "ties",
+        weights: Sequence[float] | None = None,
+        **params: Any,
+    ) -> None:
+        self._merging = threading.Lock()  # there is one working memory
+        self._merger = Merger(adapters, method, weights, **params)
+        self._merger.close()
+        self.shapes = self._merger.shapes
+
+    def __getitem__(self, module: str) -> Tensor:
+        with self._merging, self._merger as merger, _as_by_itself(merger.device):
+            return next(dense for _, dense in merger.dense([module]))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return PackedDeltas.reduced(self)
+
+
+def _as_by_itself(device: torch.device) -> ExitStack:
+    """A context in which torch computes as outside of one, whatever a model is being asked in."""
+    stack = ExitStack()
+    stack.enter_context(torch.inference_mode(False))
+    stack.enter_context(torch.no_grad())
+    for kind in {"cpu", device.type}:
+        stack.enter_context(torch.autocast(kind, enabled=False))
+    return stack
 
 
 def of_one_base(

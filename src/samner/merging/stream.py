@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,9 +23,11 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from samner.backbones.base import LazyDeltas, shapes_of
 from samner.errors import ModelError, SamnerError
 from samner.files import atomic_file
 from samner.lora import LoraFactors, check_header
@@ -39,6 +43,7 @@ Add: TypeAlias = Callable[[str, Tensor], None]
 """Writes a tensor of at most two dimensions under its name."""
 
 _FORMAT = "samner-delta-1"
+_PARTS = {"mask": np.uint8, "values": np.float32, "dense": np.float32}
 _ALIGNMENT = 4  # bytes of a mask come in multiples of this, so that the values after it lie where float32 may
 
 
@@ -190,7 +195,7 @@ class _FullRank:
 
 
 class TensorDeltas(_FullRank):
-    """Task vectors that are in memory, as ``Deltas``.
+    """Task vectors that are in memory, or made one at a time, as ``Deltas``.
 
     Args:
         matrices: Module to dense ``dW``.
@@ -198,7 +203,7 @@ class TensorDeltas(_FullRank):
 
     def __init__(self, matrices: Mapping[str, Tensor]) -> None:
         self._matrices = matrices
-        self.shapes: Mapping[str, tuple[int, int]] = {m: _shape(matrices[m].shape) for m in sorted(matrices)}
+        self.shapes: Mapping[str, tuple[int, int]] = {m: _shape(s) for m, s in sorted(shapes_of(matrices).items())}
 
     def dense(self, modules: Iterable[str] | None = None) -> Iterator[tuple[str, Tensor]]:
         """(module, ``dW``) of some modules, in the order given, or of all."""
@@ -220,31 +225,46 @@ def write_delta(deltas: Deltas, file: Path) -> None:
     with atomic_file(file) as temporary, writing(temporary, names, metadata) as add:
         for module, dense in deltas.dense():
             check_finite(module, dense)
-            _add(add, module, dense)
+            for part, array in _pack(dense).items():
+                add(f"{module}.{part}", torch.from_numpy(array))
             del dense  # before the next one is made
 
 
-def _add(add: Add, module: str, dense: Tensor) -> None:
-    array = dense.numpy().ravel()
-    bits = array != 0
-    if _mask_size(array.size) + 4 * np.count_nonzero(bits) >= 4 * array.size:
-        add(f"{module}.dense", dense + 0)  # of negative zeros makes zeros
-        return
-    mask = np.packbits(bits)
-    mask.resize(_mask_size(array.size))
-    add(f"{module}.mask", torch.from_numpy(mask))
-    add(f"{module}.values", torch.from_numpy(array[bits]))
+class PackedDeltas(LazyDeltas):
+    """Task vectors in memory as ``write_delta`` writes them: what a copy of others is, as of ``pickle``.
 
-
-class DeltaFile(_FullRank):
-    """Task vectors that ``write_delta`` wrote, as ``Deltas``: a module is read when it is asked for.
-
-    Flipped bits among the values cannot be noticed here; whoever keeps such a file keeps its checksum.
+    Args:
+        parts: Of each module, as they are in the file.
+        shapes: Of each module.
     """
 
-    def __init__(self, file: Path, shapes: Mapping[str, tuple[int, int]]) -> None:
+    def __init__(self, parts: Mapping[str, Mapping[str, NDArray[Any]]], shapes: Mapping[str, tuple[int, int]]) -> None:
+        self._parts = parts
+        self.shapes = shapes
+
+    @classmethod
+    def reduced(cls, deltas: LazyDeltas) -> tuple[Any, ...]:
+        """What ``__reduce__`` of others gives, each task vector packed before the next one is made."""
+        return cls, ({module: _pack(delta) for module, delta in deltas.items()}, dict(deltas.shapes))
+
+    def __getitem__(self, module: str) -> Tensor:
+        dense = _unpack(self._parts[module], self.shapes[module])
+        assert dense is not None
+        return dense
+
+
+class DeltaFile(_FullRank, LazyDeltas):
+    """Task vectors that ``write_delta`` wrote, as ``Deltas``: a module is read when it is asked for.
+
+    The file stays open, so that it may be removed, or another take its name. Flipped bits among the values cannot be
+    noticed here; whoever keeps such a file keeps its checksum. A copy, as of ``pickle``, has all in memory.
+    """
+
+    def __init__(self, file: Path, shapes: Mapping[str, tuple[int, int]], entries: Mapping[str, Entry]) -> None:
         self._file = file
         self.shapes = shapes
+        self._entries = entries
+        self._read = _reader(file)
 
     @classmethod
     def open(cls, file: Path) -> DeltaFile:
@@ -268,36 +288,86 @@ class DeltaFile(_FullRank):
                 raise ModelError(f"{file}: damaged, module {module} is not stored as it should be")
         if stored:
             raise ModelError(f"{file}: damaged, {min(stored)} belongs to no module")
-        return cls(file, shapes)
+        return cls(file, shapes, header.entries)
+
+    def __getitem__(self, module: str) -> Tensor:
+        """The task vector of a module.
+
+        Raises:
+            ModelError: If values are missing or are no numbers, or the file was written over.
+        """
+        shape = self.shapes[module]
+        parts = {}
+        for part, dtype in _PARTS.items():
+            if entry := self._entries.get(f"{module}.{part}"):
+                parts[part] = np.frombuffer(self._read(entry.start, entry.stop), dtype)
+        dense = _unpack(parts, shape)
+        if dense is None or not is_finite(dense):
+            raise ModelError(f"{self._file}: damaged, the values of module {module} are not as they should be")
+        return dense
 
     def dense(self, modules: Iterable[str] | None = None) -> Iterator[tuple[str, Tensor]]:
         """(module, ``dW``) of some modules, in the order given, or of all.
 
         Raises:
-            ModelError: If values are missing or are no numbers.
+            ModelError: If values are missing or are no numbers, or the file was written over.
         """
         for module in self.shapes if modules is None else modules:
-            dense = self._read(module)
-            if dense is None or not is_finite(dense):
-                raise ModelError(f"{self._file}: damaged, the values of module {module} are not as they should be")
-            yield module, dense
+            yield module, self[module]
 
-    def _read(self, module: str) -> Tensor | None:
-        """The dense matrix of a module, if there are as many values as the mask says."""
+    def __reduce__(self) -> tuple[Any, ...]:
+        return PackedDeltas.reduced(self)
+
+
+def _reader(file: Path) -> Callable[[int, int], bytearray]:
+    """What gives the bytes of a file from one place up to another, also once it was removed; for several threads."""
+    if not hasattr(os, "pread"):  # on Windows, where a file that is open could not be removed
+        content = file.read_bytes()
+        return lambda start, stop: bytearray(content[start:stop])
+
+    def state() -> tuple[int, int]:
+        status = os.fstat(descriptor)
+        return status.st_size, status.st_mtime_ns
+
+    def read(start: int, stop: int) -> bytearray:
+        content = bytearray()
         try:
-            with safe_open(self._file, framework="np") as file:
-                if f"{module}.dense" in file.keys():  # noqa: SIM118 - not a dict
-                    return torch.from_numpy(file.get_tensor(f"{module}.dense"))
-                mask, values = (file.get_tensor(f"{module}.{part}") for part in ("mask", "values"))
-        except (SafetensorError, OSError) as error:
-            raise ModelError(f"{self._file}: can no longer be read ({error})") from error
-        size = math.prod(self.shapes[module])
-        bits = np.unpackbits(mask).view(bool)
-        if np.count_nonzero(bits) != len(values) or bits[size:].any():
-            return None
-        dense = np.zeros(size, np.float32)
-        dense[bits[:size]] = values
-        return torch.from_numpy(dense).view(self.shapes[module])
+            while state() == opened and len(content) < stop - start:  # the system may give less than was asked for
+                content += os.pread(descriptor, stop - start - len(content), start + len(content))
+        except OSError as error:
+            raise ModelError(f"{file}: can no longer be read ({error.strerror})") from error
+        if len(content) < stop - start:
+            raise ModelError(f"{file}: can no longer be read (it was written over since it was opened)")
+        return content
+
+    descriptor = os.open(file, os.O_RDONLY)
+    weakref.finalize(read, os.close, descriptor)
+    opened = state()
+    return read
+
+
+def _pack(dense: Tensor) -> dict[str, NDArray[Any]]:
+    """A task vector in the parts that the file has of it; of negative zeros it makes zeros."""
+    array = dense.numpy()
+    bits = array.ravel() != 0
+    if _mask_size(array.size) + 4 * np.count_nonzero(bits) >= 4 * array.size:
+        return {"dense": array + 0}
+    mask = np.packbits(bits)
+    mask.resize(_mask_size(array.size))
+    return {"mask": mask, "values": array.ravel()[bits]}
+
+
+def _unpack(parts: Mapping[str, NDArray[Any]], shape: tuple[int, int]) -> Tensor | None:
+    """The task vector, float32, if there are as many values as the mask says."""
+    if "dense" in parts:
+        return torch.from_numpy(parts["dense"]).view(shape)
+    size = math.prod(shape)
+    bits = np.unpackbits(parts["mask"]).view(bool)
+    if np.count_nonzero(bits) != len(parts["values"]) or bits[size:].any():
+        return None
+    dense = np.zeros(size, np.float32)
+    dense[bits[:size]] = parts["values"]
+    return torch.from_numpy(dense).view(shape)
 
 
 def _mask_size(positions: int) -> int:

@@ -188,6 +188,9 @@ class Jobs:
         try:
             pool = self.catalog.pool(job.pool)[1]
             model = adapt(pool, job.texts, job.types, on_step=step, **job.options)
+            step("making the weights")
+            for merge in model.merges.values():
+                model.backbone.prepare(merge.model)
             step("done")
             job.result = {
                 "labels": [{"name": t.name, "description": t.description} for t in model.types],
