@@ -1,17 +1,17 @@
-"""Measure what the number formats of a language model's linear layers cost and change.
+"""Measure what the number formats of a base's linear layers cost and change.
 
 python -m performance.precision
-python -m performance.precision --texts texts.txt --labels person,city
+python -m performance.precision --pool builtin ../shared/data/train/*/*/dev.jsonl
 
-The base of a pool reads the same texts in each format. Processor time counts, the least of the runs; an entity is the
-same if offsets and type are, at the base's own threshold. A format that the processor has no instructions for is slow.
+The base of a pool reads the same labelled texts in each format, asked for the types that stand in their file.
+Processor time counts, the least of the runs; an entity is the same if offsets and type are, at the base's own
+threshold. F1 is strict, of all texts together. A format that the processor has no instructions for is slow.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import sys
 import time
 from collections.abc import Sequence
 from importlib.resources import files
@@ -21,24 +21,25 @@ from typing import get_args
 from performance.merge.report import machine, table
 from samner import ExpertPool
 from samner.backbones import BASE
-from samner.data import read_texts
+from samner.data import read_examples
 from samner.entities import EntityType
 from samner.precision import VARIABLE, Precision
+from samner.scoring import span_counts, total
 from samner.spans import flat
-
-LABELS = "person,organization,city,drug,disease,date"
 
 
 def main(arguments: Sequence[str] | None = None) -> str:
+    sample = Path(str(files("samner") / "samples" / "pharma_news.gold.jsonl"))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pool", default="smollm2", help="a pool over a language model that classifies tokens")
-    parser.add_argument("--labels", default=LABELS, help="entity types, parted by commas")
-    parser.add_argument("--texts", type=Path, help="texts to read; the sample that ships with samner if not given")
+    parser.add_argument("files", nargs="*", type=Path, default=[sample], help="labelled texts; else samner's sample")
+    parser.add_argument("--pool", default="smollm2")
+    parser.add_argument("--most", type=int, default=100, help="texts of a file, its first")
     parser.add_argument("--repeats", type=int, default=3, help="the fastest of so many runs counts")
     given = parser.parse_args(arguments)
-    texts = read_texts(given.texts or Path(str(files("samner") / "samples" / "pharma_news.txt")))
-    types = [EntityType(label) for label in given.labels.split(",")]
-    found: dict[str, set[tuple[int, tuple[int, int, str]]]] = {}
+    sets = [read_examples(file)[: given.most] for file in given.files]
+    asked = [[EntityType(label) for label in sorted({e.label for x in s for e in x.entities})] for s in sets]
+    gold = [example.entities for examples in sets for example in examples]
+    exact: set[tuple[int, tuple[int, int, str]]] = set()
     rows = []
     for precision in get_args(Precision):
         os.environ[VARIABLE] = precision
@@ -46,16 +47,22 @@ def main(arguments: Sequence[str] | None = None) -> str:
         seconds = float("inf")
         for _ in range(given.repeats):
             start = time.process_time()
-            answers = backbone.predict(texts, types, [BASE], backbone.threshold)[BASE]
+            answers = []
+            for examples, types in zip(sets, asked, strict=True):
+                texts = [example.text for example in examples]
+                answers += backbone.predict(texts, types, [BASE], backbone.threshold)[BASE]
             seconds = min(seconds, time.process_time() - start)
-        found[precision] = {(i, entity.key) for i, its in enumerate(answers) for entity in flat(its)}
-        mine, exact = found[precision], found["float32"]
+        found = [flat(entities) for entities in answers]
+        mine = {(i, entity.key) for i, entities in enumerate(found) for entity in entities}
+        exact = exact or mine  # float32 comes first
         same = 200 * len(mine & exact) / max(1, len(mine) + len(exact))
-        rows.append([precision, f"{len(texts) / seconds:.1f}", str(len(mine)), f"{same:.1f} %"])
-    text = f"{machine()}\n\n{table(('format', 'texts a second of processor time', 'entities', 'as in float32'), rows)}"
+        f1 = 100 * total(span_counts(gold, found)).f1
+        rows.append([precision, f"{len(gold) / seconds:.1f}", str(len(mine)), f"{same:.1f} %", f"{f1:.2f}"])
+    head = ("format", "texts a second of processor time", "entities", "as in float32", "F1")
+    text = f"{machine()}\n\n{len(gold)} texts.\n\n{table(head, rows)}"
     print(text)
     return text
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from samner import references
-from samner.embedding import MINILM, embed_domain, sentence_encoder, sentence_encoder_path
+from samner.embedding import MINILM, embed_domain, encode, sentence_encoder, sentence_encoder_path, unit_mean
 from samner.errors import ModelError
 
 TEXTS = ["Aspirin relieves headache.", "The Rovers won the cup.", "A fever fell within hours."]
@@ -18,6 +18,13 @@ def test_the_domain_embedding_is_the_normalised_mean_of_unit_vectors() -> None:
     embedded = embed_domain(TEXTS)
     assert embedded.dtype == np.float32
     np.testing.assert_allclose(embedded, mean / np.linalg.norm(mean), atol=1e-5)
+
+
+def test_in_bfloat16_the_domain_embedding_is_nearly_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = ["Rain fell on the harbour.", "Nobody saw the ship."]
+    exact = unit_mean(encode(texts))
+    monkeypatch.setenv("SAMNER_PRECISION", "bfloat16")
+    assert 0.999 < float(embed_domain(texts) @ exact) < 1 - 1e-6
 
 
 def test_the_order_of_the_texts_does_not_matter() -> None:

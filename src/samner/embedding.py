@@ -39,39 +39,54 @@ _DOMAINS: dict[tuple[str, str], npt.NDArray[np.float32]] = {}
 _KEPT_DOMAINS = 32
 
 
-def sentence_encoder(reference: str = MINILM, device: str = "cpu") -> SentenceTransformer:
+def sentence_encoder(reference: str = MINILM, device: str = "cpu", *, fast: bool = False) -> SentenceTransformer:
     """Load a sentence encoder once per process. Callers share it, must not change its weights, and ask by ``encode``.
+
+    Args:
+        reference: See ``sentence_encoder_path``.
+        device: A torch device name.
+        fast: In the type that the device computes in fastest, instead of float32.
 
     Raises:
         ModelError: If it cannot be loaded.
     """
     with _LOCK:
-        return _load(reference, device)
+        from samner.precision import fastest_dtype  # torch, which others of this module do without
+
+        return _load(reference, device, str(fastest_dtype(device) if fast else "float32").removeprefix("torch."))
 
 
 @lru_cache(maxsize=4)
-def _load(reference: str, device: str) -> SentenceTransformer:
+def _load(reference: str, device: str, dtype: str) -> SentenceTransformer:
     from sentence_transformers import SentenceTransformer
 
     path = sentence_encoder_path(reference)
     try:
         with quiet():
-            model = SentenceTransformer(path, device=device)
+            model = SentenceTransformer(path, device=device, model_kwargs={"dtype": dtype})
     except (OSError, ValueError) as error:
         raise ModelError(f"{reference}: not a sentence-transformers model ({reason(error)})") from error
     return model.eval()
 
 
-def encode(texts: Sequence[str], reference: str = MINILM, device: str = "cpu") -> npt.NDArray[np.float32]:
+def encode(
+    texts: Sequence[str], reference: str = MINILM, device: str = "cpu", *, fast: bool = False
+) -> npt.NDArray[np.float32]:
     """L2-normalised sentence embeddings, one row a text.
 
     Threads take turns: a tokenizer that is told how to pad while another thread uses it fails.
+
+    Args:
+        texts: To embed.
+        reference: See ``sentence_encoder_path``.
+        device: A torch device name.
+        fast: See ``sentence_encoder``.
 
     Raises:
         ModelError: If the sentence encoder cannot be loaded.
     """
     with _LOCK:
-        vectors = sentence_encoder(reference, device).encode(
+        vectors = sentence_encoder(reference, device, fast=fast).encode(
             [sound(text) for text in texts], normalize_embeddings=True, show_progress_bar=False, batch_size=64
         )
     return np.asarray(vectors, dtype=np.float32)
@@ -87,7 +102,7 @@ def embed_domain(texts: Sequence[str], reference: str = MINILM) -> npt.NDArray[n
     key = (hashlib.sha256(json.dumps(list(texts)).encode()).hexdigest(), reference)
     with _LOCK:
         if key not in _DOMAINS:
-            vector = unit_mean(encode(texts, reference))
+            vector = unit_mean(encode(texts, reference, fast=True))
             if len(_DOMAINS) >= _KEPT_DOMAINS:
                 del _DOMAINS[next(iter(_DOMAINS))]
             _DOMAINS[key] = vector

@@ -361,6 +361,28 @@ class TestExperts:
             assert close(answers, alone[name]), name
         assert all(far(alone[name], alone[BASE]) for name in ("one", "two", "query"))
 
+    def test_in_bfloat16_the_same_base_answers_nearly_the_same(
+        self,
+        base: EncoderBackbone,
+        adapters: list[Path],
+        folder: Path,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setenv("SAMNER_PRECISION", "bfloat16")
+        fast = EncoderBackbone.load(folder)
+        for backbone in (base, fast):
+            backbone.add_expert("one", adapters[0])
+            backbone.add_task_model("merged", merge([LoraAdapter.load(adapters[1])], "ties"))
+        exact, quick = (ask(backbone, BASE, "one", "merged") for backbone in (base, fast))
+        for name in exact:
+            assert not close(quick[name], exact[name], 1e-6)
+            assert close(quick[name], exact[name], 0.05)
+        assert fast.fingerprint == base.fingerprint
+        fast.save_fused("merged", tmp_path / "fused")
+        monkeypatch.setenv("SAMNER_PRECISION", "float32")
+        assert close(ask(EncoderBackbone.load(tmp_path / "fused"), BASE)[BASE], exact["merged"])
+
     def test_against_the_weights_merged_by_hand(
         self, base: EncoderBackbone, adapters: list[Path], folder: Path
     ) -> None:

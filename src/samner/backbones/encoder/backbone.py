@@ -24,6 +24,7 @@ from samner.embedding import MINILM, encode, sentence_encoder, sentence_encoder_
 from samner.entities import Entity, EntityType
 from samner.errors import ModelError
 from samner.files import inside, read_json, sha256, write_json, writing_tensors
+from samner.precision import fastest_dtype
 from samner.references import check_reference
 from samner.spans import decode
 from samner.windows import batches
@@ -40,8 +41,11 @@ class EncoderBackbone(MixedBackbone):
     Args:
         reference: Where the sentence encoder comes from; see ``samner.embedding.sentence_encoder``.
         device: A torch device name.
+        dtype: What texts are read in; float32 for a base that is to be trained.
 
     Attributes:
+        encoder: The trained encoder, in float32: what is saved, exported and trained over.
+        reading: The same in the type that texts are read in, with the experts and task models on its layers.
         novelty: What the logits of a type gain for each point of ``min(1 - c, c)``, with the cosine c to the most
             similar type that the model was taught: of types that it only half knows it is sure too seldom, and what
             it says of types like none is not worth raising.
@@ -49,7 +53,7 @@ class EncoderBackbone(MixedBackbone):
 
     family: ClassVar[str] = "encoder"
 
-    def __init__(self, reference: str = MINILM, device: str = "cpu") -> None:
+    def __init__(self, reference: str = MINILM, device: str = "cpu", dtype: torch.dtype = torch.float32) -> None:
         self.reference = reference
         self.device = torch.device(device)
         sentences = sentence_encoder(reference, device)
@@ -65,12 +69,8 @@ class EncoderBackbone(MixedBackbone):
         self.types: dict[str, list[str]] = {}
         self.data: list[Any] = []
         self._vectors: dict[str, Tensor] = {}
-        self._linears = {
-            name: module
-            for name, module in self.encoder.named_modules()
-            if isinstance(module, nn.Linear) and not name.startswith("pooler")
-        }
-        self.mixed = MixedModels(self._linears)
+        self.reading: Any = self.encoder if dtype is torch.float32 else copy.deepcopy(self.encoder).to(dtype)
+        self.mixed = MixedModels(_linears(self.reading))
         self.fingerprint = self._fingerprint()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -93,7 +93,7 @@ class EncoderBackbone(MixedBackbone):
             types = {str(name): [str(prompt) for prompt in prompts] for name, prompts in card["types"].items()}
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ModelError(f"{folder / 'base.json'}: not the card of an encoder base ({error!r})") from error
-        backbone = cls(check_reference(reference, folder / "base.json"), device)
+        backbone = cls(check_reference(reference, folder / "base.json"), device, fastest_dtype(device))
         if encoder_sha != _encoder_sha(reference):
             raise ModelError(f"{folder}: was made on another release of the sentence encoder {reference}")
         path = inside(folder, file)
@@ -139,8 +139,9 @@ class EncoderBackbone(MixedBackbone):
     def save_fused(self, name: str, folder: Path) -> None:
         fused = type(self)(self.reference, str(self.device))
         fused._set(self._tensors())
+        linears = _linears(fused.encoder)
         for module, delta in self.task_vectors(name).items():
-            fused._linears[module].weight += delta
+            linears[module].weight += delta
         fused.threshold, fused.novelty = self.threshold, self.novelty
         fused.types = self.types | {name: list(self.mixed.types(name))}
         fused.save(folder, card={"data": self.data})  # what taught it, and under which licences
@@ -161,6 +162,8 @@ class EncoderBackbone(MixedBackbone):
         state = {k: v.float() for k, v in tensors.items()}
         self.heads.load_state_dict({k.removeprefix("heads."): v for k, v in state.items() if k.startswith("heads.")})
         encoder = {k.removeprefix("encoder."): v for k, v in state.items() if k.startswith("encoder.")}
+        if self.reading is not self.encoder:
+            self.reading.load_state_dict(encoder, strict=False)
         result = self.encoder.load_state_dict(encoder, strict=False)
         if result.unexpected_keys:
             raise ModelError(f"{WEIGHTS} holds {result.unexpected_keys[0]!r}, which the sentence encoder lacks")
@@ -232,7 +235,7 @@ class EncoderBackbone(MixedBackbone):
         for rows in batches([tokens.cost * len(models) for tokens in texts], budget):
             group = [texts[i] for i in rows]
             with torch.inference_mode(), self.mixed.rows([model for model in models for _ in rows]):
-                words = word_vectors(self.encoder, repeat(collate(group, self.tokenizer).to(self.device), len(models)))
+                words = word_vectors(self.reading, repeat(collate(group, self.tokenizer).to(self.device), len(models)))
                 logits = self.heads(words, vectors).unflatten(0, (len(models), len(rows)))
                 values = (logits + bonus[:, None, None]).sigmoid_().cpu().numpy()
             for model, probabilities in zip(models, values, strict=True):
@@ -247,6 +250,15 @@ class EncoderBackbone(MixedBackbone):
             return vectors.new_zeros(len(vectors), 1)
         nearest = (vectors @ self.type_vectors(taught).T).max(dim=1).values.clamp(0, 1)
         return torch.minimum(1 - nearest, nearest).unsqueeze(1)
+
+
+def _linears(encoder: nn.Module) -> dict[str, nn.Linear]:
+    """The layers that can be adapted."""
+    return {
+        name: module
+        for name, module in encoder.named_modules()
+        if isinstance(module, nn.Linear) and not name.startswith("pooler")
+    }
 
 
 @lru_cache(maxsize=4)  # as long as the encoder itself is kept, see sentence_encoder

@@ -49,14 +49,14 @@ class Heads(nn.Module):
 
 
 def word_vectors(encoder: Any, batch: Batch) -> Tensor:
-    """B x W x H means of the last hidden states of each word's sub-tokens; padding words are zero.
+    """B x W x H means of the last hidden states of each word's sub-tokens, float32; padding words are zero.
 
     Args:
         encoder: A transformer whose output has ``last_hidden_state``.
         batch: The texts.
     """
     states = encoder(input_ids=batch.input_ids, attention_mask=batch.attention_mask).last_hidden_state
-    return pool_words(states, batch)
+    return pool_words(states.float(), batch)
 
 
 def pool_words(states: Tensor, batch: Batch) -> Tensor:

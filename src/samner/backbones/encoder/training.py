@@ -53,6 +53,14 @@ def train_base(
     """Train the heads and, if asked, the encoder's layers (its embeddings stay frozen) in place.
 
     Frozen embeddings keep words that no training text holds where pre-training put them, and need not be shipped.
+
+    Args:
+        backbone: That reads in float32.
+        data: Training and dev sets.
+        recipe: Settings.
+        encoder: Whether the encoder's layers are trained.
+        run: Folder of checkpoints.
+        resume: Whether to go on from them.
     """
     parameters = {f"heads.{n}": p for n, p in backbone.heads.named_parameters()}
     if encoder:
@@ -94,7 +102,7 @@ def train_expert(
         bias="none",
     )
     learner = copy.copy(backbone)
-    learner.encoder = copy.deepcopy(backbone.encoder)
+    learner.encoder = learner.reading = copy.deepcopy(backbone.encoder)
     model = get_peft_model(learner.encoder, config)  # puts the adapter into the encoder's own layers
     parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
     outcome = _train(learner, parameters, data, recipe, rates={}, run=run, resume=resume)
