@@ -5,8 +5,8 @@ python -m performance.serve [--seconds 120] [--clients 50] [--pool builtin] [--w
 Adapts the pool to the sentences that ship with samner, serves the model on loopback in a process of its own, and
 asks it for one sentence a request: first one caller in a loop, then many callers at once, each in a loop on a
 connection that it keeps. They take turns in rounds, so that what else runs hits both alike. The server shares the
-machine with the callers, and maybe with others: hence its own processor time besides. How much a batch can gain at all
-is what the pass itself gains from it, without a server.
+machine with the callers, and maybe with others: hence its own processor time besides. What a batch gains without
+a server is shown beside.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"{options.clients} callers got {_rate(many) / _rate(alone):.1f} times the texts a second of one, "
             f"{alone.processor / many.processor:.1f} times by the server's processor time; a batch held "
             f"{batch[0] / batch[1]:.1f} texts on average. Without a server, a pass takes {1e3 * single:.1f} ms of "
-            f"processor time for one text, and {1e3 * together:.1f} ms a text for {PASS}: a batch of these can gain "
+            f"processor time for one text, and {1e3 * together:.1f} ms a text for {PASS}: the pass alone gains "
             f"{single / together:.1f} times.",
         ]
     )
