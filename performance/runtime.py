@@ -5,7 +5,8 @@ python -m performance.runtime --data ../shared/data [--threads 2] [--work FOLDER
 Adapts the built-in pool to the unlabelled texts of a data set, exports the union of both task models as ONNX in
 float32 and in eight bits, and asks all three about its 500 first labelled texts. Start-up is that of a fresh process
 up to its first answer; exported models then run from a folder in which nothing is installed but what they need. Both
-wall time and processor time are shown: the second says more where others share the machine.
+wall time and processor time are shown: the second says more where others share the machine. The last row is what no
+float32 can pass: the products of the linear layers alone, without padding, at the rate of torch's in the same shapes.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ SENTENCE = "Aspirin relieves headache."
 PARTS = 4
 """Into which the texts are cut; each part is timed with every model in turn, so that what else runs hits all alike."""
 STARTS = 3
+ROWS = 1024
+"""Sub-tokens of a product whose rate is measured: as many as a batch has."""
 ASK = {
     "torch": "from samner.task_model import TaskModel as Model",
     "onnx": "from samner.runtime import ExportedModel as Model",
@@ -56,7 +59,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sizes, small = installed(work)
         models = exported(given.data / "target" / given.target, work)
         starts = {name: start(path, None if name == "torch" else small) for name, path in models.items()}
-        rows = measured(models, given.data / "target" / given.target, given.texts, given.threads, starts)
+        target = given.data / "target" / given.target
+        rows = [
+            *measured(models, target, given.texts, given.threads, starts),
+            limit(models["torch"], target, given.texts),
+        ]
     head = ("model", "entities as torch", "F1", "start-up, s", "of processor, s", "texts/s", "texts/s of processor")
     text = "\n\n".join(
         [
@@ -179,6 +186,35 @@ def measured(
         shown = [f"{value:.2f}" for value in starts[name]]
         rows.append([name, f"{same} of {len(texts)} texts", f"{f1:.2f}", *shown, f"{wall:.1f}", f"{processor:.1f}"])
     return rows
+
+
+def limit(model: Path, target: Path, count: int) -> list[str]:
+    """A row: what the products of all linear layers take by themselves, at the best rate of several rounds."""
+    import torch
+
+    from samner.data import read_gold
+    from samner.task_model import TaskModel
+
+    opened = TaskModel.load(model, "cpu")
+    backbone: Any = opened.backbone
+    ends = len(backbone.tokenizer.prefix) + len(backbone.tokenizer.suffix)
+    tokens = sum(
+        its.cost + ends for its in backbone.tokenize([one.text for one in read_gold(target / "test.jsonl")[:count]])
+    )
+    shapes = list(backbone.module_shapes().values())
+    seconds, operations = 0.0, 0
+    for shape in sorted(set(shapes)):
+        x, weight = torch.randn(ROWS, shape[1]), torch.randn(shape)
+        best = float("inf")
+        for _ in range(50):
+            began = time.process_time()
+            torch.mm(x, weight.T)
+            best = min(best, time.process_time() - began)
+        times = shapes.count(shape) * len(opened.merges) * tokens
+        seconds += best * times / ROWS
+        operations += 2 * shape[0] * shape[1] * times
+    rate = f"the products alone, {operations / seconds / 1e9:.0f} GFLOP/s"
+    return [rate, "", "", "", "", "", f"{count / seconds:.1f}"]
 
 
 def _parts(texts: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -4,8 +4,9 @@ python -m performance.serve [--seconds 120] [--clients 50] [--pool builtin] [--w
 
 Adapts the pool to the sentences that ship with samner, serves the model on loopback in a process of its own, and
 asks it for one sentence a request: first one caller in a loop, then many callers at once, each in a loop on a
-connection that it keeps. The server shares the machine with the callers, and maybe with others: hence its own
-processor time besides.
+connection that it keeps. They take turns in rounds, so that what else runs hits both alike. The server shares the
+machine with the callers, and maybe with others: hence its own processor time besides. What a batch gains without
+a server is shown beside.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
+from statistics import median
 
 from performance.merge.measure import ROOT
 from performance.merge.report import machine, table
@@ -35,6 +37,9 @@ LABELS = ("person", "organization", "city", "drug", "disease", "date")
 PAGE, PART = ROOT / "docs" / "serving.md", "performance.serve"
 ALONE = 0.25
 """Share of the time in which one caller is measured."""
+ROUNDS = 3
+PASS = 32
+"""Texts of a pass without a server, beside a pass for each text."""
 SETTLE = 5.0
 """Seconds of every run that are not counted: of memory, too, what is first needed is needed by then."""
 
@@ -48,7 +53,13 @@ class Run:
     took: list[float] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     memory: list[int] = field(default_factory=list)
-    processor: float = 0.0
+    used: float = 0.0
+    read: float = 0.0
+
+    @property
+    def processor(self) -> float:
+        """The server's seconds a text."""
+        return self.used / self.read
 
     def quantile(self, share: float) -> float:
         return sorted(self.took)[int(share * (len(self.took) - 1))]
@@ -68,17 +79,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     lines = (files("samner") / "samples" / "pharma_news.txt").read_text(encoding="utf-8").splitlines()
     texts = [" ".join(line.split()[: options.words]) for line in lines if line]
     with tempfile.TemporaryDirectory() as folder, _server(options.pool, Path(folder)) as port:
-        alone = measure(port, texts, 1, ALONE * options.seconds)
-        before = _metrics(port)
-        many = measure(port, texts, options.clients, options.seconds)
-        after = _metrics(port)
+        alone, many, batch = Run(1), Run(options.clients), [0.0, 0.0]
+        for _ in range(ROUNDS):
+            measure(alone, port, texts, ALONE * options.seconds / ROUNDS)
+            before = _metrics(port)
+            measure(many, port, texts, options.seconds / ROUNDS)
+            after = _metrics(port)
+            for i, of in enumerate(("sum", "count")):
+                batch[i] += after[f"samner_batch_texts_{of}"] - before[f"samner_batch_texts_{of}"]
+        single, together = passes(Path(folder) / "model", texts)  # the server has nothing to do meanwhile
     what = "one sentence" if options.words is None else f"{options.words} words"
-    batch = [after[f"samner_batch_texts_{one}"] - before[f"samner_batch_texts_{one}"] for one in ("sum", "count")]
     rows = [_row(run) for run in (alone, many)]
     text = "\n\n".join(
         [
             f"{machine()} The pool `{options.pool}`, {what} a request; "
-            f"{ALONE * options.seconds:.0f} and {options.seconds:.0f} seconds after {SETTLE:.0f} to settle.",
+            f"{ALONE * options.seconds:.0f} and {options.seconds:.0f} seconds "
+            f"in {ROUNDS} turns, each after {SETTLE:.0f} seconds to settle.",
             table(
                 (
                     "callers",
@@ -94,7 +110,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             ),
             f"{options.clients} callers got {_rate(many) / _rate(alone):.1f} times the texts a second of one, "
             f"{alone.processor / many.processor:.1f} times by the server's processor time; a batch held "
-            f"{batch[0] / batch[1]:.1f} texts on average.",
+            f"{batch[0] / batch[1]:.1f} texts on average. Without a server, a pass takes {1e3 * single:.1f} ms of "
+            f"processor time for one text, and {1e3 * together:.1f} ms a text for {PASS}: the pass alone gains "
+            f"{single / together:.1f} times.",
         ]
     )
     print(text)
@@ -125,9 +143,28 @@ def _server(pool: str, folder: Path) -> Iterator[int]:
         server.wait()
 
 
-def measure(port: int, texts: Sequence[str], clients: int, seconds: float) -> Run:
-    """Let some callers ask in loops."""
-    run, settled, end = Run(clients, seconds), time.perf_counter() + SETTLE, time.perf_counter() + SETTLE + seconds
+def passes(model: Path, texts: Sequence[str]) -> tuple[float, float]:
+    """Seconds of processor time that a text takes by itself, and in a pass of ``PASS``; the medians of rounds."""
+    from samner.task_model import TaskModel
+
+    opened = TaskModel.load(model)
+    asked = list(itertools.islice(itertools.cycle(texts), PASS))
+    took: dict[int, list[float]] = {1: [], PASS: []}
+    opened.predict(asked)
+    for _ in range(2 * ROUNDS):
+        for size, its in took.items():
+            began = time.process_time()
+            for start in range(0, PASS, size):
+                opened.predict(asked[start : start + size])
+            its.append((time.process_time() - began) / PASS)
+    return median(took[1]), median(took[PASS])
+
+
+def measure(run: Run, port: int, texts: Sequence[str], seconds: float) -> None:
+    """Let the callers of a run ask in loops for some seconds more."""
+    run.seconds += seconds
+    settled = time.perf_counter() + SETTLE
+    end = settled + seconds
 
     def call(number: int) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
@@ -150,7 +187,7 @@ def measure(port: int, texts: Sequence[str], clients: int, seconds: float) -> Ru
                 run.took.append(time.perf_counter() - started)
         connection.close()
 
-    callers = [threading.Thread(target=call, args=(number,)) for number in range(clients)]
+    callers = [threading.Thread(target=call, args=(number,)) for number in range(run.clients)]
     for caller in callers:
         caller.start()
     time.sleep(SETTLE)
@@ -161,9 +198,8 @@ def measure(port: int, texts: Sequence[str], clients: int, seconds: float) -> Ru
     ended = _metrics(port)
     for caller in callers:
         caller.join()
-    used, read = (ended[name] - begun[name] for name in ("process_cpu_seconds_total", "samner_batch_texts_sum"))
-    run.processor = used / read
-    return run
+    run.used += ended["process_cpu_seconds_total"] - begun["process_cpu_seconds_total"]
+    run.read += ended["samner_batch_texts_sum"] - begun["samner_batch_texts_sum"]
 
 
 def _metrics(port: int) -> dict[str, float]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from typing import Any
@@ -17,7 +18,7 @@ from tests.serving.conftest import Ward
 
 @pytest.fixture
 def batcher() -> Iterator[Batcher]:
-    batcher = Batcher(Metrics(), texts=4, characters=40, wait=0.2)
+    batcher = Batcher(Metrics(), texts=4, characters=40, wait=0.1)
     yield batcher
     batcher.close()
 
@@ -56,6 +57,36 @@ def test_a_batch_is_bounded_by_texts_and_characters(batcher: Batcher, model: Tas
     assert batcher.parts(["x"] * 9) == [(0, 4), (4, 8), (8, 9)]
     assert batcher.parts(["x" * 30, "x" * 30, "x" * 100, "x"]) == [(0, 1), (1, 2), (2, 3), (3, 4)]
     assert batcher.parts([]) == []
+
+
+def test_callers_in_loops_come_to_share_passes(model: TaskModel, ward: Ward) -> None:
+    batcher = Batcher(Metrics(), wait=0.1)
+    ward.seconds = 0.02
+    started = threading.Barrier(2)
+
+    def caller(place: int) -> None:
+        started.wait()
+        time.sleep(0.01 * place)  # the second comes when the first is being read
+        for _ in range(5):
+            batcher.submit(ask(model), ["a"]).result(10)
+
+    batcher.submit(ask(model), ["b"]).result(10)  # from now on one is expected, and not waited for
+    threads = [threading.Thread(target=caller, args=(place,)) for place in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    batcher.close()
+    assert ward.batches.count(["a", "a"]) >= 3
+
+
+def test_one_caller_in_a_loop_waits_for_nobody(model: TaskModel, ward: Ward) -> None:
+    batcher = Batcher(Metrics(), wait=5.0)
+    first = batcher.submit(ask(model), ["a"] * 64)  # fills its batch
+    first.result(4)
+    for _ in range(3):
+        batcher.submit(ask(model), ["b"]).result(4)
+    batcher.close()
 
 
 def test_one_that_fails_takes_no_other_with_it(batcher: Batcher, model: TaskModel, ward: Ward) -> None:
