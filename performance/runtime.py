@@ -3,7 +3,8 @@
 python -m performance.runtime --data ../shared/data [--threads 2] [--work FOLDER]
 
 Adapts the built-in pool to the unlabelled texts of a data set, exports the union of both task models as ONNX in
-float32 and in eight bits, and asks all three about its 500 first labelled texts. Start-up is that of a fresh process
+float32 and in eight bits, and asks them and torch, in float32 and in bfloat16 where the processor has instructions for
+it, about its 500 first labelled texts. Start-up is that of a fresh process
 up to its first answer; exported models then run from a folder in which nothing is installed but what they need. Both
 wall time and processor time are shown: the second says more where others share the machine. The last row is what no
 float32 can pass: the products of the linear layers alone, without padding, at the rate of torch's in the same shapes.
@@ -26,6 +27,7 @@ from typing import Any
 from performance.merge.measure import ROOT
 from performance.merge.report import machine, table
 from samner.benchmark.report.document import check_part, write_part
+from samner.precision import VARIABLE, precision
 
 PAGE, PART = ROOT / "docs" / "benchmarks.md", "performance.runtime"
 PROJECT = ROOT / "packaging" / "runtime"
@@ -35,6 +37,7 @@ PARTS = 4
 STARTS = 3
 ROWS = 1024
 """Sub-tokens of a product whose rate is measured: as many as a batch has."""
+EXACT = "torch float32"
 ASK = {
     "torch": "from samner.task_model import TaskModel as Model",
     "onnx": "from samner.runtime import ExportedModel as Model",
@@ -58,13 +61,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         work.mkdir(parents=True, exist_ok=True)
         sizes, small = installed(work)
         models = exported(given.data / "target" / given.target, work)
-        starts = {name: start(path, None if name == "torch" else small) for name, path in models.items()}
+        starts = {name: start(name, path, small) for name, path in models.items()}
         target = given.data / "target" / given.target
         rows = [
             *measured(models, target, given.texts, given.threads, starts),
-            limit(models["torch"], target, given.texts),
+            limit(models[EXACT], target, given.texts),
         ]
-    head = ("model", "entities as torch", "F1", "start-up, s", "of processor, s", "texts/s", "texts/s of processor")
+    head = ("model", f"entities as {EXACT}", "F1", "start-up, s", "of processor, s", "texts/s", "texts/s of processor")
     text = "\n\n".join(
         [
             f"{machine()} Threads: {given.threads}; {given.texts} texts of {given.target}.",
@@ -119,28 +122,32 @@ def exported(target: Path, work: Path) -> dict[str, Path]:
     from samner.scoring import scored_labels
     from samner.task_model import TaskModel
 
-    folders = {"torch": work / "model", "onnx float32": work / "float32", "onnx int8": work / "int8"}
-    if not folders["torch"].is_dir():
+    folders = {EXACT: work / "model", "onnx float32": work / "float32", "onnx int8": work / "int8"}
+    os.environ[VARIABLE] = "float32"
+    if not folders[EXACT].is_dir():
         labels = sorted({entity.label for one in read_examples(target / "test.jsonl") for entity in one.entities})
         model = adapt(ExpertPool.load("builtin"), read_texts(target / "unlabeled.jsonl"), scored_labels(labels))
-        model.save(folders["torch"])
-    model = TaskModel.load(folders["torch"], "cpu")
+        model.save(folders[EXACT])
+    model = TaskModel.load(folders[EXACT], "cpu")
     for name, folder in list(folders.items())[1:]:
         if not folder.is_dir():
             export_task_model(model, folder, "onnx", int8=name.endswith("int8"))
-    return folders
+    del os.environ[VARIABLE]
+    return folders | ({"torch bfloat16": folders[EXACT]} if precision() == "bfloat16" else {})
 
 
-def start(model: Path, packages: Path | None) -> tuple[float, float]:
+def start(name: str, model: Path, packages: Path) -> tuple[float, float]:
     """Least seconds of wall and of processor time, system included, from a new process to its first answer."""
-    kind = "torch" if packages is None else "onnx"
-    first = f"import sys; sys.path.insert(0, {str(packages)!r}); " if packages else ""
+    kind, format = name.split()
+    first = f"import sys; sys.path.insert(0, {str(packages)!r}); " if kind == "onnx" else ""
     code = f"{first}{ASK[kind]}\nModel.load({str(model)!r}).predict_entities({SENTENCE!r})"
-    alone = ["-S", "-I"] if packages else []  # of all other installed packages it sees none
+    alone = ["-S", "-I"] if kind == "onnx" else []  # of all other installed packages it sees none
+    environment = os.environ | {VARIABLE: format}
     walls, processor = [], []
     for _ in range(STARTS):
         before, began = _children(), time.perf_counter()
-        subprocess.run([sys.executable, "-W", "ignore", *alone, "-c", code], check=True, capture_output=True)
+        command = [sys.executable, "-W", "ignore", *alone, "-c", code]
+        subprocess.run(command, check=True, capture_output=True, env=environment)
         walls.append(time.perf_counter() - began)
         processor.append(_children() - before)
     return min(walls), min(processor)
@@ -165,10 +172,10 @@ def measured(
     torch.set_num_threads(threads)
     gold = read_gold(target / "test.jsonl")[:count]
     texts = [example.text for example in gold]
-    opened: dict[str, Any] = {
-        name: TaskModel.load(path, "cpu") if name == "torch" else ExportedModel.load(path, threads=threads)
-        for name, path in models.items()
-    }
+    opened: dict[str, Any] = {}
+    for name, path in models.items():
+        kind, os.environ[VARIABLE] = name.split()
+        opened[name] = TaskModel.load(path, "cpu") if kind == "torch" else ExportedModel.load(path, threads=threads)
     found: dict[str, list[Any]] = {name: [] for name in opened}
     took = {name: [0.0, 0.0] for name in opened}
     for model in opened.values():
@@ -177,10 +184,10 @@ def measured(
         for name, model in opened.items():
             with _timed(took[name]):
                 found[name] += model.predict(part)
-    labels = {t.name for t in opened["torch"].types}
+    labels = {t.name for t in opened[EXACT].types}
     rows = []
     for name, its in found.items():
-        same = sum({e.key for e in a} == {e.key for e in b} for a, b in zip(its, found["torch"], strict=True))
+        same = sum({e.key for e in a} == {e.key for e in b} for a, b in zip(its, found[EXACT], strict=True))
         f1 = 100 * micro_f1([example.entities for example in gold], its, labels)
         wall, processor = (len(texts) / seconds for seconds in took[name])
         shown = [f"{value:.2f}" for value in starts[name]]
