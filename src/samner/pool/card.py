@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 CARD = "expert.json"
 POOL_CARD = "pool.json"
+EXPERTS, BASELINES = "experts", "baselines"
+"""Folders of a pool, in which each expert has one."""
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any, TypeVar
-from weakref import WeakSet, finalize
+from weakref import WeakSet
 
 from samner import arguments, hub
 from samner.backbones import Backbone, load_backbone
@@ -21,26 +21,25 @@ from samner.backbones.families import device_name
 from samner.errors import HubError, ModelError, PoolError, SamnerError
 from samner.files import LEGAL, atomic_folder, copy_model, inside, model_files, sha256, user_path
 from samner.lora import LoraAdapter
-from samner.names import base_key, shown
 from samner.pool.card import (
     ADAPTER_FILES,
+    BASELINES,
     CARD,
+    EXPERTS,
     POOL_CARD,
     ExpertCard,
     PoolCard,
-    changed_card,
     check_name,
     expert_model_card,
     pool_model_card,
 )
+from samner.pool.checks import expert_problems, file_problems, fit_problems
+from samner.pool.snapshot import PoolSnapshot, Removed
 from samner.pools import SHIPPED, default_pool, shipped
 from samner.settings import validated
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelCard
-
-EXPERTS, BASELINES = "experts", "baselines"
-_EXPERT_FILES = (".safetensors", ".json", ".md")
 
 
 class ExpertPool:
@@ -157,7 +156,7 @@ class ExpertPool:
         else:
             folder = self.expert_folder(expert)
             card = ExpertCard.read(folder)
-            problems = self._problems(folder, card, self.backbone)
+            problems = expert_problems(folder, card, self.backbone, self.base_folder)
         if problems:
             raise PoolError(f"not pushed, as it is not whole: {problems[0]}")
         if expert is not None:
@@ -333,7 +332,7 @@ class ExpertPool:
         source = user_path(source)
         card = ExpertCard.read(source)
         problems = list(file_problems(source, card)) or list(
-            self._fit_problems(source, card, self.backbone, same_base)
+            fit_problems(source, card, self.backbone, self.base_folder, same_base)
         )
         if problems:
             raise PoolError(problems[0])
@@ -377,7 +376,7 @@ class ExpertPool:
             self._forget(name)
             users = [snapshot for snapshot in self._snapshots if snapshot._has(name)]
             if users:
-                removed = _Removed(aside)
+                removed = Removed(aside)
                 for snapshot in users:
                     snapshot._keep(name, removed)
                 return
@@ -424,31 +423,10 @@ class ExpertPool:
                     card = ExpertCard.read(folder)
                     if card.name != folder.name:
                         problems.append(f"{folder / CARD}: is named {card.name!r}, its folder {folder.name!r}")
-                    problems += self._problems(folder, card, base)
+                    problems += expert_problems(folder, card, base, self.base_folder)
                 except SamnerError as error:
                     problems.append(str(error))
         return problems
-
-    def _problems(self, folder: Path, card: ExpertCard, base: Backbone) -> list[str]:
-        found = list(file_problems(folder, card)) or list(self._fit_problems(folder, card, base))
-        return found or list(changed_card(folder))
-
-    def _fit_problems(
-        self, folder: Path, card: ExpertCard, base: Backbone, same_base: Iterable[str] = ()
-    ) -> Iterator[str]:
-        try:
-            adapter = LoraAdapter.load(folder, card.name, fingerprint=card.base, checksums=card.files)
-            if card.base != base.fingerprint:
-                name = adapter.base or card.base[:16]
-                if not any(base_key(name) in map(base_key, (said, *said.split("="))) for said in same_base):
-                    yield (
-                        f"{folder}: was trained on another base model than the one in {self.base_folder}; if both are "
-                        f"the same, say so by --same-base {shown(name)}"
-                    )
-                    return
-            adapter.on_base(base.module_shapes())
-        except ModelError as error:
-            yield str(error) if str(folder) in str(error) else f"{folder}: {error}"
 
 
 def _contents(folder: Path, root: Path) -> dict[str, Path | bytes]:
@@ -458,80 +436,6 @@ def _contents(folder: Path, root: Path) -> dict[str, Path | bytes]:
 
 def _encoded(card: ModelCard) -> bytes:
     return str(card).encode("utf-8")
-
-
-class PoolSnapshot:
-    """The experts of a pool as they were at one moment, whatever is added and removed meanwhile; safe for threads.
-
-    The files of an expert that the same pool object removes are deleted with the last snapshot that has it. One that
-    is removed or replaced by another process is an error when it is needed.
-
-    Args:
-        pool: The pool.
-
-    Attributes:
-        experts: The cards by name.
-    """
-
-    def __init__(self, pool: ExpertPool) -> None:
-        self._pool = pool
-        self._removed: dict[str, _Removed] = {}
-        self.experts: Mapping[str, ExpertCard] = pool.experts
-        self.folder = pool.folder
-        self.merge = pool.merge
-
-    @property
-    def backbone(self) -> Backbone:
-        """The base model, loaded on first use."""
-        return self._pool.backbone
-
-    def adapter(self, name: str) -> LoraAdapter:
-        """As ``ExpertPool.adapter``."""
-        with self._pool._lock:  # no expert is removed while it is read
-            return self._pool._adapter(name, *self._sound(name))
-
-    def asked(self, names: Iterable[str]) -> Backbone:
-        """The base model with these experts on it, so that it can answer as each of them for as long as it is held.
-
-        Raises:
-            PoolError, ModelError: As ``adapter``.
-        """
-        with self._pool._lock:
-            here, gone = [], []
-            for name in names:
-                folder, card = self._sound(name)
-                if folder.parent == self.folder / EXPERTS and not folder.name.startswith("."):
-                    self._pool._register(name, folder, card)
-                    here.append(name)
-                else:
-                    gone.append((name, folder, card.types))
-            base = self.backbone.only(here)
-        for expert in gone:
-            base.add_expert(*expert)
-        return base
-
-    def _has(self, name: str) -> bool:
-        """Whether an expert's files are those that this saw, where they were."""
-        return name in self.experts and name not in self._removed
-
-    def _keep(self, name: str, removed: _Removed) -> None:
-        """Tell where the files of an expert are now, which are kept as long as this."""
-        self._removed[name] = removed
-
-    def _sound(self, name: str) -> tuple[Path, ExpertCard]:
-        kept = self._removed.get(name)
-        folder, card = self._pool._sound(kept.folder if kept else self._pool.expert_folder(name))
-        if name in self.experts and card.files != self.experts[name].files:
-            raise PoolError(f"the expert {name!r} was replaced in {self.folder} from elsewhere just now")
-        return folder, card
-
-
-class _Removed:
-    """The files of a removed expert, which are deleted with the last reference to this."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        finalize(self, shutil.rmtree, folder, ignore_errors=True)
 
 
 _Stamp = tuple[int, int, int]
@@ -546,17 +450,3 @@ def _known(kept: dict[Path, tuple[_Stamp, _Value]], path: Path, read: Callable[[
     if found is None or found[0] != stamp:
         kept[path] = found = (stamp, read(path))
     return found[1]
-
-
-def file_problems(folder: Path, card: ExpertCard, digest: Callable[[Path], str] = sha256) -> Iterator[str]:
-    """What is wrong with an expert's files, by its card."""
-    yield from (problem for _, problem in model_files(folder, _EXPERT_FILES) if problem)
-    for name in ADAPTER_FILES:
-        if name not in card.files:
-            yield f"{folder / CARD}: lists no checksum of {name}"
-    for name, listed in card.files.items():
-        path = inside(folder, name)
-        if not path.is_file():
-            yield f"{path}: missing"
-        elif digest(path) != listed:
-            yield f"{path}: damaged or changed, its SHA-256 is not the one in {CARD}"
