@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import finalize
@@ -33,7 +33,7 @@ class PoolSnapshot:
     def __init__(self, pool: ExpertPool) -> None:
         self._pool = pool
         self._removed: dict[str, Removed] = {}
-        self.experts: Mapping[str, ExpertCard] = pool.experts
+        self.experts = pool.experts
         self.folder = pool.folder
         self.merge = pool.merge
 
@@ -54,15 +54,14 @@ class PoolSnapshot:
             PoolError, ModelError: As ``adapter``.
         """
         with self._pool._lock:
-            here, gone = [], []
+            here, gone = {}, []
             for name in names:
                 folder, card = self._sound(name)
                 if folder.parent == self.folder / EXPERTS and not folder.name.startswith("."):
-                    self._pool._register(name, folder, card)
-                    here.append(name)
+                    here[name] = (folder, card)
                 else:
                     gone.append((name, folder, card.types))
-            base = self.backbone.only(here)
+            base = self._pool._lend(here)
         for expert in gone:
             base.add_expert(*expert)
         return base
