@@ -214,7 +214,7 @@ def report(found: dict[int, dict[str, float]]) -> str:
         return made
 
     header = ["", *(f"{count:,} experts" for count in counts), "a thousand more", f"{FAR:,}, by arithmetic"]
-    memory = "Memory beyond that of the process before (torch and the sentence encoder; by sampling the base model, too), MB:"
+    memory = "MB of memory beyond what the process had before (torch, sentence encoder; by sampling, the base model):"
     times = table(header, rows(TIMES, 1000))
     return "\n\n".join(
         [f"{machine()} One core; milliseconds of processor time:", times, memory, table(header, rows(MEMORY, 1e-6))]

@@ -81,7 +81,7 @@ class Listing:
         if large and len(known) < len(entries):
             self._index.put(dict(self._settled(paths, entries.keys() - known.keys())), entries)
         if len(self._entries) > len(entries):
-            for path in self._entries.keys() - paths.values():
+            for path in set(self._entries).difference(paths.values()):
                 self._entries.pop(path, None)  # of those that are gone
         return Cards(entries)
 
