@@ -97,7 +97,7 @@ class ExpertCard(Settings):
             PoolError: If there is none, an entry is missing or of the wrong kind, or it is of another format.
         """
         path = folder / CARD
-        with suppress(OSError, ValidationError):
+        with suppress(OSError, ValidationError, PoolError):
             return cls.model_validate_json(path.read_bytes())  # at once; what is wrong is said by the longer way
         if not path.is_file():
             raise PoolError(f"{path}: no such file, so {folder} is not an expert")
