@@ -61,23 +61,24 @@ class Listing:
         known = {name: its[1] for name, its in kept.items() if its and its[0] == stamps[name]}
         large = len(names) >= _INDEXED
         if large and (unknown := {name: str(stamp) for name, stamp in stamps.items() if name not in known}):
-            for name, entry in self._index.get(unknown).items():
-                known[name] = entry
-                self._entries[paths[name]] = (stamps[name], entry)
+            for name, recalled in self._index.get(unknown).items():
+                known[name] = recalled
+                self._entries[paths[name]] = (stamps[name], recalled)
         entries = {}
         for name in names:
-            entry: Entry | None = known.get(name)
-            if entry is None:
-                folder = self._folder / EXPERTS / name
-                try:
-                    entry = self._entry(folder)
-                except (PoolError, FileNotFoundError):
-                    if not folder.exists():
-                        continue  # removed between the listing and the reading
+            if name in known:
+                entries[name] = known[name]
+                continue
+            folder = self._folder / EXPERTS / name
+            try:
+                entries[name] = self._entry(folder)
+            except (PoolError, FileNotFoundError):
+                if folder.exists():
                     raise
+                # else removed between the listing and the reading
+        for name, entry in entries.items():
             if entry.name != name:
                 raise PoolError(f"{paths[name]}: is named {entry.name!r}, its folder {name!r}")
-            entries[name] = entry
         if large and len(known) < len(entries):
             self._index.put(dict(self._settled(paths, entries.keys() - known.keys())), entries)
         if len(self._entries) > len(entries):
