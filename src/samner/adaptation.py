@@ -136,7 +136,7 @@ def select(
     cards = pool.experts
     if unknown := excluded - set(cards):
         raise PoolError(f"{pool.folder} has no expert {min(unknown)!r} to leave out; it has: {', '.join(cards)}")
-    cards = {name: card for name, card in cards.items() if name not in excluded}
+    cards = cards.without(excluded)
     selections = select_by(
         (mode,) if mode in SIGNALS else STRATEGIES, Target(pool, cards, read, types, count, samples, seed)
     )

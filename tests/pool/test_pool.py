@@ -519,6 +519,20 @@ class TestUsing:
         with pytest.raises(PoolError, match="is named 'medicine', its folder 'sports'"):
             _ = pool.experts
 
+    def test_of_experts_that_selections_asked_only_the_last_few_stay_in_memory(
+        self, pool: ExpertPool, source: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("samner.pool.pool._PASSING", 1)
+        pool.add(source)
+        pool.load_experts(["new"])
+        now = pool.snapshot()
+        base = now.asked(["medicine", "sports", "new"])
+        assert set(pool.backbone.models) == {"new", "sports"}
+        assert set(base.predict([TEXT], TYPES, ["medicine", "sports", "new"], 0.1)) == {"medicine", "sports", "new"}
+        pool.load_experts(["sports"])
+        now.asked(["medicine"])
+        assert set(pool.backbone.models) == {"new", "sports", "medicine"}
+
     def test_unfinished_folders_are_not_experts(self, pool: ExpertPool) -> None:
         (pool.folder / "experts" / ".new.abc").mkdir()
         assert list(pool.experts) == ["medicine", "sports"]

@@ -1,17 +1,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from samner.entities import entity_types
 from samner.errors import PoolError, SamnerError
-from samner.selection import PseudoLabel, Selection, select_by_sampling
-from samner.selection.sampling import draw
+from samner.pool import ExpertCard
+from samner.selection import Count, PseudoLabel, Selection, Target, select_by_sampling
+from samner.selection.sampling import by_sampling, draw
 
 TYPES = entity_types(["city", "river"])
 Make = Callable[..., Any]
@@ -166,3 +168,52 @@ def test_bad_input_is_refused(lookup_backbone: Make) -> None:
     for options in ({"count": 0}, {"samples": 0}, {"samples": -3}):
         with pytest.raises(SamnerError, match="at least 1"):
             select(backbone, ["x"], **options)
+
+
+class TestLargePools:
+    """Of a large pool, only the experts of the most similar texts are asked."""
+
+    @pytest.fixture
+    def asked(self) -> list[tuple[str, ...]]:
+        """What each selection asked the pool for."""
+        return []
+
+    @pytest.fixture
+    def target(
+        self, lookup_backbone: Make, asked: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
+    ) -> Callable[..., Target]:
+        """A domain that expert ``e00`` is most similar to, ``e01`` second, and so on."""
+
+        class Pool:
+            def asked(self, names: Sequence[str]) -> Any:
+                asked.append(tuple(names))
+                return lookup_backbone({name: {"Rhine": "river"} for name in names})
+
+        def make(experts: int, count: Count = 3) -> Target:
+            angles = {f"e{i:02}": 0.01 * i for i in range(experts)}
+            cards = {
+                name: ExpertCard(name=name, base="b", types=("city",), embedding=(np.cos(a), np.sin(a)))
+                for name, a in angles.items()
+            }
+            pool: Any = Pool()
+            return Target(pool, cards, ["Rhine"], TYPES, count)
+
+        monkeypatch.setattr("samner.selection.similarity.embed_domain", lambda *_: np.array([1, 0], np.float32))
+        return make
+
+    def test_twenty_are_asked(self, target: Callable[..., Target], asked: list[tuple[str, ...]]) -> None:
+        selection = by_sampling(target(30))
+        nearest = tuple(f"e{i:02}" for i in range(20))
+        assert asked == [nearest]
+        assert selection.ranking == tuple(selection.f1) == tuple(selection.cosine) == nearest
+        assert selection.chosen == nearest[:3]
+        assert selection.votes_needed == 11
+        assert selection.note.startswith("the 20 most similar of 30 experts were asked; of 10 samples asked for")
+
+    def test_more_if_more_are_to_be_chosen(self, target: Callable[..., Target], asked: list[tuple[str, ...]]) -> None:
+        assert len(by_sampling(target(30, count=25)).chosen) == len(asked[0]) == 25
+
+    def test_all_of_a_small_pool(self, target: Callable[..., Target], asked: list[tuple[str, ...]]) -> None:
+        for count in (3, "auto", 99):
+            assert "similar" not in by_sampling(target(20, count=count)).note
+        assert [len(names) for names in asked] == [20, 20, 20]

@@ -154,7 +154,8 @@ def show_selections(selections: Mapping[str, Selection], to: Console) -> None:
     picked_by = {name: [s.strategy for s in selections.values() if name in s.chosen] for name in first.ranking}
     shown = [name for place, name in enumerate(first.ranking) if place < _SHOWN or picked_by[name]]
     rows = [
-        [name, *(scores[name] for scores in columns.values()), ", ".join(picked_by[name]) or "-"] for name in shown
+        [name, *(scores.get(name, "-") for scores in columns.values()), ", ".join(picked_by[name]) or "-"]
+        for name in shown
     ]
     to.print(table(["expert", *columns, "chosen by"], rows, right=tuple(columns)))
     if hidden := len(first.ranking) - len(shown):

@@ -40,7 +40,7 @@ def selection(selections: Mapping[str, Selection], path: Path) -> None:
     drawn = {name: its for name, its in selections.items() if name in measures}
     names = sorted(
         {expert for its in drawn.values() for expert in its.ranking[:_MOST]},
-        key=lambda expert: min(its.ranking.index(expert) for its in drawn.values()),
+        key=lambda expert: min(its.ranking.index(expert) for its in drawn.values() if expert in its.ranking),
     )[::-1]
     with canvas(0.27 * len(names) + 1.1, len(drawn), width=7.6, sharey=True) as (figure, axes):
         for (name, its), ax in zip(drawn.items(), axes, strict=True):

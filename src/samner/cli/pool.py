@@ -175,14 +175,14 @@ def add(
     start("cpu")
     with status("checking the expert against the base model"):
         card = opened.add(expert, name, same_base=same_base or ())
-    say(f"added {card.name} to {pool}, which has {counted(len(opened.experts), 'expert')} now")
+    say(f"added {card.name} to {pool}, which has {counted(len(opened.names), 'expert')} now")
 
 
 def remove(pool: Changed, name: Annotated[str, typer.Argument(metavar="NAME", help="Of the expert.")]) -> None:
     """Delete an expert from a pool."""
     opened = _open_to_change(pool)
     opened.remove(name)
-    say(f"removed {name} from {pool}, which has {counted(len(opened.experts), 'expert')} now")
+    say(f"removed {name} from {pool}, which has {counted(len(opened.names), 'expert')} now")
 
 
 def fetch(

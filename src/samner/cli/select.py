@@ -39,7 +39,7 @@ def select(
     """Show which experts fit some texts, and why.
 
     Experts are ranked by how similar their training texts are (cosine), and by how well they agree with the majority
-    of all experts on a few of the texts (F1).
+    on a few of the texts (F1). Of more than 20 experts, the most similar ones are asked.
 
     Example: samner select --pool builtin --labels drug,disease texts.jsonl
     """

@@ -7,7 +7,9 @@ A folder, a shipped pool's name or a hub id comes in; cards, adapters' factors a
 from __future__ import annotations
 
 from samner.pool.card import DataSource, ExpertCard, PoolCard
-from samner.pool.pool import ExpertPool, PoolSnapshot
+from samner.pool.cards import Cards
+from samner.pool.pool import ExpertPool
 from samner.pool.pull import Pulled, pull
+from samner.pool.snapshot import PoolSnapshot
 
-__all__ = ["DataSource", "ExpertCard", "ExpertPool", "PoolCard", "PoolSnapshot", "Pulled", "pull"]
+__all__ = ["Cards", "DataSource", "ExpertCard", "ExpertPool", "PoolCard", "PoolSnapshot", "Pulled", "pull"]

@@ -9,12 +9,13 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import AfterValidator, Field, FiniteFloat
+from pydantic import AfterValidator, Field, FiniteFloat, ValidationError
 
 from samner.display import brief, markdown
 from samner.errors import PoolError, SamnerError
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 CARD = "expert.json"
 POOL_CARD = "pool.json"
+EXPERTS, BASELINES = "experts", "baselines"
+"""Folders of a pool, in which each expert has one."""
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -94,6 +97,8 @@ class ExpertCard(Settings):
             PoolError: If there is none, an entry is missing or of the wrong kind, or it is of another format.
         """
         path = folder / CARD
+        with suppress(OSError, ValidationError, PoolError):
+            return cls.model_validate_json(path.read_bytes())  # at once; what is wrong is said by the longer way
         if not path.is_file():
             raise PoolError(f"{path}: no such file, so {folder} is not an expert")
         try:

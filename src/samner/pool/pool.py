@@ -1,6 +1,6 @@
 """A pool of experts as a folder: ``pool.json``, ``base/`` and ``experts/<name>/``.
 
-There is no index of experts: a folder below ``experts/`` with a card is one. Adding renames a finished folder into
+Nothing in it lists the experts: a folder below ``experts/`` with a card is one. Adding renames a finished folder into
 place and removing renames one away, so either touches no other expert and two processes cannot lose each other's work.
 """
 
@@ -9,38 +9,43 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from threading import RLock
-from typing import TYPE_CHECKING, Any, TypeVar
-from weakref import WeakSet, finalize
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from samner import arguments, hub
 from samner.backbones import Backbone, load_backbone
 from samner.backbones.families import device_name
 from samner.errors import HubError, ModelError, PoolError, SamnerError
-from samner.files import LEGAL, atomic_folder, copy_model, inside, model_files, sha256, user_path
+from samner.files import LEGAL, atomic_folder, copy_model, inside, model_files, user_path
 from samner.lora import LoraAdapter
-from samner.names import base_key, shown
 from samner.pool.card import (
     ADAPTER_FILES,
+    BASELINES,
     CARD,
+    EXPERTS,
     POOL_CARD,
     ExpertCard,
     PoolCard,
-    changed_card,
     check_name,
     expert_model_card,
     pool_model_card,
 )
+from samner.pool.cards import Cards
+from samner.pool.checks import expert_problems, file_problems, fit_problems
+from samner.pool.listing import Listing
+from samner.pool.snapshot import PoolSnapshot, Removed
 from samner.pools import SHIPPED, default_pool, shipped
 from samner.settings import validated
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelCard
 
-EXPERTS, BASELINES = "experts", "baselines"
-_EXPERT_FILES = (".safetensors", ".json", ".md")
+_SHOWN = 10  # names that a pool is shown with
+_PASSING = 32
+"""Experts that stay in memory after a selection asked them, for the next."""
 
 
 class ExpertPool:
@@ -73,12 +78,14 @@ class ExpertPool:
         self._lock = RLock()  # of what is kept in memory; the folder needs none
         self._backbone: Backbone | None = None
         self._loaded: dict[str, str] = {}
-        self._read: dict[Path, tuple[_Stamp, ExpertCard]] = {}
-        self._hashed: dict[Path, tuple[_Stamp, str]] = {}
+        self._passing: dict[str, None] = {}  # of those loaded, what selections alone asked, the longest ago first
+        self._listing = Listing(self.folder)
         self._snapshots: WeakSet[PoolSnapshot] = WeakSet()
 
     def __repr__(self) -> str:
-        return f"<ExpertPool {self.folder.name} of {', '.join(self.experts) or 'no experts'}>"
+        names = self.names
+        experts = ", ".join(names) if len(names) <= _SHOWN else f"{len(names)} experts"
+        return f"<ExpertPool {self.folder.name} of {experts or 'no experts'}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return ExpertPool, (self.folder, self.device)
@@ -157,7 +164,7 @@ class ExpertPool:
         else:
             folder = self.expert_folder(expert)
             card = ExpertCard.read(folder)
-            problems = self._problems(folder, card, self.backbone)
+            problems = expert_problems(folder, card, self.backbone, self.base_folder)
         if problems:
             raise PoolError(f"not pushed, as it is not whole: {problems[0]}")
         if expert is not None:
@@ -204,9 +211,14 @@ class ExpertPool:
             return self._backbone
 
     @property
-    def experts(self) -> Mapping[str, ExpertCard]:
+    def experts(self) -> Cards:
         """The cards of all experts by name, in the order of their names: as the folder is now, each read once."""
-        return {card.name: card for card in self._cards()}
+        return self._listing.cards()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all experts, in order, by their folders: no card is read."""
+        return tuple(self._listing.names())
 
     def snapshot(self) -> PoolSnapshot:
         """The experts as they are now, also when others are added and removed meanwhile."""
@@ -214,22 +226,6 @@ class ExpertPool:
             snapshot = PoolSnapshot(self)
             self._snapshots.add(snapshot)
             return snapshot
-
-    def _cards(self) -> Iterator[ExpertCard]:
-        root = inside(self.folder, EXPERTS)
-        for folder in sorted(root.iterdir()) if root.is_dir() else []:
-            if folder.name.startswith("."):
-                continue  # half-written by a process that was killed, or one at work now
-            try:
-                inside(self.folder, f"{EXPERTS}/{folder.name}/{CARD}")
-                card = _known(self._read, folder / CARD, lambda path: ExpertCard.read(path.parent))
-            except (PoolError, FileNotFoundError):
-                if not folder.exists():
-                    continue  # removed between the listing and the reading
-                raise
-            if card.name != folder.name:
-                raise PoolError(f"{folder / CARD}: is named {card.name!r}, its folder {folder.name!r}")
-            yield card
 
     def expert_folder(self, name: str) -> Path:
         """Where an expert's files are.
@@ -279,7 +275,9 @@ class ExpertPool:
             for name in [n for n in self._loaded if ":" not in n and not (self.folder / EXPERTS / n).is_dir()]:
                 self._forget(name)
         for name in arguments.strings(names, "names", "name"):
-            self._register(name, *self._sound(self.expert_folder(name)))
+            with self._lock:
+                self._register(name, *self._sound(self.expert_folder(name)))
+                self._passing.pop(name, None)
 
     def load_baseline(self, name: str) -> str:
         """Register an adapter below ``baselines/``: what experts are compared to, never selected or merged.
@@ -302,14 +300,29 @@ class ExpertPool:
                 self.backbone.add_expert(model, folder, card.types)
                 self._loaded[model] = digest
 
+    def _lend(self, experts: Mapping[str, tuple[Path, ExpertCard]]) -> Backbone:
+        """The base with some experts on it; of those that nobody loaded for longer, the last few stay in memory."""
+        with self._lock:
+            for name, expert in experts.items():
+                passing = name in self._passing or name not in self._loaded
+                self._register(name, *expert)
+                if passing:
+                    self._passing.pop(name, None)
+                    self._passing[name] = None
+            base = self.backbone.only(list(experts))
+            while base is not self.backbone and len(self._passing) > _PASSING:
+                self._forget(next(iter(self._passing)))
+            return base
+
     def _forget(self, model: str) -> None:
         self._loaded.pop(model, None)
+        self._passing.pop(model, None)
         if self._backbone is not None:
             self._backbone.remove(model)
 
     def _sound(self, folder: Path) -> tuple[Path, ExpertCard]:
-        card = _known(self._read, folder / CARD, lambda path: ExpertCard.read(path.parent))
-        if problem := next(file_problems(folder, card, lambda path: _known(self._hashed, path, sha256)), None):
+        card = self._listing.card(folder)
+        if problem := next(file_problems(folder, card, self._listing.digest), None):
             raise PoolError(problem)
         if card.base != self.backbone.fingerprint:
             raise PoolError(f"{folder}: was trained on another base model than the one in {self.base_folder}")
@@ -333,7 +346,7 @@ class ExpertPool:
         source = user_path(source)
         card = ExpertCard.read(source)
         problems = list(file_problems(source, card)) or list(
-            self._fit_problems(source, card, self.backbone, same_base)
+            fit_problems(source, card, self.backbone, self.base_folder, same_base)
         )
         if problems:
             raise PoolError(problems[0])
@@ -377,7 +390,7 @@ class ExpertPool:
             self._forget(name)
             users = [snapshot for snapshot in self._snapshots if snapshot._has(name)]
             if users:
-                removed = _Removed(aside)
+                removed = Removed(aside)
                 for snapshot in users:
                     snapshot._keep(name, removed)
                 return
@@ -424,31 +437,10 @@ class ExpertPool:
                     card = ExpertCard.read(folder)
                     if card.name != folder.name:
                         problems.append(f"{folder / CARD}: is named {card.name!r}, its folder {folder.name!r}")
-                    problems += self._problems(folder, card, base)
+                    problems += expert_problems(folder, card, base, self.base_folder)
                 except SamnerError as error:
                     problems.append(str(error))
         return problems
-
-    def _problems(self, folder: Path, card: ExpertCard, base: Backbone) -> list[str]:
-        found = list(file_problems(folder, card)) or list(self._fit_problems(folder, card, base))
-        return found or list(changed_card(folder))
-
-    def _fit_problems(
-        self, folder: Path, card: ExpertCard, base: Backbone, same_base: Iterable[str] = ()
-    ) -> Iterator[str]:
-        try:
-            adapter = LoraAdapter.load(folder, card.name, fingerprint=card.base, checksums=card.files)
-            if card.base != base.fingerprint:
-                name = adapter.base or card.base[:16]
-                if not any(base_key(name) in map(base_key, (said, *said.split("="))) for said in same_base):
-                    yield (
-                        f"{folder}: was trained on another base model than the one in {self.base_folder}; if both are "
-                        f"the same, say so by --same-base {shown(name)}"
-                    )
-                    return
-            adapter.on_base(base.module_shapes())
-        except ModelError as error:
-            yield str(error) if str(folder) in str(error) else f"{folder}: {error}"
 
 
 def _contents(folder: Path, root: Path) -> dict[str, Path | bytes]:
@@ -458,105 +450,3 @@ def _contents(folder: Path, root: Path) -> dict[str, Path | bytes]:
 
 def _encoded(card: ModelCard) -> bytes:
     return str(card).encode("utf-8")
-
-
-class PoolSnapshot:
-    """The experts of a pool as they were at one moment, whatever is added and removed meanwhile; safe for threads.
-
-    The files of an expert that the same pool object removes are deleted with the last snapshot that has it. One that
-    is removed or replaced by another process is an error when it is needed.
-
-    Args:
-        pool: The pool.
-
-    Attributes:
-        experts: The cards by name.
-    """
-
-    def __init__(self, pool: ExpertPool) -> None:
-        self._pool = pool
-        self._removed: dict[str, _Removed] = {}
-        self.experts: Mapping[str, ExpertCard] = pool.experts
-        self.folder = pool.folder
-        self.merge = pool.merge
-
-    @property
-    def backbone(self) -> Backbone:
-        """The base model, loaded on first use."""
-        return self._pool.backbone
-
-    def adapter(self, name: str) -> LoraAdapter:
-        """As ``ExpertPool.adapter``."""
-        with self._pool._lock:  # no expert is removed while it is read
-            return self._pool._adapter(name, *self._sound(name))
-
-    def asked(self, names: Iterable[str]) -> Backbone:
-        """The base model with these experts on it, so that it can answer as each of them for as long as it is held.
-
-        Raises:
-            PoolError, ModelError: As ``adapter``.
-        """
-        with self._pool._lock:
-            here, gone = [], []
-            for name in names:
-                folder, card = self._sound(name)
-                if folder.parent == self.folder / EXPERTS and not folder.name.startswith("."):
-                    self._pool._register(name, folder, card)
-                    here.append(name)
-                else:
-                    gone.append((name, folder, card.types))
-            base = self.backbone.only(here)
-        for expert in gone:
-            base.add_expert(*expert)
-        return base
-
-    def _has(self, name: str) -> bool:
-        """Whether an expert's files are those that this saw, where they were."""
-        return name in self.experts and name not in self._removed
-
-    def _keep(self, name: str, removed: _Removed) -> None:
-        """Tell where the files of an expert are now, which are kept as long as this."""
-        self._removed[name] = removed
-
-    def _sound(self, name: str) -> tuple[Path, ExpertCard]:
-        kept = self._removed.get(name)
-        folder, card = self._pool._sound(kept.folder if kept else self._pool.expert_folder(name))
-        if name in self.experts and card.files != self.experts[name].files:
-            raise PoolError(f"the expert {name!r} was replaced in {self.folder} from elsewhere just now")
-        return folder, card
-
-
-class _Removed:
-    """The files of a removed expert, which are deleted with the last reference to this."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        finalize(self, shutil.rmtree, folder, ignore_errors=True)
-
-
-_Stamp = tuple[int, int, int]
-_Value = TypeVar("_Value")
-
-
-def _known(kept: dict[Path, tuple[_Stamp, _Value]], path: Path, read: Callable[[Path], _Value]) -> _Value:
-    """What a file says, read once for as long as the file stays the same."""
-    status = path.stat()
-    stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
-    found = kept.get(path)
-    if found is None or found[0] != stamp:
-        kept[path] = found = (stamp, read(path))
-    return found[1]
-
-
-def file_problems(folder: Path, card: ExpertCard, digest: Callable[[Path], str] = sha256) -> Iterator[str]:
-    """What is wrong with an expert's files, by its card."""
-    yield from (problem for _, problem in model_files(folder, _EXPERT_FILES) if problem)
-    for name in ADAPTER_FILES:
-        if name not in card.files:
-            yield f"{folder / CARD}: lists no checksum of {name}"
-    for name, listed in card.files.items():
-        path = inside(folder, name)
-        if not path.is_file():
-            yield f"{path}: missing"
-        elif digest(path) != listed:
-            yield f"{path}: damaged or changed, its SHA-256 is not the one in {CARD}"

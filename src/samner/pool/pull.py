@@ -9,7 +9,8 @@ from samner import hub
 from samner.errors import PoolError
 from samner.files import atomic_folder, copy_model
 from samner.pool.card import CARD, POOL_CARD, ExpertCard, changed_card
-from samner.pool.pool import ExpertPool, file_problems
+from samner.pool.checks import file_problems
+from samner.pool.pool import ExpertPool
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,8 +28,8 @@ class Selection:
     Args:
         strategy: The signal's name, ``"similarity"`` for instance.
         chosen: The experts, best first.
-        ranking: All experts, best first.
-        cosine: Cosine of each expert's domain embedding with the target's.
+        ranking: All experts, best first; by sampling, those that were asked.
+        cosine: Cosine of the domain embedding of each of them with the target's.
         f1: Micro-F1 of each expert against the pseudo-labels; sampling only.
         votes_needed: Votes an entity needed to become a pseudo-label; sampling only, none if no entity got any.
         sample: Places of the sample texts among those given; sampling only.

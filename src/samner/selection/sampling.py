@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from samner.backbones import Backbone
 from samner.entities import Entity, EntityType
 from samner.errors import PoolError, SamnerError
 from samner.scoring import Counts
-from samner.selection.result import Count, PseudoLabel, Selection, check_count, first, too_few
+from samner.selection.result import AUTO, Count, PseudoLabel, Selection, check_count, first, too_few
 from samner.selection.similarity import Target
 from samner.spans import flat
 
@@ -23,18 +24,27 @@ Votes = Mapping[tuple[int, int, int, str], tuple[str, ...]]
 """For an entity (index of its text, start, end, label), the experts that predicted it."""
 
 
+ASKED = 20
+"""Experts that are asked, at most, unless more are to be chosen: of a larger pool, those of the most similar texts."""
+
+
 def by_sampling(target: Target) -> Selection:
-    """``select_by_sampling`` as a signal; loads the experts."""
-    cosine = target.similarity.cosine  # what is wrong with the texts is said before the base model is loaded
-    return select_by_sampling(
-        target.pool.asked(target.experts),
-        cosine,
+    """``select_by_sampling`` among the most similar experts, as a signal; loads these."""
+    similar = target.similarity  # what is wrong with the texts is said before the base model is loaded
+    asked = first(similar.ranking, similar.cosine, ASKED if target.count == AUTO else max(ASKED, target.count))
+    selection = select_by_sampling(
+        target.pool.asked(asked),
+        {name: similar.cosine[name] for name in asked},
         target.texts,
         target.types,
         count=target.count,
         samples=target.samples,
         seed=target.seed,
     )
+    if len(asked) == len(similar.ranking):
+        return selection
+    note = f"the {len(asked)} most similar of {len(similar.ranking)} experts were asked"
+    return replace(selection, note="; ".join(filter(None, (note, selection.note))))
 
 
 def select_by_sampling(

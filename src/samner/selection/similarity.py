@@ -12,7 +12,7 @@ from samner.display import brief
 from samner.embedding import embed_domain
 from samner.entities import EntityType
 from samner.errors import PoolError, SamnerError
-from samner.pool import ExpertCard, PoolSnapshot
+from samner.pool import Cards, ExpertCard, PoolSnapshot
 from samner.references import check_reference
 from samner.selection.result import Count, Selection, check_count, first, too_few
 
@@ -72,10 +72,13 @@ def select_by_similarity(experts: Mapping[str, ExpertCard], texts: Sequence[str]
         raise SamnerError("selection needs at least one text that is not blank")
     check_count(count)
     target = embed_domain(texts, sentence_encoder_of(experts))
-    for name, card in experts.items():
-        if card.vector.shape != target.shape:
-            raise PoolError(f"the domain embedding of {name!r} has {card.vector.size} numbers, not {target.size}")
-    cosine = {name: float(np.dot(card.vector, target)) for name, card in experts.items()}
+    embeddings = Cards.of(experts).embeddings()
+    for name, (_, vector) in embeddings.items():
+        if vector.shape != target.shape:
+            raise PoolError(f"the domain embedding of {name!r} has {vector.size} numbers, not {target.size}")
+    matrix = np.stack([vector for _, vector in embeddings.values()])
+    # unlike by BLAS, equal rows have equal cosines wherever they stand
+    cosine = dict(zip(embeddings, np.einsum("ij,j->i", matrix, target).tolist(), strict=True))
     ranking = tuple(sorted(cosine, key=lambda name: (-cosine[name], name)))
     return Selection(
         "similarity", first(ranking, cosine, count), ranking, cosine, warnings=too_few(count, len(experts))
@@ -84,7 +87,7 @@ def select_by_similarity(experts: Mapping[str, ExpertCard], texts: Sequence[str]
 
 def sentence_encoder_of(experts: Mapping[str, ExpertCard]) -> str:
     """The reference of the sentence encoder that made the experts' embeddings."""
-    models = {card.embedding_model: name for name, card in experts.items()}
+    models = {encoder: name for name, (encoder, _) in Cards.of(experts).embeddings().items()}
     if len(models) > 1:
         raise PoolError(
             f"domain embeddings by different sentence encoders cannot be compared: {brief(sorted(models))}"

@@ -353,7 +353,7 @@ class _Service:
                     warnings=list(model.warnings),
                 )
             )
-        pools = [PoolAnswer(name=name, experts=list(pool.experts)) for name, pool in self.catalog.pools.items()]
+        pools = [PoolAnswer(name=name, experts=list(pool.names)) for name, pool in self.catalog.pools.items()]
         return {"models": found, "pools": pools}
 
 

@@ -429,7 +429,7 @@ def _experts(model: TaskModel) -> str:
         chosen = ", ".join(s.strategy for s in selections.values() if name in s.chosen) or "-"
         bars = "".join(f"<td>{_bar(values.get(name, 0.0))}</td>" for values in columns.values())
         rows.append(f'<tr><th scope="row">{escape(name)}</th>{bars}<td>{escape(chosen)}</td></tr>')
-    said = [f"Sampling asked every expert about {len(sampling.sample)} of the texts."] if sampling else []
+    said = [f"Sampling asked experts about {len(sampling.sample)} of the texts."] if sampling else []
     said += [f"{s.strategy}: {s.note}." for s in selections.values() if s.note]
     table = f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
     return table + "".join(f"<p>{escape(one)}</p>" for one in said)
