@@ -9,12 +9,11 @@ from pathlib import Path
 
 import studies.data
 from samner.errors import SamnerError
-from samner.files import inside
-from studies.data.building import Builder, compare
+from studies.data.building import Builder
 from studies.data.repositories import Repositories
 from studies.data.sources import Source, read_table
 
-ORDER = ("target", "train", "foundation", "wide")
+ORDER = ("target", "train", "foundation", "wide", "types")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,10 +23,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verbs = parser.add_subparsers(dest="verb", required=True)
     for verb, what in (("build", "write sets that are not there yet"), ("check", "compare sets with what is built")):
         command = verbs.add_parser(verb, help=what)
-        command.add_argument("folder", type=Path, help="of the sets: holds target/, train/, foundation/ and wide/")
-        command.add_argument("--only", nargs="+", metavar="NAME", help="these sets, or those below, as in wide/dialogue")
+        command.add_argument(
+            "folder", type=Path, help="of the sets: holds target/, train/, foundation/, wide/ and types/"
+        )
+        command.add_argument("--only", nargs="+", metavar="NAME", help="these sets, or all below a name")
         command.add_argument("--cache", type=Path, default=Path("runs/sources"), help="where what is fetched is kept")
-        command.add_argument("--mirrors", type=Path, help="read git directories owner+name in this folder; fetch nothing")
+        command.add_argument("--mirrors", type=Path, help="git directories owner+name to read, instead of fetching")
     verbs.add_parser("table", help="sources and licences as a Markdown table")
     given = parser.parse_args(arguments)
     try:
@@ -60,10 +61,10 @@ def _chosen(sources: dict[str, Source], only: Sequence[str] | None) -> list[str]
 
 def _build(builder: Builder, names: Sequence[str]) -> int:
     for number, name in enumerate(names, start=1):
-        said = "is there already (remove its folder to build it anew)"
-        if not inside(builder.folder, name).exists():
+        said = "is there already (remove it to build it anew)"
+        if not builder.path(name).exists():
             print(f"{number} of {len(names)}: {name} ...", file=sys.stderr)
-            said = ", ".join(f"{part} {len(rows)}" for part, (rows, _) in builder.write(name).items())
+            said = builder.write(name)
         print(f"{name}: {said}", flush=True)
     return 0
 
@@ -73,17 +74,12 @@ def _check(builder: Builder, names: Sequence[str]) -> int:
     equal = 0
     for name in names:
         try:
-            differences = list(compare(builder.build(name), inside(builder.folder, name)))
+            differences = builder.check(name)
         except SamnerError as error:
             print(f"{name}: not compared ({error})", flush=True)
             continue
         equal += not differences
-        told = [
-            f"{d.part} differs: of {d.texts} lines {d.more} are not built ({d.unknown} not even drawn from), "
-            f"{d.missing} that are built are missing"
-            for d in differences
-        ]
-        print(f"{name}: {'; '.join(told) or 'equal'}", flush=True)
+        print(f"{name}: {'; '.join(differences) or 'equal'}", flush=True)
     print(f"{equal} of {len(names)} sets are equal", file=sys.stderr)
     return 0 if equal == len(names) else 1
 
@@ -93,7 +89,8 @@ def table(commits: dict[str, str], sources: dict[str, Source]) -> str:
     rows = ["| data set | source repositories at commit | licence as stated there | notes |", "|---|---|---|---|"]
     for name, source in sources.items():
         places = ", ".join(
-            f"[{one}](https://github.com/{one}/tree/{commits[one]}) `{commits[one][:12]}`" for one in source.repositories
+            f"[{one}](https://github.com/{one}/tree/{commit}) `{commit[:12]}`"
+            for one, commit in ((one, commits[one]) for one in source.repositories)
         )
         rows.append(f"| {name} | {places} | {source.licence} | {source.note} |")
     return "\n".join(rows)

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
-
-import re
+from typing import Any, NamedTuple
+from xml.etree.ElementTree import ParseError
+from zipfile import BadZipFile
 
 from samner.data import read_examples, write_examples
-from samner.entities import Entity, Example
+from samner.entities import Example
 from samner.errors import SamnerError
-from samner.files import atomic_folder, inside
+from samner.files import atomic_folder, inside, read_json, write_json
 from studies.data.drawing import cover, distinct, draw, hold_out, key, keys, shuffled, tenths, tenths_of_files, thin
-from studies.data.readers import READERS
+from studies.data.readers import READERS, TYPES
 from studies.data.repositories import Repositories
 from studies.data.sources import Files, Source
 
@@ -44,6 +46,7 @@ TARGET = Limits({"unlabeled": 500, "test": 2000})
 TRAIN = Limits({"train": 10_000, "dev": 1500, "test": 1500}, words=400)
 WIDE = Limits({"train": 6000, "dev": 600, "test": 800}, words=300)
 PILE_DEV = 150
+SGD = "wide/dialogue/sgd"
 
 
 class Builder:
@@ -59,7 +62,7 @@ class Builder:
         self.sources, self.repositories, self.folder = sources, repositories, folder
 
     def build(self, name: str) -> dict[str, Part]:
-        """The parts of a set.
+        """The parts of a set of texts.
 
         Raises:
             SamnerError: If a file of its source cannot be had or read, or a set that it needs is not there.
@@ -71,18 +74,52 @@ class Builder:
             "wide": self._wide,
         }
         source = self.sources[name]
-        try:
+        with _expecting(name):
             return kinds[source.kind](source)
-        except (KeyError, IndexError, TypeError, ValueError, StopIteration) as error:
-            raise SamnerError(f"{name}: its files are not as they were expected ({type(error).__name__}: {error})") from error
 
-    def write(self, name: str) -> dict[str, Part]:
-        """Build a set and write its folder, whole or not at all."""
+    def types(self, name: str) -> dict[str, Any]:
+        """What is said of types, by their names.
+
+        Raises:
+            SamnerError: As :meth:`build` does.
+        """
+        source = self.sources[name]
+        with _expecting(name):
+            said = TYPES[source.reader](Files(source, self.repositories))
+        if "domains" not in source.options:
+            return said
+        known = {e.label for rows in self._there(SGD, WIDE.parts) for row in rows for e in row.entities}
+        return {label: names for label, names in said.items() if label in known}
+
+    def path(self, name: str) -> Path:
+        """Where a set is: its folder, or the file that says something of types."""
+        return inside(self.folder, f"{name}.json" if self.sources[name].kind == "types" else name)
+
+    def write(self, name: str) -> str:
+        """Build a set and write it, whole or not at all; how much it holds, in words."""
+        path = self.path(name)
+        if self.sources[name].kind == "types":
+            said = self.types(name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(path, said)
+            return f"{len(said)} types"
         parts = self.build(name)
-        with atomic_folder(inside(self.folder, name)) as new:
+        with atomic_folder(path) as new:
             for part, (rows, _) in parts.items():
                 write_examples(rows, new / f"{part}.jsonl")
-        return parts
+        return ", ".join(f"{part} {len(rows)}" for part, (rows, _) in parts.items())
+
+    def check(self, name: str) -> list[str]:
+        """How a set that is there differs from what would be built, in words; empty if it does not.
+
+        Raises:
+            SamnerError: If it is not there, or cannot be built.
+        """
+        if self.sources[name].kind != "types":
+            return list(_differences(self.build(name), self.path(name)))
+        built, there = self.types(name), read_json(self.path(name))
+        differ = [type_ for type_ in built.keys() | there.keys() if built.get(type_) != there.get(type_)]
+        return [f"{len(differ)} of {len(there)} types differ"] if differ else []
 
     def read(self, source: Source) -> dict[str, list[Example]]:
         """The parts of a source, split where it does not split itself."""
@@ -114,16 +151,22 @@ class Builder:
         return _drawn({"train": train, "dev": dev, "test": parts["test"]}, TRAIN, draw)
 
     def _foundation(self, source: Source) -> dict[str, Part]:
-        rows, seen = {}, set(self._targets)
+        rows: dict[str, list[Example]] = {}
+        seen = set(self._targets)
         for part, read in sorted(self.read(source).items()):  # a text of both stays in dev
-            rows[part] = [row for row in read if not (key(row.text) in seen or seen.add(key(row.text)))]
+            rows[part] = []
+            for row in filter(TRAIN.short, read):
+                if key(row.text) not in seen:
+                    seen.add(key(row.text))
+                    rows[part].append(row)
         if "all" in rows:
             order = shuffled(rows["all"])
             rows = {"train": order[PILE_DEV:], "dev": order[:PILE_DEV]}
         return {part: Part(rows[part], rows[part]) for part in ("train", "dev")}
 
     def _wide(self, source: Source) -> dict[str, Part]:
-        parts, kept, taken = self.read(source), {}, set(self._evaluation)
+        parts, taken = self.read(source), set(self._evaluation)
+        kept: dict[str, list[Example]] = {}
         for part in ("test", "dev", "train"):  # a text of several stays in the first of these
             kept[part] = []
             for row in parts[part]:
@@ -141,15 +184,18 @@ class Builder:
     @cached_property
     def _evaluation(self) -> set[str]:
         """Keys of the texts of target/ and of the dev and test parts of train/, as they are in the folder."""
-        held = set()
+        held: set[str] = set()
         for name, source in self.sources.items():
             parts = {"target": ("unlabeled", "test"), "train": ("dev", "test")}.get(source.kind, ())
-            for part in parts:
-                path = inside(self.folder, name) / f"{part}.jsonl"
-                if not path.is_file():
-                    raise SamnerError(f"wide sets leave out what target/ and train/ hold; build those first ({path} is missing)")
-                held |= keys(read_examples(path))
+            held |= keys(chain.from_iterable(self._there(name, parts)))
         return held
+
+    def _there(self, name: str, parts: Iterable[str]) -> Iterator[list[Example]]:
+        for part in parts:
+            path = inside(self.folder, name) / f"{part}.jsonl"
+            if not path.is_file():
+                raise SamnerError(f"{path} is missing, of which texts or types are needed here; build {name} first")
+            yield read_examples(path)
 
 
 def _drawn(
@@ -164,37 +210,26 @@ def _without_signs(row: Example) -> Example:
     return Example(row.text, kept)
 
 
-class Difference(NamedTuple):
-    """How a part of a folder differs from what would be built.
-
-    Args:
-        part: Of the set.
-        texts: How many it has here.
-        missing: How many lines of what is built it has not.
-        more: How many lines it has that were not built.
-        unknown: How many of those are not even among the texts that were drawn from.
-    """
-
-    part: str
-    texts: int
-    missing: int
-    more: int
-    unknown: int
-
-
-def compare(built: Mapping[str, Part], folder: Path) -> Iterator[Difference]:
-    """How each part of a folder differs from the one that was built, if it does.
-
-    Raises:
-        SamnerError: If a file is missing or cannot be read.
-    """
+def _differences(built: Mapping[str, Part], folder: Path) -> Iterator[str]:
     for part, (rows, drawn_from) in built.items():
-        there = [_fields(row) for row in read_examples(folder / f"{part}.jsonl")]
-        ours = [_fields(row) for row in rows]
+        there, ours = [_fields(row) for row in read_examples(folder / f"{part}.jsonl")], [_fields(row) for row in rows]
         if there != ours:
             more = set(there) - set(ours)
-            unknown = more - {_fields(row) for row in drawn_from}
-            yield Difference(part, len(there), len(set(ours) - set(there)), len(more), len(unknown))
+            unknown = len(more - {_fields(row) for row in drawn_from})
+            source = f"{unknown} not in its source" if unknown else "all of the texts that the set is drawn from"
+            yield (
+                f"{part}: of {len(there)} lines {len(more)} would not be built{f' ({source})' if more else ''}, "
+                f"{len(set(ours) - set(there))} are missing"
+            )
+
+
+@contextmanager
+def _expecting(name: str) -> Iterator[None]:
+    """What goes wrong in reading a file that is not as its reader knows it is an error of the file."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, StopIteration, ParseError, BadZipFile) as error:
+        raise SamnerError(f"{name}: its files are not as they should be ({type(error).__name__}: {error})") from error
 
 
 def _fields(row: Example) -> tuple[str, tuple[tuple[int, int, str], ...]]:

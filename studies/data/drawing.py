@@ -85,7 +85,7 @@ def cover(rows: Sequence[Example], most: int) -> list[Example]:
         return list(rows)
     order = shuffled(range(len(rows)))
     taken: Counter[str] = Counter()
-    kept = set()
+    kept: set[int] = set()
     for index in order:
         labels = {entity.label for entity in rows[index].entities}
         if len(kept) < most and any(taken[label] < min(PER_LABEL, most // 20) for label in labels):

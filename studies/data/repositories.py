@@ -1,4 +1,4 @@
-"""Public repositories at one commit each, read out of git's own store: no file of theirs is checked out, nothing is run.
+"""Public repositories at one commit each, read out of git's own store: nothing of theirs is checked out or run.
 
 Files of 4 MiB and more are not fetched and never read; the sets were built without them.
 """

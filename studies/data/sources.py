@@ -158,7 +158,9 @@ def read_table(path: Path = TABLE) -> tuple[dict[str, str], dict[str, Source]]:
     try:
         return table["commits"], {name: _source(name, entry) for name, entry in table["sets"].items()}
     except (KeyError, TypeError, AttributeError) as error:
-        raise SamnerError(f"{path}: must hold commits and sets, each with from, licence, reader, files ({error})") from error
+        raise SamnerError(
+            f"{path}: must hold commits and sets, each with from, licence, reader, files ({error})"
+        ) from error
 
 
 def _source(name: str, entry: Mapping[str, Any]) -> Source:
@@ -183,7 +185,7 @@ def _by_part(told: Any) -> Mapping[str, Any]:
 def _items(told: Any, repository: str) -> tuple[Item, ...]:
     items = []
     for one in told if isinstance(told, list) else [told]:
-        fields_ = {"path": one} if isinstance(one, str) else dict(one)
+        fields_: dict[str, Any] = {"path": one} if isinstance(one, str) else dict(one)
         owner, colon, path = fields_.pop("path").rpartition(":")
         items.append(Item(owner if colon else repository, path, **fields_))
     return tuple(items)

@@ -41,12 +41,13 @@ def tidy(text: str, spans: Iterable[Span], label: Label, invisible: str = " ") -
     line = "".join(kept).rstrip()
     entities = set()
     for start, end, type_ in spans:
-        name = label(type_)
-        while start < end and text[start : start + 1] in " \0":
+        if end > len(text) or (name := label(type_)) is None:
+            continue
+        while start < end and text[start] in " \0":
             start += 1
-        while end > start and text[end - 1 : end] in " \0":
+        while end > start and text[end - 1] in " \0":
             end -= 1
-        if name is not None and start < end <= len(text):
+        if start < end:
             entities.add((at[start], at[end - 1] + 1, name))
     return example(line, entities)
 
@@ -54,6 +55,12 @@ def tidy(text: str, spans: Iterable[Span], label: Label, invisible: str = " ") -
 def example(text: str, entities: Iterable[Span]) -> Example:
     """The text with its entities in order."""
     return Example(text, tuple(Entity(s, e, label, text=text[s:e]) for s, e, label in sorted(entities)))
+
+
+def renamed(row: Example, label: Label) -> Example:
+    """The text as it is, its entities by their labels."""
+    named = ((e.start, e.end, label(e.label)) for e in row.entities)
+    return example(row.text, {(start, end, name) for start, end, name in named if name is not None})
 
 
 def tagged(tokens: Sequence[str], types: Sequence[str], label: Label) -> Example:
@@ -113,9 +120,7 @@ def bracketed(text: str, pattern: str) -> tuple[str, list[Span]]:
 
 
 _SENTENCE = re.compile(r"\n+|(?<=[.!?])\s+(?=[A-Z(\[\"'])")
-_ABBREVIATION = re.compile(
-    r"(?:\b(?:e\.g|i\.e|al|Fig|Figs|vs|ca|approx|No|Dr|St|Inc|Co|Ltd|Corp|ver|v)|\b[A-Z])\.$"
-)
+_ABBREVIATION = re.compile(r"(?:\b(?:e\.g|i\.e|al|Fig|Figs|vs|ca|approx|No|Dr|St|Inc|Co|Ltd|Corp|ver|v)|\b[A-Z])\.$")
 
 
 def chunks(text: str, spans: Sequence[Span], limit: int) -> Iterator[tuple[str, list[Span]]]:
@@ -150,9 +155,7 @@ def without_edges(text: str, spans: Iterable[Span]) -> Iterator[Span]:
             yield start, end, type_
 
 
-_ENDS_IN_STOP = re.compile(
-    r"(?:\b(?:Co|Ltd|Pvt|Inc|Corp|Anr|Ors|Another|No|Dr|Mr|Mrs|Jr|Sr|St)\.|(?:\b[A-Za-z]\.)+)$"
-)
+_ENDS_IN_STOP = re.compile(r"(?:\b(?:Co|Ltd|Pvt|Inc|Corp|Anr|Ors|Another|No|Dr|Mr|Mrs|Jr|Sr|St)\.|(?:\b[A-Za-z]\.)+)$")
 _STILL_ENDS_IN_STOP = re.compile(r"(?:\b(?:Co|Ltd|Pvt|Inc|Corp|Anr|Ors|No)\.|(?:\b[A-Za-z]\.)+)$")
 
 

@@ -1,16 +1,16 @@
 """Readers of the sources' files, by name.
 
-A reader takes the files of a source and the part that is wanted, and yields documents: runs of texts that a split must
-not part. What samner's own formats read is read by them; the rest is what no tool but the source's own writes.
+A reader of texts takes the files of a source and the part that is wanted, and yields documents: runs of texts that a
+split must not part. What samner's own formats read is read by them; the rest is what no tool but the source's own writes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from samner.entities import Example
-from studies.data.readers import dialogues, documents, markup, records, tokens
+from studies.data.readers import dialogues, documents, markup, records, tokens, types
 from studies.data.sources import Files
 
 Reader: TypeAlias = Callable[[Files, str], Iterable[Sequence[Example]]]
@@ -48,3 +48,8 @@ READERS: dict[str, Reader] = {
         markup.threat_descriptions,
     )
 }
+
+TYPES: dict[str, Callable[[Files], dict[str, Any]]] = {
+    reader.__name__: reader for reader in (types.definitions, types.other_names)
+}
+"""Readers of what is said of types."""

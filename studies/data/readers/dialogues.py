@@ -15,12 +15,11 @@ from studies.data.drawing import draw, key
 from studies.data.sources import Files
 from studies.data.texts import Span, apart, bracketed, covered, find, tidy, words
 
-
 _TREE = re.compile(r"\[[A-Z]+:[A-Z_]+|\]|[^\s\]\[]+|\[")
 
 
 def parse_trees(files: Files, part: str) -> Iterator[list[Example]]:
-    """TOP: the outermost slots of trees of intents and slots; utterances that the annotators did not understand are left out."""
+    """TOP: the outermost slots of trees of intents and slots, without what the annotators did not understand."""
     for _, text in files.texts(part):
         records = list(csv.reader(io.StringIO(text), delimiter="\t"))[1:]
         yield [_tree(record[1], files) for record in records if len(record) > 1 and "IN:UN" not in record[1]]
@@ -42,22 +41,23 @@ def _tree(tree: str, files: Files) -> Example:
     return covered(tokens, spans, files.label)
 
 
-def turns(files: Files, part: str) -> Iterator[list[Example]]:
-    """Schema-Guided Dialogue: the turns with the spans of their slots, which the service helps to name."""
+def slot_label(files: Files, service: str, slot: str) -> str:
+    """What a slot of Schema-Guided Dialogue is called, which may need the domain that its service is of."""
     options = files.source.options
+    if named := files.source.labels.get(slot):
+        return named
+    domain = options["domains"].get(service.split("_")[0])
+    return f"{domain} {words(slot)}" if domain and slot in options["of_a_domain"] else words(slot)
 
-    def label(service: str, slot: str) -> str:
-        if slot in files.source.labels:
-            return files.source.labels[slot] or ""
-        domain = options["domains"].get(service.split("_")[0])
-        return f"{domain} {words(slot)}" if domain and slot in options["of_a_domain"] else words(slot)
 
+def turns(files: Files, part: str) -> Iterator[list[Example]]:
+    """Schema-Guided Dialogue: the turns with the spans of their slots."""
     for _, text in files.texts(part):
         for dialogue in json.loads(text):
             rows = []
             for turn in dialogue["turns"]:
                 found = [
-                    (slot["start"], slot["exclusive_end"], label(frame["service"], slot["slot"]))
+                    (slot["start"], slot["exclusive_end"], slot_label(files, frame["service"], slot["slot"]))
                     for frame in turn["frames"]
                     for slot in frame["slots"]
                     if "start" in slot
@@ -78,10 +78,10 @@ _NO_VALUE = ("null", "true", "false", "yes", "no")
 
 
 def suggestions(files: Files, part: str) -> Iterator[list[Example]]:
-    """STAR, where no span is marked: they are found by the templates of the wizard's turns and the values they asked for.
+    """STAR, where no span is marked: they are found by templates and by the values that the wizard looks up.
 
-    A wizard's turn has the slots of its template; a user's turn the values, as whole words, that the wizard looks up in
-    the same dialogue. Only turns with a span.
+    A wizard's turn has the slots of its template; a user's turn the values, as whole words, that were looked up in the
+    same dialogue. Only turns with a span.
 
     Options: ``names`` (what a slot "name" is, by task), ``not_looked_up`` and ``not_said`` (slots without names).
     """
@@ -110,15 +110,16 @@ def suggestions(files: Files, part: str) -> Iterator[list[Example]]:
         values: dict[str, set[str | None]] = defaultdict(set)
         for slot, value, task in _looked_up(events):
             told = _EQUALS.fullmatch(value)
-            if told and len(told[1]) > 2 and words(slot).replace(" ", "_") not in options["not_looked_up"]:
-                if told[1].lower() not in _NO_VALUE:
-                    values[told[1].lower()].add(label(slot, task))
+            value = told[1].lower() if told else ""
+            known = words(slot).replace(" ", "_") not in options["not_looked_up"]
+            if known and len(value) > 2 and value not in _NO_VALUE:
+                values[value].add(label(slot, task))
         for event in events:
             said = event.get("Text") or ""
             found: list[Span] = []
             if (event.get("Agent"), event.get("Action")) == ("User", "utter"):
-                known = [(value, *names) for value, names in values.items() if len(names) == 1]
-                found = apart((*place, name) for value, name in known for place in find(said, value, every=True) if name)
+                sure = [(value, name) for value, names in values.items() if len(names) == 1 for name in names if name]
+                found = apart((*place, name) for value, name in sure for place in find(said, value, every=True))
             elif (event.get("Agent"), event.get("Action")) == ("Wizard", "pick_suggestion"):
                 found = _filled(said, templates.get(event.get("ActionLabel"), []), label, options["not_said"])
             if found:
@@ -161,7 +162,7 @@ def meaning_representations(files: Files, part: str) -> Iterator[list[Example]]:
 
 
 def _said(text: str, slot: str, value: str) -> list[tuple[int, int]]:
-    """Where a value is said, or what stands for it: "E 10" for "E 10+ (for Everyone 10 and Older)", a genre's plural."""
+    """Where a value is said, or what stands for it: "E 10" for "E 10+ (for ...)", a genre's plural."""
     if places := find(text, value, every=True):
         return places
     if slot == "esrb":

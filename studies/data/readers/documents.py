@@ -44,8 +44,8 @@ def lines(files: Files, part: str) -> Iterator[list[Example]]:
         rows, at = [], 0
         for line in text.split("\n"):
             if len(line.split()) > 1:
-                end = at + len(line)
-                rows.append(tidy(line, [(s - at, e - at, t) for s, e, t in spans if at <= s and e <= end], files.label))
+                inside = [(s - at, e - at, t) for s, e, t in spans if at <= s and e <= at + len(line)]
+                rows.append(tidy(line, inside, files.label))
             at += len(line) + 1
         yield rows
 

@@ -6,6 +6,7 @@ import html
 import json
 import re
 from collections.abc import Iterator
+from typing import Any
 from xml.etree import ElementTree
 
 from samner.entities import Example
@@ -15,7 +16,7 @@ from studies.data.texts import Span, apart, chunks, find, tidy, without_edges
 
 
 def _elements(text: str, tag: str) -> Iterator[ElementTree.Element]:
-    """The elements of a name; those that are broken are left out. Read one by one, so that no entity can be declared."""
+    """The elements of a name, without broken ones; read one by one, so that no entity of XML can be declared."""
     for element in re.findall(rf"<{tag}>.*?</{tag}>", text, re.S):
         try:
             yield ElementTree.fromstring(element)
@@ -100,7 +101,8 @@ def threat_descriptions(files: Files, part: str) -> Iterator[list[Example]]:
 
     Spans are links to other objects, later mentions of their names, and code; what is linked, the address says.
     """
-    objects, tools = {}, set()
+    objects: dict[str, dict[str, Any]] = {}
+    tools: set[str | None] = set()
     for _, text in files.texts(part):
         described = json.loads(text)["objects"][0]
         if not (described.get("revoked") or described.get("x_mitre_deprecated")):
@@ -111,13 +113,13 @@ def threat_descriptions(files: Files, part: str) -> Iterator[list[Example]]:
         plain = ""
         spans: list[Span] = []
         for piece in _MARK.split(re.sub(r"\(Citation: [^)]*\)", "", described.get("description", ""))):
-            start, type_ = len(plain), None
+            start, type_ = len(plain), ""
             if link := _LINK.match(piece):
                 plain += link[1]
-                type_ = "tool" if link[3] in tools and link[2] == "software" else link[2]
+                type_ = "tool" if link[3] in tools and link[2] == "software" else link[2] or ""
             elif code := _CODE.match(piece):
                 plain += html.unescape(code[1])
-                type_ = "code" if plain[start:].strip() else None
+                type_ = "code" if plain[start:].strip() else ""
             else:
                 plain += piece
             if type_ in files.source.labels:

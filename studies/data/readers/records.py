@@ -25,7 +25,10 @@ def _objects(text: str) -> Any:
 
 
 def indian_legal(files: Files, part: str) -> Iterable[list[Example]]:
-    """Columns for train, else JSON that samner reads; test holds judgments and preambles, told apart by ``preambles``."""
+    """Columns for train, else JSON that samner reads; of test, where both are, the preambles or the judgments.
+
+    Options: those of :func:`studies.data.readers.tokens.columns`, and ``wanted``.
+    """
     if part == "train":
         return columns(files, part)
     path, text = next(files.texts(part))

@@ -8,25 +8,26 @@ from collections.abc import Iterator, Sequence
 
 from samner.entities import Example
 from studies.data.sources import Files, json_lines
-from studies.data.texts import merged, tagged, tidy, trimmed
+from studies.data.texts import merged, renamed, tagged, tidy, trimmed
 
 
 def columns(files: Files, part: str) -> Iterator[list[Example]]:
     """Rows of a token and its tag, read by samner; a file is a document.
 
     Options: ``format`` (of samner: conll or iob1), ``mend`` (rows are not all alike: see :func:`_mended`; ``tabs`` or
-    ``blanks`` says what parts them), ``trim`` (punctuation sticks to the tokens), ``leave_out`` (labels, or texts that
-    match).
+    ``blanks`` says what parts them), ``trim`` (punctuation sticks to the tokens), ``leave_out`` (texts that match it),
+    ``verbatim`` (characters without a shape are kept).
     """
     options = files.source.options
     leave_out = re.compile(options.get("leave_out") or r"(?!)")
     for path, text in files.texts(part):
         if options.get("mend"):
             text = _mended(text, "\t" if options["mend"] == "tabs" else None)
-        rows = [
-            tidy(row.text, (entity.key for entity in row.entities), files.label, invisible="")
-            for row in files.examples(path, text.encode(), options["format"])
-        ]
+        rows = files.examples(path, text.encode(), options["format"])
+        if options.get("verbatim"):
+            rows = [renamed(row, files.label) for row in rows]
+        else:
+            rows = [tidy(row.text, (e.key for e in row.entities), files.label, invisible="") for row in rows]
         rows = [row for row in rows if not leave_out.fullmatch(row.text)]
         yield [trimmed(row) for row in rows] if options.get("trim") else rows
 
