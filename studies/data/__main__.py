@@ -9,6 +9,7 @@ from pathlib import Path
 
 import studies.data
 from samner.errors import SamnerError
+from samner.files import exclusive
 from studies.data.building import Builder
 from studies.data.repositories import Repositories
 from studies.data.sources import Source, read_table
@@ -23,9 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verbs = parser.add_subparsers(dest="verb", required=True)
     for verb, what in (("build", "write sets that are not there yet"), ("check", "compare sets with what is built")):
         command = verbs.add_parser(verb, help=what)
-        command.add_argument(
-            "folder", type=Path, help="of the sets: holds target/, train/, foundation/, wide/ and types/"
-        )
+        command.add_argument("folder", type=Path, help="of the sets: target/, train/, foundation/, wide/, types/")
         command.add_argument("--only", nargs="+", metavar="NAME", help="these sets, or all below a name")
         command.add_argument("--cache", type=Path, default=Path("runs/sources"), help="where what is fetched is kept")
         command.add_argument("--mirrors", type=Path, help="git directories owner+name to read, instead of fetching")
@@ -60,19 +59,21 @@ def _chosen(sources: dict[str, Source], only: Sequence[str] | None) -> list[str]
 
 
 def _build(builder: Builder, names: Sequence[str]) -> int:
-    for number, name in enumerate(names, start=1):
-        said = "is there already (remove it to build it anew)"
-        if not builder.path(name).exists():
-            print(f"{number} of {len(names)}: {name} ...", file=sys.stderr)
-            said = builder.write(name)
-        print(f"{name}: {said}", flush=True)
+    with exclusive(builder.folder):
+        for number, name in enumerate(names, start=1):
+            said = "is there already (remove it to build it anew)"
+            if not builder.path(name).exists():
+                _say(f"{number} of {len(names)}: {name} ...")
+                said = builder.write(name)
+            print(f"{name}: {said}", flush=True)
     return 0
 
 
 def _check(builder: Builder, names: Sequence[str]) -> int:
     """Compare each set; one that cannot be built, or is not there, is no reason to leave out the others."""
     equal = 0
-    for name in names:
+    for number, name in enumerate(names, start=1):
+        _say(f"{number} of {len(names)}: {name} ...")
         try:
             differences = builder.check(name)
         except SamnerError as error:
@@ -80,8 +81,12 @@ def _check(builder: Builder, names: Sequence[str]) -> int:
             continue
         equal += not differences
         print(f"{name}: {'; '.join(differences) or 'equal'}", flush=True)
-    print(f"{equal} of {len(names)} sets are equal", file=sys.stderr)
+    _say(f"{equal} of {len(names)} sets are equal")
     return 0 if equal == len(names) else 1
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
 
 
 def table(commits: dict[str, str], sources: dict[str, Source]) -> str:

@@ -45,8 +45,7 @@ class Limits:
 TARGET = Limits({"unlabeled": 500, "test": 2000})
 TRAIN = Limits({"train": 10_000, "dev": 1500, "test": 1500}, words=400)
 WIDE = Limits({"train": 6000, "dev": 600, "test": 800}, words=300)
-PILE_DEV = 150
-SGD = "wide/dialogue/sgd"
+FOUNDATION_DEV = 150
 
 
 class Builder:
@@ -74,8 +73,7 @@ class Builder:
             "wide": self._wide,
         }
         source = self.sources[name]
-        with _expecting(name):
-            return kinds[source.kind](source)
+        return kinds[source.kind](source)
 
     def types(self, name: str) -> dict[str, Any]:
         """What is said of types, by their names.
@@ -86,9 +84,11 @@ class Builder:
         source = self.sources[name]
         with _expecting(name):
             said = TYPES[source.reader](Files(source, self.repositories))
-        if "domains" not in source.options:
+        if "of" not in source.options:
             return said
-        known = {e.label for rows in self._there(SGD, WIDE.parts) for row in rows for e in row.entities}
+        known = {
+            e.label for rows in self._there(source.options["of"], WIDE.parts) for row in rows for e in row.entities
+        }
         return {label: names for label, names in said.items() if label in known}
 
     def path(self, name: str) -> Path:
@@ -123,12 +123,13 @@ class Builder:
 
     def read(self, source: Source) -> dict[str, list[Example]]:
         """The parts of a source, split where it does not split itself."""
-        files = Files(source, self.repositories)
-        documents = {part: list(READERS[source.reader](files, part)) for part in source.files}
+        files, read = Files(source, self.repositories), READERS[source.reader]
+        with _expecting(source.name):
+            documents = {part: list(read(files, part)) for part in source.files}
         if source.split:
             parts = {"tenths": tenths, "files": tenths_of_files}[source.split](documents["all"])
         else:
-            parts = {part: list(chain.from_iterable(read)) for part, read in documents.items()}
+            parts = {part: list(chain.from_iterable(rows)) for part, rows in documents.items()}
         if source.hold_out:
             parts["train"], parts["dev"] = hold_out(parts["train"], source.hold_out)
         if source.without_entities is not None:
@@ -161,7 +162,7 @@ class Builder:
                     rows[part].append(row)
         if "all" in rows:
             order = shuffled(rows["all"])
-            rows = {"train": order[PILE_DEV:], "dev": order[:PILE_DEV]}
+            rows = {"train": order[FOUNDATION_DEV:], "dev": order[:FOUNDATION_DEV]}
         return {part: Part(rows[part], rows[part]) for part in ("train", "dev")}
 
     def _wide(self, source: Source) -> dict[str, Part]:

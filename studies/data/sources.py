@@ -89,40 +89,35 @@ class Files:
         labels = self.source.labels
         return labels.get(type_) if type_ in labels or self.source.closed else words(type_)
 
-    def items(self, part: str) -> Iterator[tuple[Item, list[str]]]:
-        """The items of a part, each with its paths."""
-        for item in self.source.files[part]:
-            if item.path and not item.path.endswith("/"):
-                yield item, [item.path]
-                continue
-            paths = self._opened[item.repository].paths(item.path, item.only)
-            if not paths:
-                commit = self.repositories.commits[item.repository][:12]
-                wanted = f"{item.path or 'any folder'}{f' like {item.only}' if item.only else ''}"
-                raise SamnerError(f"{item.repository}: has no file in {wanted} at commit {commit}")
-            yield item, paths
+    def items(self, part: str) -> tuple[Item, ...]:
+        """What the table names of a part."""
+        return self.source.files[part]
 
     def texts(self, part: str) -> Iterator[tuple[str, str]]:
-        """Path and content of all files of a part; of folders those that are not too large."""
-        for item, _ in self.items(part):
+        """Path and content of all files of a part."""
+        for item in self.items(part):
             yield from self.texts_of(item)
 
     def texts_of(self, item: Item) -> Iterator[tuple[str, str]]:
-        """Path and content of the files of an item."""
+        """Path and content of the files of an item; of a folder those that are not too large."""
         repository = self._opened[item.repository]
         if item.path and not item.path.endswith("/"):
             yield item.path, _decode(repository.content(item.path))
             return
-        for path, content in repository.contents(repository.paths(item.path, item.only)):
+        paths = repository.paths(item.path, item.only)
+        if not paths:
+            wanted = f"{item.path or 'any folder'}{f' like {item.only}' if item.only else ''}"
+            raise SamnerError(f"{repository.name}: has no file in {wanted} at commit {repository.commit[:12]}")
+        for path, content in repository.contents(paths):
             yield path, _decode(content)
 
-    def text(self, path: str, repository: str | None = None) -> str:
-        """The content of one file."""
-        return _decode(self.content(path, repository))
+    def text(self, path: str) -> str:
+        """The content of a file of the first repository."""
+        return _decode(self.content(path))
 
-    def content(self, path: str, repository: str | None = None) -> bytes:
-        """The bytes of one file."""
-        return self._opened[repository or self.source.repositories[0]].content(path)
+    def content(self, path: str) -> bytes:
+        """The bytes of a file of the first repository."""
+        return self._opened[self.source.repositories[0]].content(path)
 
     def examples(self, path: str, content: bytes, format: str | None) -> list[Example]:
         """What samner itself reads of a file's content."""

@@ -1,7 +1,7 @@
 """Readers of the sources' files, by name.
 
 A reader of texts takes the files of a source and the part that is wanted, and yields documents: runs of texts that a
-split must not part. What samner's own formats read is read by them; the rest is what no tool but the source's own writes.
+split must not part. What samner's own formats read is read by them; the rest is what only the source writes so.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ def suggestions(files: Files, part: str) -> Iterator[list[Example]]:
     Options: ``names`` (what a slot "name" is, by task), ``not_looked_up`` and ``not_said`` (slots without names).
     """
     options = files.source.options
-    items = [item for item, _ in files.items(part)]
+    templates_in, dialogues_in = files.items(part)
 
     def label(slot: str, task: str) -> str | None:
         slot = words(slot).replace(" ", "_")
@@ -97,14 +97,14 @@ def suggestions(files: Files, part: str) -> Iterator[list[Example]]:
         return files.source.labels.get(slot) or words(slot)
 
     templates = defaultdict(list)
-    for path, text in files.texts_of(items[0]):
+    for path, text in files.texts_of(templates_in):
         for act, template in json.loads(text).items():
             slots = _SLOT.findall(template)
             if slots and act != "out_of_scope":
                 pieces = re.split(r"\{\w+(?::\w)?\}", template)
                 pattern = "(.+?)".join(r"\s+".join(map(re.escape, re.split(r"\s+", piece))) for piece in pieces)
                 templates[act].append(_Template(re.compile(rf"{pattern}\s*$"), slots, path.split("/")[1]))
-    for _, text in files.texts_of(items[1]):
+    for _, text in files.texts_of(dialogues_in):
         rows = []
         events = json.loads(text)["Events"]
         values: dict[str, set[str | None]] = defaultdict(set)
@@ -189,7 +189,7 @@ _OPENING = re.compile(r"\{@?([\w ]+?)\s*=\s*")
 def utterances(files: Files, part: str) -> Iterator[list[Example]]:
     """Examples of Bot Framework's .lu files: ``- book a room for {NumNights=two} nights``; each text once in all."""
     seen = set()
-    for item, _ in files.items(part):
+    for item in files.items(part):
         rows = []
         for _, text in files.texts_of(item):
             for line in text.split("\n"):

@@ -28,7 +28,7 @@ def _spans(annotations: str) -> Iterator[list[Span]]:
 
 def _documents(files: Files, part: str) -> Iterator[tuple[str, str, list[list[Span]]]]:
     """Name, text and entities of the documents that have both a text and annotations, in the order of their names."""
-    for item, _ in files.items(part):
+    for item in files.items(part):
         found: dict[str, dict[str, str]] = defaultdict(dict)
         for path, text in files.texts_of(item):
             found[path[:-4]][path[-3:]] = text

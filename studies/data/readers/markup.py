@@ -26,10 +26,10 @@ def _elements(text: str, tag: str) -> Iterator[ElementTree.Element]:
 
 def tagged_strings(files: Files, part: str) -> Iterator[list[Example]]:
     """Addresses and names as parserator has them, an element a word; neighbours of one type are one span."""
-    for item, paths in files.items(part):
+    for item in files.items(part):
         rows = []
-        for path in paths:
-            for element in _elements(files.text(path), files.source.options["element"]):
+        for _, content in files.texts_of(item):
+            for element in _elements(content, files.source.options["element"]):
                 text = element.text or ""
                 spans: list[Span] = []
                 for child in element:

@@ -208,8 +208,8 @@ _KIND = re.compile(r"(py1|[a-z_]*[a-z])(?:_\d+)*")
 def workbook(files: Files, part: str) -> Iterator[list[Example]]:
     """KPI-EDGAR: a report is a sheet, a sentence a row of tokens with a row of their annotations below."""
     rows = []
-    for _, content in [(item, files.content(path)) for item, paths in files.items(part) for path in paths]:
-        for sheet in _sheets(content):
+    for item in files.items(part):
+        for sheet in _sheets(files.content(item.path)):
             tokens: list[str] = []
             if sheet[0].get(2) != files.source.options["parts"][part]:
                 continue
