@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SamnerError as error:
         print(f"Error: {error}", file=sys.stderr)
     except OSError as error:
-        print(f"Error: {error.filename}: {error.strerror}", file=sys.stderr)
+        print(f"Error: {error.filename or given.folder}: {error.strerror or error}", file=sys.stderr)
     except KeyboardInterrupt:
         print("Stopped; what is written is whole, and the same command goes on.", file=sys.stderr)
         return 130
