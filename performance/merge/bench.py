@@ -11,7 +11,7 @@ from performance.merge.measure import ROOT, Result, run
 from performance.merge.shapes import LLAMA_1B, LLAMA_8B, SMALL, Shape
 from samner.errors import SamnerError
 
-MERGEKIT = ROOT / "benchmarks" / ".venv-mergekit" / "bin" / "python"
+MERGEKIT = ROOT / "performance" / ".venv-mergekit" / "bin" / "python"
 
 
 @dataclass
