@@ -12,13 +12,14 @@ def test_list(samner):
         ["prompt", "version", "answer"],
         ["json-by-type", "1", "object"],
         ["json-pairs", "1", "pairs"],
+        ["json-short", "1", "sparse"],
         ["one-type", "1", "list"],
     ]
 
 
 def test_list_json(samner):
     said = json.loads(samner("prompts", "list", "--json").stdout)
-    assert [prompt["name"] for prompt in said] == ["json-by-type", "json-pairs", "one-type"]
+    assert [prompt["name"] for prompt in said] == ["json-by-type", "json-pairs", "json-short", "one-type"]
     assert set(said[0]) == {"name", "version", "description", "format", "system", "question"}
 
 
@@ -42,5 +43,6 @@ def test_show_nothing(samner):
     result = samner("prompts", "show", "nobody")
     assert (result.exit_code, result.stdout) == (2, "")
     assert (
-        result.stderr == "error: no prompt 'nobody'; give a YAML file, or one of json-by-type, json-pairs, one-type\n"
+        result.stderr
+        == "error: no prompt 'nobody'; give a YAML file, or one of json-by-type, json-pairs, json-short, one-type\n"
     )

@@ -162,7 +162,7 @@ def test_unconstrained_answers_are_counted(make_base):
     assert counts["answers"] == len(TEXTS) == counts["valid"] + counts["repaired"] + counts["unreadable"]
 
 
-@pytest.mark.parametrize("name", ["json-pairs", "one-type"])
+@pytest.mark.parametrize("name", ["json-pairs", "json-short", "one-type"])
 def test_other_prompts(make_base, name):
     loaded: Any = load_backbone(make_base(prompt=name))
     found = loaded.predict(TEXTS[:2], TYPES, [BASE], 1e-9)[BASE]
@@ -198,7 +198,7 @@ ODD_TYPES = tuple(
 )
 
 
-@pytest.mark.parametrize("prompt", ["json-by-type", "json-pairs", "one-type"])
+@pytest.mark.parametrize("prompt", ["json-by-type", "json-pairs", "json-short", "one-type"])
 @pytest.mark.parametrize("constrained", [True, False])
 def test_types_with_quotes_and_braces(make_base, prompt, constrained):
     loaded: Any = load_backbone(make_base(prompt=prompt, constrained=constrained, max_new_tokens=120))

@@ -66,6 +66,22 @@ def test_nothing_but_an_object_of_all_types_is_allowed(grammars, tokenizer, wron
     assert not accepts(grammars, tokenizer, Constraint("object", LABELS, TEXT), wrong)
 
 
+@pytest.mark.parametrize(
+    "right", [{}, {"person": ["Ada"]}, {"日": ["art", "Ada"]}, {"person": ["Ada"], "日": ["art"]}]
+)
+def test_types_without_a_mention_may_be_left_out(grammars, tokenizer, right):
+    said = json.dumps(right, ensure_ascii=False)
+    assert accepts(grammars, tokenizer, Constraint("sparse", LABELS, TEXT), said)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"person": []}, {"日": ["Ada"], "person": ["Ada"]}, {"person": ["Bob"]}, {"city": ["Ada"]}, []]
+)
+def test_but_stand_in_their_order_and_never_empty(grammars, tokenizer, wrong):
+    said = json.dumps(wrong, ensure_ascii=False)
+    assert not accepts(grammars, tokenizer, Constraint("sparse", LABELS, TEXT), said)
+
+
 def test_pairs_and_lists(grammars, tokenizer):
     pairs, strings = Constraint("pairs", LABELS, TEXT), Constraint("list", LABELS[:1], TEXT)
     for right in ([], [["Ada", "person"], ["art", LABELS[1]], ["Ada", "日"]]):
@@ -83,7 +99,7 @@ labels = st.lists(st.text(min_size=1, max_size=12).map(sound).filter(str.strip),
 @given(
     text=st.text(max_size=60).map(sound),
     names=labels,
-    name=st.sampled_from(["json-by-type", "json-pairs", "one-type"]),
+    name=st.sampled_from(["json-by-type", "json-pairs", "json-short", "one-type"]),
     runs=st.lists(st.tuples(st.integers(0, 60), st.integers(1, 60)), max_size=3),
 )
 @example(text="\x7f 😀", names=["\x7f", "\x00", "\u2028 \\"], name="json-pairs", runs=[(0, 1), (2, 1)])
@@ -120,6 +136,8 @@ def test_schemas_say_what_the_grammars_do_but_for_the_text():
     assert Constraint("list", ("x",), "").schema() == {"type": "array", "items": {"type": "string"}}
     schema = Constraint("object", LABELS, "").schema()
     assert schema["required"] == list(LABELS) and schema["additionalProperties"] is False
+    sparse = Constraint("sparse", LABELS, "").schema()
+    assert sparse["required"] == [] and sparse["properties"]["person"]["minItems"] == 1
     assert Constraint("pairs", LABELS, "").schema()["items"]["prefixItems"][1] == {"enum": list(LABELS)}
 
 

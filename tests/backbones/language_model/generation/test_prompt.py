@@ -34,8 +34,12 @@ def write(path: Path, **changed: object) -> Path:
 
 
 def test_one_prompt_ships_for_each_format():
-    assert [prompt.name for prompt in PROMPTS] == prompt_names() == ["json-by-type", "json-pairs", "one-type"]
-    assert [prompt.format for prompt in PROMPTS] == ["object", "pairs", "list"]
+    assert (
+        [prompt.name for prompt in PROMPTS]
+        == prompt_names()
+        == ["json-by-type", "json-pairs", "json-short", "one-type"]
+    )
+    assert [prompt.format for prompt in PROMPTS] == ["object", "pairs", "sparse", "list"]
     assert all(prompt.description for prompt in PROMPTS)
 
 
@@ -81,6 +85,7 @@ def test_system_turn():
     [
         ("json-by-type", ['{"person": ["Ada"], "city": ["Rome", "Ada"]}']),
         ("json-pairs", ['[["Ada", "person"], ["Rome", "city"], ["Ada", "city"]]']),
+        ("json-short", ['{"person": ["Ada"], "city": ["Rome", "Ada"]}']),
         ("one-type", ['["Ada"]', '["Rome", "Ada"]']),
     ],
 )
@@ -88,7 +93,10 @@ def test_answer(name: str, answers: list[str]):
     prompt = load_prompt(name)
     assert prompt.answer(MENTIONS, TYPES) == answers
     nothing = [json.loads(answer) for answer in prompt.answer([], TYPES)]
-    assert nothing == {"object": [{"person": [], "city": []}], "pairs": [[]], "list": [[], []]}[prompt.format]
+    none = {"object": [{"person": [], "city": []}], "sparse": [{}], "pairs": [[]], "list": [[], []]}
+    assert nothing == none[prompt.format]
+    if prompt.format == "sparse":
+        assert prompt.answer(MENTIONS[:1], TYPES) == ['{"person": ["Ada"]}']
 
 
 strings = st.text(min_size=1).filter(str.strip)
@@ -139,7 +147,7 @@ def test_a_file_of_ones_own(tmp_path: Path):
         ({"version": "1"}, "version: input should be a valid integer, not '1'"),
         ({"version": True}, "version: input should be a valid integer, not True"),
         ({"version": 0}, "version: input should be greater than or equal to 1, not 0"),
-        ({"format": "xml"}, "format: input should be 'object', 'pairs' or 'list', not 'xml'"),
+        ({"format": "xml"}, "format: input should be 'object', 'sparse', 'pairs' or 'list', not 'xml'"),
         ({"question": "{text} {types}"}, "question must hold {types} once, then {text} once, and no other {...}"),
         ({"question": "{types} {text} {x}"}, "question must hold {types} once, then {text} once, and no other {...}"),
         ({"format": "list"}, "question must hold {type} once, then {text} once, and no other {...}"),
