@@ -30,6 +30,7 @@ from samner.backbones.language_model.training.examples import Recipe
 from samner.backbones.mixed_batch import MixedBackbone, MixedModels
 from samner.backbones.training import TrainingData
 from samner.entities import Entity, EntityType
+from samner.precision import fastest_dtype
 from samner.words import Tokens, token_words
 
 _COUNTING = threading.Lock()  # of the module, as what holds a lock cannot be pickled
@@ -135,7 +136,8 @@ class CausalBackbone(MixedBackbone):
         recipe, texts = Recipe.of(options), in_windows(data, self.tokenizer, self.max_tokens)
         parts = (self.model, self.tokenizer, self.prompt, texts, recipe, out)
         outcome = train_adapter(*parts, base=self.fingerprint, run=run, resume=resume)
-        return {"recipe": recipe.model_dump(), "outcome": asdict(outcome)}
+        precision = str(fastest_dtype(str(self.device)))
+        return {"recipe": recipe.model_dump(), "outcome": asdict(outcome), "precision": precision}
 
     @classmethod
     def dry_run(cls, data: TrainingData, options: Mapping[str, Any], base: Path | PlannedBase) -> DryRun:

@@ -32,6 +32,7 @@ from samner.errors import ModelError, SamnerError
 from samner.files import writing_tensors
 from samner.lora import WEIGHTS_FILE
 from samner.lora_config import CONFIG_FILE
+from samner.precision import fastest_dtype
 from samner.scoring import Counts, span_counts
 
 try:
@@ -250,7 +251,7 @@ def _trainer(model: Any, tokenizer: Any, plan: Plan, recipe: Recipe, folder: Pat
         padding_free=plan.packed,
         gradient_checkpointing=recipe.gradient_checkpointing,
         use_cpu=not cuda,
-        bf16=cuda and torch.cuda.is_bf16_supported(),
+        bf16=fastest_dtype(str(model.device)) is torch.bfloat16,
         eval_strategy="steps" if judged else "no",
         eval_steps=every,
         prediction_loss_only=True,
@@ -273,6 +274,8 @@ def _trainer(model: Any, tokenizer: Any, plan: Plan, recipe: Recipe, folder: Pat
     # trl gives the model another forward and turns off its cache, transformers and PEFT leave notes
     before = [(thing, dict(vars(thing))) for thing in (model, model.config, model.generation_config)]
     padding = tokenizer.pad_token
+    if not cuda and model.config._attn_implementation == "sdpa":
+        model.set_attn_implementation("eager")  # on a CPU the backward pass of torch's fused kernel is slow
     adapted = put_adapter(model, recipe)
     try:
         trainer = _Trainer(
