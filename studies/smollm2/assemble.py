@@ -52,6 +52,17 @@ def write_base(runs: Path, out: Path) -> None:
     )
 
 
+def licences() -> dict[str, str]:
+    """What the sources of the domains' data sets state, by data set."""
+    return {name: entry["licence"] for sets in POOL_DATA["domains"].values() for name, entry in sets.items()}
+
+
+def description(name: str) -> str:
+    """The line of an expert's card; here the encyclopedia is no domain."""
+    said: str = POOL_DATA["descriptions"][name]
+    return said.replace("All seven", "All six").replace("seven experts", "experts")
+
+
 def write_expert(name: str, source: Path, sets: list[str], data: Path, base: str, out: Path) -> None:
     """An adapter with its card."""
     found = record(source)
@@ -59,7 +70,6 @@ def write_expert(name: str, source: Path, sets: list[str], data: Path, base: str
     for file in ("adapter_config.json", "adapter_model.safetensors"):
         shutil.copyfile(source / file, out / file)
     train = [read_set(data / n, n, "train") for n in sets]
-    licences = {n: s["licence"] for domain in POOL_DATA["domains"].values() for n, s in domain.items()}
     texts = [text for data_set in train for text in spread([e.text for e in data_set.examples])]
     ExpertCard(
         name=name,
@@ -67,10 +77,8 @@ def write_expert(name: str, source: Path, sets: list[str], data: Path, base: str
         types=tuple(dict.fromkeys(t.name for data_set in train for t in data_set.types)),
         embedding=tuple(map(float, embed_domain(texts))),
         embedding_model=MINILM,
-        description=POOL_DATA["descriptions"][name]
-        .replace("All seven", "All six")
-        .replace("seven experts", "experts"),
-        data=tuple(DataSource(name=s.name, licence=licences[s.name], texts=len(s.examples)) for s in train),
+        description=description(name),
+        data=tuple(DataSource(name=s.name, licence=licences()[s.name], texts=len(s.examples)) for s in train),
         training={k: v for k, v in found.items() if k not in ("types", "texts")},
     ).write(out)
 
