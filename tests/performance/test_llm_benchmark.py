@@ -1,13 +1,41 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from performance import llm
+from samner import ExpertPool
+from samner.backbones.language_model.base_card import BaseCard, create_base
 from samner.entities import Entity
+from samner.pool import ExpertCard
+from tests.backbones.language_model.tiny_llama import tiny_llama, tiny_tokenizer
 
 
-def test_the_table_is_of_the_same_answers_both_ways() -> None:
-    text = llm.main(["--count", "2", "--repeats", "1"])
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pool of six random experts over a tiny random Llama."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    root = tmp_path_factory.mktemp("pool")
+    tiny_llama().save_pretrained(root / "model")
+    tiny_tokenizer().save_pretrained(root / "model")
+    (root / "base").mkdir()
+    create_base(root / "base", str(root / "model"), prompt="json-short")
+    BaseCard.read(root / "base").model_copy(update={"max_new_tokens": 24}).write(root / "base")
+    pool = ExpertPool.create(root / "pool", root / "base")
+    for seed in range(6):
+        torch.manual_seed(seed)
+        config = LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM")
+        folder = pool.folder / "experts" / f"expert{seed}"
+        get_peft_model(tiny_llama(), config).save_pretrained(str(folder))
+        ExpertCard(name=folder.name, base=pool.backbone.fingerprint, types=("person",), embedding=(1.0,)).write(folder)
+    return pool.folder
+
+
+def test_the_table_is_of_the_same_answers_both_ways(pool: Path) -> None:
+    text = llm.main(["--pool", str(pool), "--count", "2", "--repeats", "1"])
     assert "Same answers both ways" in text
     assert "| union: two task models | 2 " in text and "| sampling: 6 experts " in text
 
