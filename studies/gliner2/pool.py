@@ -7,7 +7,7 @@ What is there is not made again, and a training that was stopped goes on. As a c
 and no GPU, over the model of ``studies/gliner2/base.py``:
 
     python -m studies.gliner2.pool --model runs/gliner2/base --data ../shared/data --out runs/gliner2 \
-        --option steps=300 --option batch_tokens=512 --option max_words=60 --option evaluations=0 \
+        --option steps=150 --option batch_tokens=512 --option max_words=60 --option evaluations=0 \
         --option dev_texts=10 --texts 50
 """
 
