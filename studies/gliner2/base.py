@@ -1,88 +1,101 @@
-"""Teach a small GLiNER2 model of random weights by gliner2's own trainer, so that the path can be tried without a hub.
+"""Teach a small GLiNER2 model where there is no hub: all-MiniLM-L6-v2 is its encoder, its heads are new.
 
-    python -m studies.gliner2.base --data ../shared/data --out runs/gliner2/base --steps 600
+    python -m studies.gliner2.base --data ../shared/data --out runs/gliner2/base --minutes 30
 
-What it learns from are sets of general texts, none of the experts' domains and no target. It is no base to use: it has
-no pre-training, and knows little.
+All its weights learn, by gliner2's own losses, from the sets that teach the base over SmolLM2: none of the experts'
+domains and no target. A training that was stopped goes on. The folder is a base: the checkpoint is in ``model/``.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
+import logging
+import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
+import numpy as np
 import torch
 
-from samner.backbones.batches import DrawnBatches
-from samner.backbones.gliner2.training import Recipe, lesson
-from samner.backbones.training import TrainingSet
+from samner.backbones import TrainingData, TrainingSet
+from samner.backbones.fit import dev_score
+from samner.backbones.gliner2.backbone import Gliner2Backbone
+from samner.backbones.gliner2.base_card import BaseCard
+from samner.backbones.gliner2.training import Recipe, teach
 from samner.files import atomic_folder
-from samner.words import Tokens, Word
-from studies.gliner2.model import make_model
-from studies.training_data import Datasets
+from samner.references import MINILM, located
+from studies.training_data import Datasets, read_settings
 
-SETS = ("foundation/multiconer2", "wide/general/grobid_ner", "wide/finance/fire", "wide/dialogue/sgd")
+LESSONS = Path(__file__).parents[1] / "smollm2" / "lessons.yaml"
+CARD = BaseCard(model="model", max_words=128)  # the encoder reads 512 sub-tokens
+RECIPE = {"learning_rate": 1e-4, "batch_tokens": 512, "max_words": 40, "max_types": 8, "evaluations": 0}
+HEADS = 5.0  # times as fast as the encoder, which knows something
+THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5)
+DEV_TEXTS = 10  # of each set
+DEV_TYPES = 30  # sets of more are not judged by: what asks for all of them at once is longer than the encoder reads
+log = logging.getLogger("gliner2")
 
 
-def lessons(model: Any, sets: list[TrainingSet], count: int, max_types: int) -> list[dict[str, Any]]:
-    """Records as gliner2's trainer takes them."""
-    split = model.processor.word_splitter
+def make_base(folder: Path) -> None:
+    """Write a base whose encoder is all-MiniLM-L6-v2, and whose heads know nothing."""
+    from transformers import AutoTokenizer
 
-    def tokenize(texts: list[str]) -> list[Tokens]:
-        return [Tokens(text, tuple(Word(a, b, 1) for _, a, b in split(text, lower=False))) for text in texts]
+    from gliner2 import AutoExtractor, ExtractorConfig
 
-    recipe = Recipe(max_types=max_types, max_words=40)
-    words: Any = SimpleNamespace(tokenize=tokenize)
-    batches = DrawnBatches(sets, recipe, {}, lambda *of: lesson(words, *of), lambda item: item[2])
+    torch.manual_seed(0)
+    encoder = str(located(MINILM))
+    config = ExtractorConfig(model_name=encoder, architecture="span", counting_layer="count_lstm_v2")
+    model = AutoExtractor.from_config(config, tokenizer=AutoTokenizer.from_pretrained(encoder))
+    model.config.model_name = MINILM
+    model.count_pred[-1].bias.data[1] += 10  # how often a record occurs; nothing is found if never, and none is taught
+    model.save_pretrained(str(folder / CARD.model))
+    CARD.write(folder)
 
-    def items() -> Iterator[dict[str, Any]]:
-        for step in itertools.count():
-            for text, schema, _ in batches(step):
-                yield {"input": text, "output": schema}
 
-    return list(itertools.islice(items(), count))
+def lessons(data: Path) -> tuple[list[TrainingSet], list[TrainingSet]]:
+    """What teaches it, and the dev splits."""
+    found = Datasets(data)
+    sets = {n: s for n, s in read_settings(LESSONS)["base"]["sets"].items() if n != "wordnet"}  # made, not given
+    train = [replace(found.set(name), weight=its.get("weight", 1.0)) for name, its in sets.items()]
+    return train, [found.set(its.name, "dev") for its in train if len(its.types) <= DEV_TYPES]
+
+
+def best_threshold(learner: Gliner2Backbone, dev: Sequence[TrainingSet]) -> tuple[float, float]:
+    """The threshold of the highest strict F1 on the dev splits, and that F1, the mean over the sets."""
+    scores = {}
+    for learner.threshold in THRESHOLDS:
+        scores[learner.threshold] = float(np.mean([dev_score(learner, its, DEV_TEXTS) for its in dev]))
+        log.info("threshold %.1f: dev F1 %.1f", learner.threshold, 100 * scores[learner.threshold])
+    best = max(scores, key=scores.__getitem__)
+    return best, scores[best]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, default=Path("runs/gliner2/base"))
-    parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--architecture", choices=["span", "boundary"], default="span")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=30.0)
     arguments = parser.parse_args()
-    from gliner2.training.trainer import ExtractorTrainer, TrainingConfig
-
-    torch.manual_seed(0)
-    found = Datasets(arguments.data)
-    sets = [found.set(name) for name in SETS]
-    texts = [example.text for data in sets for example in data.examples]
-    model = make_model(texts, architecture=arguments.architecture)
-    records = lessons(model, sets, arguments.steps * arguments.batch, max_types=6)
-    print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {len(records)} texts", flush=True)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    run = arguments.out.parent / f".{arguments.out.name}"
+    run.mkdir(parents=True, exist_ok=True)
+    train, dev = lessons(arguments.data)
     with tempfile.TemporaryDirectory() as scratch:
-        settings = TrainingConfig(
-            output_dir=scratch,
-            max_steps=arguments.steps,
-            num_epochs=1,
-            batch_size=arguments.batch,
-            encoder_lr=1e-3,
-            task_lr=1e-3,
-            eval_strategy="no",
-            logging_steps=100,
-            num_workers=0,
-            pin_memory=False,
-            validate_data=False,
-        )
-        ExtractorTrainer(model, settings).train(records)
+        make_base(Path(scratch))
+        learner = Gliner2Backbone.load(Path(scratch))
+    weights = dict(learner.model.named_parameters())
+    rates = {name: HEADS for name in weights if not name.startswith("encoder.")}
+    recipe = Recipe.of({**RECIPE, "steps": 10**6, "max_minutes": arguments.minutes})
+    outcome = teach(learner, weights, TrainingData(train), recipe, run=run, resume=True, rates=rates)
+    threshold, score = best_threshold(learner, dev)
     with atomic_folder(arguments.out) as folder:
-        model.eval().save_pretrained(str(folder))
-    print(f"wrote {arguments.out}")
+        learner.model.save_pretrained(str(folder / CARD.model))
+        CARD.model_copy(update={"threshold": threshold}).write(folder)
+    shutil.rmtree(run)
+    print(f"{arguments.out}: {outcome.steps} steps, {outcome.seconds / 60:.0f} minutes, ", end="")
+    print(f"dev F1 {100 * score:.1f} at threshold {threshold}")
 
 
 if __name__ == "__main__":

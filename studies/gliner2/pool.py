@@ -7,8 +7,8 @@ What is there is not made again, and a training that was stopped goes on. As a c
 and no GPU, over the model of ``studies/gliner2/base.py``:
 
     python -m studies.gliner2.pool --model runs/gliner2/base --data ../shared/data --out runs/gliner2 \
-        --most 25 --option steps=10 --option batch_tokens=256 --option evaluations=0 --option dev_texts=2 \
-        --threshold 0.08 --texts 5
+        --option steps=150 --option batch_tokens=512 --option max_words=60 --option evaluations=0 \
+        --option dev_texts=10 --texts 50
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import argparse
 import logging
 import shutil
 import tempfile
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,12 +25,12 @@ import yaml
 
 from samner.backbones import TrainingData, TrainingSet
 from samner.backbones.gliner2.backbone import Gliner2Backbone
+from samner.backbones.gliner2.base_card import CARD
 from samner.benchmark.config import read_benchmark
 from samner.benchmark.run import run
-from samner.files import read_json, write_json
 from samner.pool import ExpertPool
 from samner.settings import plain_value
-from samner.training import ExpertRecipe, train_expert, training_set
+from samner.training import ExpertRecipe, train_expert
 from studies.training_data import POOL_DATA, Datasets, domains, read_settings
 
 TARGETS = Path(__file__).parent / "targets.yaml"
@@ -40,36 +39,33 @@ MARK = "samner benchmark"
 log = logging.getLogger("gliner2")
 
 
-def make_pool(folder: Path, model: str, threshold: float | None, device: str) -> ExpertPool:
-    """The pool in a folder; an empty one over the model if there is none."""
+def make_pool(folder: Path, model: str, device: str) -> ExpertPool:
+    """The pool in a folder; an empty one over the base or checkpoint if there is none."""
     if not folder.is_dir():
         with tempfile.TemporaryDirectory() as scratch:
-            base = Path(scratch)
-            Gliner2Backbone.create_base(base, model)
-            if threshold is not None:
-                write_json(base / "base.json", {**read_json(base / "base.json"), "threshold": threshold})
+            base = Path(model)
+            if not (base / CARD).is_file():
+                base = Path(scratch)
+                Gliner2Backbone.create_base(base, model)
             folder.parent.mkdir(parents=True, exist_ok=True)
             ExpertPool.create(folder, base)
     return ExpertPool(folder, device)
 
 
-def train(pool: ExpertPool, data: Path, options: dict[str, Any], most: int | None) -> None:
+def train(pool: ExpertPool, data: Path, options: dict[str, Any]) -> None:
     """Train the experts of all domains, and one adapter on all of them for as many steps together.
 
     Args:
         pool: The pool, which they are put into.
         data: The data folder.
         options: Of the trainings.
-        most: Only the first so many texts of each data set teach.
     """
     settings, found = read_settings(POOL_DATA), Datasets(data)
 
     @cache
     def lessons(name: str) -> tuple[TrainingSet, TrainingSet]:
-        """The first texts of a data set and of its dev split."""
-        taught = found.set(name)
-        dev = training_set(name, found.examples(name, "dev")[:most], taught.types)
-        return replace(taught, examples=taught.examples[:most]), dev
+        """A data set and its dev split."""
+        return found.set(name), found.set(name, "dev")
 
     parts = domains(only=DOMAINS)
     places = {name: pool.folder / "experts" / name for name in parts}
@@ -119,15 +115,15 @@ def measure(pool: Path, data: Path, out: Path, texts: int | None, device: str) -
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True, help="folder or hub id of a GLiNER2 checkpoint, maybe @revision")
+    parser.add_argument(
+        "--model", required=True, help="a GLiNER2 checkpoint: folder or hub id, maybe @revision; or folder of a base"
+    )
     parser.add_argument("--recipe", type=Path, help="YAML with the options of the trainings")
     parser.add_argument(
         "--option", action="append", default=[], metavar="KEY=VALUE", help="over the recipe's; repeated"
     )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--most", type=int, help="train on only the first so many texts of each data set")
-    parser.add_argument("--threshold", type=float, help="from which an entity counts; by default gliner2's own")
     parser.add_argument(
         "--texts", type=int, help="read the first so many test texts of each target, adapt to ten times as many"
     )
@@ -138,8 +134,8 @@ def main() -> None:
     for pair in arguments.option:
         key, _, value = pair.partition("=")
         options[key] = plain_value(value, f"--option {pair}")
-    pool = make_pool(arguments.out / "pool", arguments.model, arguments.threshold, arguments.device)
-    train(pool, arguments.data, options, arguments.most)
+    pool = make_pool(arguments.out / "pool", arguments.model, arguments.device)
+    train(pool, arguments.data, options)
     print(measure(pool.folder, arguments.data, arguments.out / "table", arguments.texts, arguments.device))
 
 

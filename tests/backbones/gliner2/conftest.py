@@ -32,7 +32,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path
     pytest.importorskip("gliner2", reason="GLiNER2 models need the extra samner[gliner2]")
     import torch
 
-    from studies.gliner2.model import make_model
+    from tests.backbones.gliner2.random_model import make_model
 
     made: dict[str, Path] = {}
 

@@ -71,27 +71,38 @@ def test_models_in_one_batch_answer_as_each_alone(busy: Callable[[str], Gliner2B
     assert len({str(answers) for answers in alone.values()}) == 4
 
 
-def test_an_encoder_of_another_kind_is_read_by_one_model_after_the_other(tmp_path: Path, adapter: Any) -> None:
+@pytest.fixture
+def bert(tmp_path: Path) -> Gliner2Backbone:
+    """A model whose encoder is another than the published ones', with a table of 256 positions."""
     gliner2 = pytest.importorskip("gliner2")
     from transformers import BertConfig
 
-    from studies.gliner2.model import make_tokenizer
+    from tests.backbones.gliner2.random_model import make_tokenizer
 
     tokenizer = make_tokenizer(write_texts(50), 300)
-    encoder = BertConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64)
+    size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+    encoder = BertConfig(**size, max_position_embeddings=256)
     model = gliner2.AutoExtractor.from_config(
         gliner2.ExtractorConfig(architecture="boundary"), encoder_config=encoder, tokenizer=tokenizer
     )
     model.save_pretrained(str(tmp_path / "model"))
     (tmp_path / "base").mkdir()
     create_base(tmp_path / "base", str(tmp_path / "model"))
-    backbone = Gliner2Backbone.load(tmp_path / "base")
-    deltas = {m: 0.1 * torch.randn(s) for m, s in backbone.module_shapes().items()}
-    backbone.add_task_model("merged", deltas)
-    together = scores(backbone.predict(TEXTS, TYPES, [BASE, "merged"], 0.4))
-    alone = {model: scores(backbone.predict(TEXTS, TYPES, [model], 0.4))[model] for model in (BASE, "merged")}
+    return Gliner2Backbone.load(tmp_path / "base")
+
+
+def test_an_encoder_of_another_kind_is_read_by_one_model_after_the_other(bert: Gliner2Backbone) -> None:
+    deltas = {m: 0.1 * torch.randn(s) for m, s in bert.module_shapes().items()}
+    bert.add_task_model("merged", deltas)
+    together = scores(bert.predict(TEXTS, TYPES, [BASE, "merged"], 0.4))
+    alone = {model: scores(bert.predict(TEXTS, TYPES, [model], 0.4))[model] for model in (BASE, "merged")}
     assert nearly(together, alone, 0.4)
     assert alone[BASE] != alone["merged"]
+
+
+def test_an_encoder_says_what_is_more_than_its_positions(bert: Gliner2Backbone) -> None:
+    with pytest.raises(ModelError, match="reads at most 256 sub-tokens at once, not .*: lower max_words"):
+        bert.predict(["Basel " * 300], TYPES, [BASE], 0.4)
 
 
 def test_threads_get_the_answers_of_one(busy: Callable[[str], Gliner2Backbone]) -> None:

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from samner.backbones import TrainingData
 from samner.backbones.gliner2.backbone import Gliner2Backbone
 from samner.backbones.gliner2.layers import linear_layers, read_past, taught_layers
-from samner.backbones.gliner2.training import Recipe, lesson
+from samner.backbones.gliner2.training import Recipe, lesson, teach
 from samner.entities import Entity, EntityType, Example
 from samner.errors import SamnerError
 from samner.lora import LoraAdapter
@@ -111,6 +111,18 @@ def test_a_dev_split_is_judged_by(base: Callable[[str], Path], tmp_path: Path) -
     )
     assert [step["step"] for step in record["outcome"]["history"]] == [2, 4]
     assert 0 <= record["outcome"]["best_score"] <= 1
+
+
+def test_all_weights_can_be_taught_each_at_a_rate_of_its_own(base: Callable[[str], Path]) -> None:
+    backbone = Gliner2Backbone.load(base("span"))
+    weights = dict(backbone.model.named_parameters())
+    before = {name: weight.detach().clone() for name, weight in weights.items()}
+    rates = {name: 0.0 for name in weights if name.startswith("encoder.")}
+    outcome = teach(backbone, weights, DATA, Recipe.of({**FAST, "steps": 3}), rates=rates)
+    changed = {name for name, weight in weights.items() if not torch.equal(weight, before[name])}
+    assert outcome.steps == 3
+    assert not changed & rates.keys() and any(name.startswith("span_rep.") for name in changed)
+    assert not backbone.model.training and not any(weight.requires_grad for weight in weights.values())
 
 
 def test_a_lesson_has_whole_words_and_says_types_as_they_are_drawn(base: Callable[[str], Path]) -> None:

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from samner.backbones.gliner2.base_card import WEIGHTS, BaseCard, create_base
-from samner.backbones.gliner2.layers import attend_by_model, linear_layers, read_past
+from samner.backbones.gliner2.layers import attend_by_model, linear_layers, mind_positions, read_past
 from samner.backbones.language_model.loading import checkpoint_digest
 from samner.backbones.mixed_batch import MixedBackbone, MixedModels
 from samner.backbones.training import TrainingData, TrainingRecipe
@@ -236,6 +236,7 @@ def load_model(folder: Path, device: str) -> Any:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError) as error:
         raise ModelError(f"{folder}: cannot be loaded as a GLiNER2 checkpoint ({reason(error)})") from error
     model.requires_grad_(False)
+    mind_positions(model.encoder)
     model.processor.change_mode(is_training=False)
     model.processor._tokenize_cached = _Pieces(model.processor.tokenizer)
     return model

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from samner.backbones.mixed_batch import blocks
+from samner.errors import ModelError
 
 _OTHER_TASKS = ("classifier", "count_pred", "record_decoder", "relation_scorer")
 """Modules that entities teach nothing."""
@@ -44,6 +45,26 @@ def taught_layers(model: nn.Module) -> list[str]:
     """Names of the layers that an expert is put on: all that entities can teach something."""
     past = read_past(model)
     return [name for name in linear_layers(model) if name not in past and not name.startswith(_OTHER_TASKS)]
+
+
+def mind_positions(encoder: nn.Module) -> None:
+    """Let an encoder that knows only so many positions, as BERT does, say so of what is longer.
+
+    A pass then raises a ``ModelError``, where it would fail with an index.
+    """
+    if isinstance(getattr(getattr(encoder, "embeddings", None), "position_embeddings", None), nn.Embedding):
+        encoder.register_forward_pre_hook(_check_length, with_kwargs=True)
+
+
+def _check_length(encoder: Any, _: tuple[Any, ...], asked: dict[str, Any]) -> None:
+    table, length = encoder.embeddings.position_embeddings, asked["input_ids"].shape[1]
+    first = 0 if table.padding_idx is None else table.padding_idx + 1  # as RoBERTa counts
+    most = table.num_embeddings - first
+    if length > most:
+        raise ModelError(
+            f"the encoder reads at most {most} sub-tokens at once, not {length}, of a text and the types it is asked "
+            "for: lower max_words, in base.json to extract or in the recipe to train, or ask for fewer types at a time"
+        )
 
 
 def attend_by_model(encoder: nn.Module) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,7 +82,7 @@ def train_adapter(
     )
     adapted = get_peft_model(learner.model, config)  # puts the adapter into the model's own layers
     parameters = {n: p for n, p in adapted.named_parameters() if p.requires_grad}
-    outcome = _fit(learner, parameters, data, recipe, run, resume)
+    outcome = teach(learner, parameters, data, recipe, run=run, resume=resume)
     name, _, commit = backbone.card.model.partition("@")
     written = adapted.peft_config["default"]
     # a base in a folder has no name that means anything elsewhere
@@ -94,14 +94,27 @@ def train_adapter(
     return outcome
 
 
-def _fit(
+def teach(
     learner: Gliner2Backbone,
-    parameters: dict[str, torch.nn.Parameter],
+    parameters: Mapping[str, torch.nn.Parameter],
     data: TrainingData,
     recipe: Recipe,
-    run: Path | None,
-    resume: bool,
+    *,
+    run: Path | None = None,
+    resume: bool = False,
+    rates: Mapping[str, float] | None = None,
 ) -> Outcome:
+    """Fit parameters of a model by gliner2's own losses, where they are.
+
+    Args:
+        learner: Whose model learns; nothing else may ask it meanwhile.
+        parameters: Those, by name.
+        data: What it learns from.
+        recipe: How.
+        run: Folder for the checkpoint; none means no checkpoints.
+        resume: Go on from the checkpoint in ``run``, if there is one.
+        rates: Factors on the learning rate by parameter name.
+    """
     from gliner2.processor import SamplingConfig
 
     model = learner.model
@@ -115,7 +128,6 @@ def _fit(
         lambda item: item[2],
     )
     dtype = fastest_dtype(str(learner.device))
-    mixed = learner.device.type == "cuda" and dtype is not torch.float32
 
     def loss_at(step: int) -> Tensor:
         items = batches(step)
@@ -125,7 +137,7 @@ def _fit(
                 architecture=model.architecture,
                 on_capacity_exceeded="truncate_with_warning",
             )
-        with torch.autocast(learner.device.type, dtype, enabled=mixed):
+        with torch.autocast(learner.device.type, dtype, enabled=dtype is not torch.float32):
             loss: Tensor = model(batch.to(learner.device))["total_loss"]
         return loss / len(items)
 
@@ -145,6 +157,7 @@ def _fit(
             run=run,
             resume=resume,
             identity=identity(data, recipe, [(n, list(p.shape)) for n, p in parameters.items()]),
+            rates=rates,
         )
     finally:
         model.eval()

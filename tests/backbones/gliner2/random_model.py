@@ -31,9 +31,8 @@ def make_model(
         counting: Which counting layer a span model has.
         more: Settings of the encoder.
     """
-    from transformers import DebertaV2Config
-
     from gliner2 import AutoExtractor, ExtractorConfig
+    from transformers import DebertaV2Config
 
     encoder = DebertaV2Config(
         hidden_size=hidden,
