@@ -45,6 +45,15 @@ def test_version(samner):
     assert result.stdout.startswith("samner 0.")
 
 
+def test_the_number_format_is_for_all_verbs(samner, monkeypatch):
+    monkeypatch.setenv("SAMNER_PRECISION", "float32")
+    assert samner("--precision", "bfloat16", "prompts", "list").exit_code == 0
+    assert os.environ["SAMNER_PRECISION"] == "bfloat16"
+    result = samner("--precision", "float16", "prompts", "list")
+    assert result.exit_code == 2
+    assert "'float32', 'bfloat16', 'int8'" in result.stderr
+
+
 def test_a_wrong_verb_gets_a_suggestion(samner):
     result = samner("extrct")
     assert result.exit_code == 2

@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 from samner.cli.output import say
 from samner.errors import SamnerError
 from samner.files import user_path
+from samner.precision import VARIABLE, Precision
 
 VERBS = {
     "extract": "Find the entities of texts; write JSON Lines with offsets, labels and scores.",
@@ -104,8 +105,14 @@ def _samner(
     version: Annotated[
         bool, typer.Option("--version", help="Show the version and exit.", callback=_version, is_eager=True)
     ] = False,
+    precision: Annotated[
+        Precision | None,
+        typer.Option(help="What models compute in; by default what the processor has instructions for."),
+    ] = None,
 ) -> None:
     """Find entities in a domain nobody labelled, by selecting and merging per-domain experts."""
+    if precision:
+        os.environ[VARIABLE] = precision  # also for the processes that are started
 
 
 def _add(to: typer.Typer, name: str, verb: Callable[..., Any]) -> None:
