@@ -146,6 +146,31 @@ def test_a_damaged_index_or_one_of_another_version_is_made_anew(
     assert read == []
 
 
+def test_damage_to_the_names_in_the_index_is_found_out(folder: Path, index: Path, read: list[str]) -> None:
+    sound = index.read_bytes()
+    for column, value in (
+        (b"name TEXT", b"n\xceme TEXT"),
+        (b"stamp TEXT", b"stumn TEXT"),
+        (b"stamp TEXT", b"st\xcemp TEXT"),
+    ):
+        index.write_bytes(sound.replace(column, value, 1))
+        for _ in range(2):
+            assert len(ExpertPool(folder).experts) == COUNT
+        read.clear()
+        assert len(ExpertPool(folder).experts) == COUNT
+        assert read == []
+
+
+def test_a_pool_whose_path_is_not_text_is_read_without_the_index(folder: Path, tmp_path: Path) -> None:
+    odd = tmp_path / os.fsdecode(b"p\xffool")
+    try:
+        folder.rename(odd)
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    time.sleep(0.15)
+    assert len(ExpertPool(odd).experts) == COUNT
+
+
 def change(path: Path, statement: str) -> None:
     with sqlite3.connect(path) as file:
         file.execute(statement)

@@ -25,8 +25,9 @@ _TABLE = """
 CREATE TABLE IF NOT EXISTS cards (pool TEXT, name TEXT, stamp TEXT, encoder TEXT, embedding BLOB, card BLOB,
                                   checksum INTEGER, PRIMARY KEY (pool, name))
 """
+_COLUMNS = "pool, name, stamp, encoder, embedding, card, checksum"
 _WAIT = 1  # seconds for another process that writes; reading a pool takes no longer
-_UNUSABLE = (sqlite3.Error, OSError, SamnerError)
+_UNUSABLE = (sqlite3.Error, OSError, SamnerError, UnicodeError)  # the last of paths, and of damaged names of columns
 
 
 class CardIndex:
@@ -45,14 +46,14 @@ class CardIndex:
         Args:
             stamps: For each expert that is asked for, what tells its card's file from any other and any earlier one.
         """
-        query = "SELECT * FROM cards WHERE pool=? AND name IN (SELECT value FROM json_each(?))"
+        query = f"SELECT {_COLUMNS} FROM cards WHERE pool=? AND name IN (SELECT value FROM json_each(?))"
         rows = []
         with suppress(*_UNUSABLE), _opened() as file:
             rows = file.execute(query, (self._pool, json.dumps(list(stamps)))).fetchall()
         found = {}
         for _, name, stamp, encoder, embedding, rest, checksum in rows:
             with suppress(TypeError, ValueError):
-                if stamp == stamps[name] and checksum == _checksum(encoder, embedding, rest):
+                if stamp == stamps.get(name) and checksum == _checksum(encoder, embedding, rest):
                     found[name] = Entry(name, encoder, embedding, rest)
         return found
 
@@ -76,14 +77,11 @@ class CardIndex:
                 known = {name for (name,) in file.execute("SELECT name FROM cards WHERE pool=?", (self._pool,))}
                 gone = [(self._pool, name) for name in known.difference(experts)]
                 file.executemany("DELETE FROM cards WHERE pool=? AND name=?", gone)
-                file.executemany("INSERT OR REPLACE INTO cards VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
-        except sqlite3.OperationalError:
-            pass  # in use, read-only, or the disk is full: it stays as it is
-        except sqlite3.DatabaseError:  # damaged: made anew by the next who has something to keep
-            with suppress(OSError):
-                index_file().unlink()
-        except _UNUSABLE:
-            pass
+                file.executemany(f"INSERT OR REPLACE INTO cards ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+        except (*_UNUSABLE, TypeError) as error:
+            if _is_damage(error):  # made anew by the next who has something to keep
+                with suppress(OSError):
+                    index_file().unlink()
 
 
 def index_file() -> Path:
@@ -107,3 +105,10 @@ def _opened() -> Iterator[sqlite3.Connection]:
 
 def _checksum(encoder: str, embedding: bytes, rest: bytes) -> int:
     return zlib.crc32(rest, zlib.crc32(embedding, zlib.crc32(encoder.encode())))
+
+
+def _is_damage(error: Exception) -> bool:
+    """Whether an error tells of a damaged file, not of one that is in use or read-only, a full disk or an odd path."""
+    if isinstance(error, sqlite3.OperationalError):  # of no table or column of that name, or no text, only if damaged
+        return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) == sqlite3.SQLITE_ERROR
+    return isinstance(error, (sqlite3.DatabaseError, UnicodeDecodeError, TypeError))
