@@ -6,18 +6,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from threading import Event
 
 import pytest
 
 import samner
-from samner.cli.extract import batches, batches_as_they_come
 from samner.data import read_examples
-from samner.entities import Example, to_fields
-from samner.errors import SamnerError
+from samner.entities import to_fields
 from samner.files import exclusive
 from samner.task_model import TaskModel
 
@@ -249,7 +245,7 @@ def test_the_input_is_not_overwritten(samner, texts: Path):
 
 
 def test_an_interrupted_run_goes_on(samner, saved_model: Path, texts: Path, tmp_path: Path, monkeypatch):
-    monkeypatch.setattr("samner.cli.extract._BATCH_TEXTS", 2)
+    monkeypatch.setattr("samner.data.batches._BATCH_TEXTS", 2)
     whole, out = tmp_path / "whole.jsonl", tmp_path / "out.jsonl"
     command = ["extract", "--model", saved_model, texts, "-o"]
     assert samner(*command, whole).exit_code == 0
@@ -300,14 +296,14 @@ def test_resume_with_nothing_to_resume(samner, saved_model: Path, texts: Path, t
 @pytest.fixture
 def interrupted(samner, saved_model: Path, texts: Path, tmp_path: Path, monkeypatch) -> Path:
     """What a run leaves that was killed after two batches of two texts, in the middle of a line of the third."""
-    monkeypatch.setattr("samner.cli.extract._BATCH_TEXTS", 2)
+    monkeypatch.setattr("samner.data.batches._BATCH_TEXTS", 2)
     assert samner("extract", "--model", saved_model, texts, "-o", tmp_path / "whole.jsonl").exit_code == 0
     monkeypatch.setattr(
-        "samner.cli.extract.shutil.copyfileobj", lambda *files: (_ for _ in ()).throw(KeyboardInterrupt)
+        "samner.cli.part_file.shutil.copyfileobj", lambda *files: (_ for _ in ()).throw(KeyboardInterrupt)
     )
     assert samner("extract", "--model", saved_model, texts, "-o", tmp_path / "out.jsonl").exit_code == 130
     monkeypatch.undo()
-    monkeypatch.setattr("samner.cli.extract._BATCH_TEXTS", 2)
+    monkeypatch.setattr("samner.data.batches._BATCH_TEXTS", 2)
     part = tmp_path / "out.jsonl.part"
     part.write_bytes(part.read_bytes()[:-5])
     return part
@@ -367,35 +363,6 @@ def test_a_pipe_is_answered_as_it_comes(saved_model: Path):
     process.send_signal(signal.SIGTERM)  # while it waits for more
     assert process.wait() == 128 + signal.SIGTERM
     assert "Fatal" not in process.stderr.read()
-
-
-def test_texts_of_a_pipe_wait_only_so_long_for_more():
-    go_on, said = Event(), []
-
-    def texts() -> Iterator[Example]:
-        yield from map(Example, "abc")
-        go_on.wait(30)
-        yield Example("d")
-        raise SamnerError("line 5 is wrong")
-
-    with pytest.raises(SamnerError, match="line 5 is wrong"):
-        for batch in batches_as_they_come(texts()):
-            said.append([example.text for example in batch])
-            go_on.set()
-    assert said == [["a", "b", "c"], ["d"]]
-
-
-def test_batches_of_a_pipe_are_short_too():
-    texts = list(map(Example, [*["a"] * 600, "b" * 40_000, "c" * 40_000]))
-    assert list(batches_as_they_come(texts)) == list(batches(texts))
-    assert list(batches_as_they_come([])) == []
-
-
-def test_batches_are_short():
-    assert list(batches([])) == []
-    assert [len(batch) for batch in batches(map(Example, ["a"] * 600))] == [256, 256, 88]
-    texts = map(Example, ["a" * 40_000, "b" * 40_000, "c", "d" * 200_000, "e"])
-    assert [len(batch) for batch in batches(texts)] == [1, 2, 1, 1]
 
 
 def test_what_a_text_is_known_by_comes_back(samner, saved_model: Path, tmp_path: Path):

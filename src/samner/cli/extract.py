@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from queue import Empty, Queue
 from tempfile import TemporaryDirectory
-from threading import Thread
-from typing import IO, TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -31,13 +27,13 @@ from samner.cli.options import (
     read_all,
 )
 from samner.cli.output import console, counted, say, write_stdout
+from samner.cli.part_file import Output, PartFile, line_of
 from samner.cli.runtime import open_recogniser
 from samner.data import iter_examples
-from samner.data.datasets import write_found
+from samner.data.batches import batches, batches_as_they_come
 from samner.data.formats.registry import FORMATS, format_of_suffix
-from samner.data.lines import STANDARD_STREAM, writing
-from samner.data.validation import example_from_fields
-from samner.entities import Entity, EntityType, Example, entity_types, to_fields
+from samner.data.lines import STANDARD_STREAM
+from samner.entities import EntityType, Example, entity_types
 from samner.errors import DataError, SamnerError
 from samner.files import atomic_file, exclusive
 from samner.marked_text import page
@@ -46,12 +42,8 @@ from samner.progress import Progress
 if TYPE_CHECKING:
     from samner.recogniser import Recogniser
 
-_BATCH_TEXTS = 256
-_BATCH_CHARACTERS = 65_536
 _WRITTEN = ("jsonl", "parquet", "arrow", "datasets")
 """Formats that hold all there is of a text."""
-_WAIT = 0.5
-"""Seconds that the first text of a batch waits for more, where texts come from a pipe."""
 _NOT_BY_RAY = ("html", "resume", "labels_key", "force")
 _ADAPTS = ("pool", "experts", "samples", "seed", "exclude", "method", "density", "lam", "param")
 """Parameters of ``extract`` that decide how a pool is adapted, and say nothing to a saved model."""
@@ -203,7 +195,7 @@ def extract(
         if out == STANDARD_STREAM:
             run.to_stdout(parts, total)
         else:
-            run.to_file(parts, total, _PartFile(out, run.identity(), resume), _Output(out, to, texts, format))
+            run.to_file(parts, total, PartFile(out, run.identity(), resume), Output(out, to, texts, format))
 
 
 def _format_of(out: Path, given: str | None) -> str:
@@ -357,7 +349,7 @@ class _Run:
             self._report(done)
             self._page(kept)
 
-    def to_file(self, parts: Iterable[list[Example]], total: int | None, part: _PartFile, output: _Output) -> None:
+    def to_file(self, parts: Iterable[list[Example]], total: int | None, part: PartFile, output: Output) -> None:
         done = kept = 0
         try:
             with Progress() as show:
@@ -401,7 +393,7 @@ class _Run:
         labels = types if self.labels_key else self.types
         answers = self.model.predict(texts, labels, threshold=threshold, overlaps=self.overlaps, mode=self.mode)
         self.found += sum(map(len, answers))
-        return "".join(map(_line, examples, answers))
+        return "".join(map(line_of, examples, answers))
 
     def _report(self, texts: int) -> None:
         say(f"found {self.found} entities in {counted(texts, 'text')} in {time.monotonic() - self.started:.1f} s")
@@ -410,164 +402,3 @@ class _Run:
         """Digest of everything that decides the results, but for the texts."""
         digest = self.model.digest(self.types, threshold=self.threshold, mode=self.mode, overlaps=self.overlaps)
         return hashlib.sha256(json.dumps([digest, self.labels_key]).encode()).hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
-class _Output:
-    """What is written in the end.
-
-    Args:
-        path: Of it.
-        format: Of it.
-        source: What the texts are read from.
-        source_format: As it was given.
-    """
-
-    path: Path
-    format: str
-    source: Path
-    source_format: str | None
-
-
-class _PartFile:
-    """``OUT.part``: results on their way to a file, so that an interrupted run can go on.
-
-    Its first line tells what else than the texts decided the results; the lines finished so far hold the texts
-    themselves, by which a run that goes on knows its place.
-    """
-
-    def __init__(self, out: Path, identity: str, resume: bool) -> None:
-        self.path = out.with_name(out.name + ".part")
-        header = json.dumps({"samner_part": identity}).encode() + b"\n"
-        self._reading: IO[bytes] | None = None
-        self._other = SamnerError(
-            f"{self.path} is of other texts, labels, models or settings; leave out --resume to start over"
-        )
-        if resume and self.path.exists():
-            self._reading = self.path.open("r+b")
-            if self._reading.readline() != header:
-                raise self._other
-            return
-        if resume:
-            say(f"nothing is finished in {self.path}; starting at the first text")
-        elif self.path.exists():
-            say(f"starting over; --resume would have gone on with {self.path}")
-        self.path.write_bytes(header)
-
-    def holds(self, batch: Sequence[Example]) -> bool:
-        """Whether the batch that is next is finished in it. If not, it ends before that batch, and none is after it.
-
-        Raises:
-            SamnerError: If it holds other texts there.
-        """
-        if self._reading is None:
-            return False
-        start = self._reading.tell()
-        for example in batch:
-            line = self._reading.readline()
-            if not line.endswith(b"\n"):  # the end, maybe in the middle of a line
-                self._reading.truncate(start)
-                self._reading.close()
-                self._reading = None
-                return False
-            if not _is_of(line, example.text):
-                raise self._other
-        return True
-
-    def append(self, lines: str) -> None:
-        """Add finished lines."""
-        with self.path.open("ab") as file:
-            file.write(lines.encode("utf-8"))
-
-    def finish(self, output: _Output) -> None:
-        """Make the lines the output, atomically.
-
-        Args:
-            output: What it is to be.
-
-        Raises:
-            SamnerError: If it holds more texts than there were.
-        """
-        if self._reading is not None:
-            if self._reading.readline():
-                raise self._other
-            self._reading.close()
-        with self.path.open("rb") as lines:
-            lines.readline()
-            if output.format == "jsonl":
-                with writing(output.path) as target:
-                    shutil.copyfileobj(lines, target)
-            else:
-                found = map(_example, lines)
-                write_found(
-                    found, output.path, output.format, source=output.source, source_format=output.source_format
-                )
-        self.path.unlink()
-
-
-def batches(texts: Iterable[Example]) -> Iterator[list[Example]]:
-    """Consecutive texts, together short enough that a batch is soon done."""
-    batch: list[Example] = []
-    for text in texts:
-        if batch and not _has_room(batch, text):
-            yield batch
-            batch = []
-        batch.append(text)
-    if batch:
-        yield batch
-
-
-def batches_as_they_come(texts: Iterable[Example]) -> Iterator[list[Example]]:
-    """Like ``batches``, but what is there is a batch when its first text has waited long enough for more."""
-    come: Queue[Example | BaseException | None] = Queue(maxsize=_BATCH_TEXTS)
-
-    def read(stdin: object) -> None:
-        # holds on to standard input: a process that is to end while this waits must not close it
-        try:
-            for text in texts:
-                come.put(text)
-            come.put(None)
-        except BaseException as error:
-            come.put(error)
-
-    Thread(target=read, args=(sys.stdin,), daemon=True).start()
-    batch: list[Example] = []
-    due = 0.0
-    while True:
-        try:
-            text = come.get(timeout=max(0.0, due - time.monotonic()) if batch else None)
-        except Empty:
-            yield batch
-            batch = []
-            continue
-        if batch and not (isinstance(text, Example) and _has_room(batch, text)):
-            yield batch
-            batch = []
-        if text is None:
-            return
-        if isinstance(text, BaseException):
-            raise text
-        if not batch:
-            due = time.monotonic() + _WAIT
-        batch.append(text)
-
-
-def _has_room(batch: Sequence[Example], example: Example) -> bool:
-    characters = sum(len(other.text) for other in batch) + len(example.text)
-    return len(batch) < _BATCH_TEXTS and characters <= _BATCH_CHARACTERS
-
-
-def _line(example: Example, entities: Sequence[Entity]) -> str:
-    fields = [to_fields(entity, example.text) for entity in entities]
-    return json.dumps({"text": example.text, "entities": fields, **example.meta}, ensure_ascii=False) + "\n"
-
-
-def _example(line: bytes) -> Example:
-    """What ``_line`` made a line of."""
-    fields = json.loads(line)
-    return example_from_fields(fields.pop("text"), fields.pop("entities"), fields)
-
-
-def _is_of(line: bytes, text: str) -> bool:
-    """Whether a line of ``_line`` is of a text."""
-    return line.startswith(json.dumps({"text": text}, ensure_ascii=False).encode()[:-1] + b", ")

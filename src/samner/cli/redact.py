@@ -13,11 +13,11 @@ import typer
 
 from samner.cli import options
 from samner.cli.adapt import Adaptation
-from samner.cli.extract import batches
 from samner.cli.options import Thresholds, check_output_file, labels_given
 from samner.cli.output import counted, say
 from samner.cli.runtime import open_recogniser
 from samner.data import iter_examples, write_examples
+from samner.data.batches import batches
 from samner.data.lines import STANDARD_STREAM
 from samner.entities import Example
 from samner.errors import SamnerError
