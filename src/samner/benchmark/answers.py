@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from samner.backbones import BASE
+from samner.backbones import BASE, is_server, usable_device
 from samner.benchmark.config import TargetSettings
 from samner.cache import Cache, digest
 from samner.data import read_gold, read_texts
@@ -24,6 +24,7 @@ from samner.lora import LoraAdapter
 from samner.merging import MergedDeltas
 from samner.pool import ExpertCard, ExpertPool
 from samner.pool.card import CARD
+from samner.precision import precision
 from samner.scoring import scored_labels
 from samner.spans import flat
 from samner.task_model import versions
@@ -151,7 +152,9 @@ class Reader:
         self._cards = {("expert", name): card for name, card in pool.experts.items()}
         self._cards |= {("baseline", name): ExpertCard.read(pool.baseline_folder(name)) for name in baselines}
         # what is in neither a model's key nor the texts' decides as well; base.json says what counts as found
-        self._base = [_REVISION, pool.backbone.fingerprint, sha256(pool.base_folder / "base.json"), versions()]
+        base = (pool.backbone.fingerprint, sha256(pool.base_folder / "base.json"))
+        format = None if is_server(pool.device) else precision(usable_device(pool.device))
+        self._base = [_REVISION, *base, versions(), format]
         self._known: dict[tuple[Model, str], int] = {}
 
     def kept(self, namespace: str, key: Any) -> Any | None:
