@@ -58,9 +58,8 @@ def licences() -> dict[str, str]:
 
 
 def description(name: str) -> str:
-    """The line of an expert's card; here the encyclopedia is no domain."""
-    said: str = POOL_DATA["descriptions"][name]
-    return said.replace("All seven", "All six").replace("seven experts", "experts")
+    """The line of an expert's card."""
+    return str({**POOL_DATA["descriptions"], **SETTINGS["descriptions"]}[name])
 
 
 def write_expert(name: str, source: Path, sets: list[str], data: Path, base: str, out: Path) -> None:
