@@ -49,9 +49,23 @@ def test_the_number_format_is_for_all_verbs(samner, monkeypatch):
     monkeypatch.setenv("SAMNER_PRECISION", "float32")
     assert samner("--precision", "bfloat16", "prompts", "list").exit_code == 0
     assert os.environ["SAMNER_PRECISION"] == "bfloat16"
-    result = samner("--precision", "float16", "prompts", "list")
-    assert result.exit_code == 2
-    assert "'float32', 'bfloat16', 'int8'" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            ["--precision", "half", "prompts"],
+            "Invalid value for '--precision': 'half' is not one of 'float32', 'bfloat16'",
+        ),
+        (["--nope"], "No such option: --nope; see 'samner -h'"),
+    ],
+    ids=["value", "option"],
+)
+def test_what_is_wrong_before_the_verb_is_one_line_and_2(samner, given, message):
+    result = samner(*given)
+    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+    assert result.stderr.startswith("error: ") and message.split("; see")[0] in result.stderr
 
 
 def test_a_wrong_verb_gets_a_suggestion(samner):

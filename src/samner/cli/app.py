@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from importlib import import_module
 from pathlib import Path
@@ -57,25 +58,37 @@ class Guarded(TyperGroup):
         name, _, rest = super().resolve_command(ctx, args)
         return name, verb(str(name)), rest
 
+    def make_context(self, *given: Any, **more: Any) -> Any:
+        with _guarded():  # what stands before the verb is read here
+            return super().make_context(*given, **more)
+
     def invoke(self, ctx: Any) -> Any:
-        try:
+        with _guarded():
             return super().invoke(ctx)
-        except SamnerError as error:
-            _fail(str(error))
-        except typer.TyperException as error:
-            message, at = str(error), "samner"
-            if isinstance(error, _UsageError):
-                message, at = error.format_message(), error.ctx.command_path if error.ctx else at
-            _fail(f"{message.rstrip('.')}; see '{at} -h'")
-        except BrokenPipeError as error:
-            # who read our output has gone; Python's own flush at exit must not complain either
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(141) from error
-        except OSError as error:
-            _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
-        except KeyboardInterrupt as error:
-            say("interrupted")
-            raise typer.Exit(130) from error
+
+
+@contextmanager
+def _guarded() -> Iterator[None]:
+    try:
+        yield
+    except SamnerError as error:
+        _fail(str(error))
+    except typer.TyperException as error:
+        message, at = str(error), "samner"
+        if isinstance(error, _UsageError):
+            message, at = error.format_message(), error.ctx.command_path if error.ctx else at
+        if not message:  # nothing was given, and the help is written
+            raise typer.Exit(2) from error
+        _fail(f"{message.rstrip('.').replace(': Value error, ', ': ')}; see '{at} -h'")
+    except BrokenPipeError as error:
+        # who read our output has gone; Python's own flush at exit must not complain either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(141) from error
+    except OSError as error:
+        _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    except KeyboardInterrupt as error:
+        say("interrupted")
+        raise typer.Exit(130) from error
 
 
 def _fail(message: str) -> NoReturn:
