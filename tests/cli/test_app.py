@@ -68,6 +68,12 @@ def test_what_is_wrong_before_the_verb_is_one_line_and_2(samner, given, message)
     assert result.stderr.startswith("error: ") and message.split("; see")[0] in result.stderr
 
 
+def test_nothing_is_answered_by_the_help_alone(samner):
+    result = samner()
+    assert result.exit_code == 2
+    assert "Usage: " in result.output and "error" not in result.output
+
+
 def test_a_wrong_verb_gets_a_suggestion(samner):
     result = samner("extrct")
     assert result.exit_code == 2
