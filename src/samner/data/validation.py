@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -37,9 +38,7 @@ def check_example(example: Example) -> None:
     if not isinstance(example, Example):
         raise DataError(f"must be a samner.Example, not {short(example)}")
     _check_text(example.text)
-    for key in example.meta:
-        if key in ("text", "entities"):
-            raise DataError(f"meta cannot have the key {key!r}, which is the example's own")
+    _check_meta(example.meta)
     seen: set[tuple[int, int, str]] = set()
     for index, entity in enumerate(example.entities):
         with located(f"entities[{index}]"):
@@ -97,6 +96,7 @@ def example_from_fields(
     """
     text = _check_text(text)
     if entities is None:
+        _check_meta(meta or {})
         return Example(text, meta=meta or {})
     if not isinstance(entities, list):
         raise DataError(f"{key} must be a list, not {short(entities)}; leave it out where a text is not labelled")
@@ -170,6 +170,14 @@ def _check_text(text: object) -> str:
     if _SURROGATE.search(text):
         raise DataError("the text holds half of a surrogate pair; give the whole pair")
     return text
+
+
+def _check_meta(meta: Mapping[str, Any]) -> None:
+    for key, value in meta.items():
+        if key in ("text", "entities"):
+            raise DataError(f"meta cannot have the key {key!r}, which is the example's own")
+        if _SURROGATE.search(json.dumps([key, value], ensure_ascii=False, default=str)):
+            raise DataError(f"{short(key)} holds half of a surrogate pair; give the whole pair")
 
 
 def _check_entity(entity: Entity, text: str) -> None:

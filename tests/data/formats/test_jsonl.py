@@ -121,6 +121,8 @@ def entity(**changes: object) -> str:
         ('{"text": 3}', "the text must be a string, not 3"),
         ('{"text": null}', "the text must be a string, not None"),
         ('{"text": "\\ud83d"}', "half of a surrogate pair"),
+        ('{"text": "a", "page": {"of": ["\\ud83d"]}}', "'page' holds half of a surrogate pair"),
+        ('{"text": "a", "entities": [], "id": "\\ud83d"}', "'id' holds half of a surrogate pair"),
         ('{"text": "a", "entities": {}}', "entities must be a list, not {}"),
         ('{"text": "a", "entities": [[0, "x"]]}', "entities[0]: must be [start, end, label], not [0, 'x']"),
         ('{"text": "a", "entities": ["x"]}', "entities[0]: must be an object like"),
