@@ -136,7 +136,8 @@ def _add(to: typer.Typer, name: str, verb: Callable[..., Any]) -> None:
         return verb(**{parameter: _at_home(value) for parameter, value in given.items()})
 
     paragraphs = (inspect.getdoc(verb) or "").split("\n\n")
-    to.command(name, help="\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs))(run)
+    text = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+    to.command(name, help=text.replace("[", r"\["))(run)  # samner[serve] is no markup
 
 
 def _at_home(value: Any) -> Any:
