@@ -105,6 +105,8 @@ class TestExtract:
             (b"{", json_type),
             (b"3", json_type),
             (b'{"texts": ["a"]}', {"content-type": "text/plain"}),
+            (b'{"texts": ["\xff"]}', json_type),
+            (b"[" * 100_000, json_type),
         ):
             assert problem(client.post("/v1/extract", content=content, headers=headers))[0] == 422
 
@@ -190,6 +192,10 @@ class TestStream:
         ward.seconds = 0.2
         answer = serving(seconds=0.05).post("/v1/extract/stream", content='"Aspirin"')
         assert "no answer within" in json.loads(answer.text)["error"]["message"]
+
+    def test_a_fault_is_the_last_line_too_and_says_nothing_of_itself(self, serving: Serving) -> None:
+        answer = serving().post("/v1/extract/stream", content='"cursed"')
+        assert json.loads(answer.text)["error"]["message"] == "a fault in samner; the server's log has it"
 
 
 class TestGuards:
@@ -296,6 +302,21 @@ class TestAdapt:
         assert problem(client.post("/v1/adapt", json=asked))[::2] == (409, "name")
         assert not client.delete(f"/v1/adapt/{job}").json()["kept"]
         assert problem(client.post("/v1/extract", json={"texts": TEXTS, "model": "mine"}))[0] == 404
+
+    def test_an_old_job_says_and_takes_nothing_of_a_later_model_of_its_name(
+        self, serving: Serving, pools: dict[str, ExpertPool]
+    ) -> None:
+        client = serving(pools)
+        jobs = []
+        for _ in range(2):
+            asked = {"texts": TEXTS, "labels": ["drug"], "name": "mine"}
+            jobs.append(client.post("/v1/adapt", json=asked).json()["id"])
+            assert ended(client, jobs[-1])["kept"]
+            if len(jobs) == 1:
+                client.delete(f"/v1/adapt/{jobs[0]}")
+        assert not client.delete(f"/v1/adapt/{jobs[0]}").json()["kept"]
+        assert client.get(f"/v1/adapt/{jobs[1]}").json()["kept"]
+        assert client.post("/v1/extract", json={"texts": ["x"], "model": "mine"}).status_code == 200
 
     def test_of_more_models_than_are_kept_the_one_goes_that_was_not_asked(
         self, serving: Serving, pools: dict[str, ExpertPool]

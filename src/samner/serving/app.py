@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
@@ -24,7 +25,7 @@ from samner.selection.result import check_count
 from samner.serving import errors
 from samner.serving.batching import Answers, Batcher, Question
 from samner.serving.catalog import Catalog
-from samner.serving.errors import ApiError
+from samner.serving.errors import ApiError, as_api_error
 from samner.serving.guards import Bodies, Crowd, Hosts, Tokens
 from samner.serving.jobs import Job, Jobs
 from samner.serving.limits import Limits
@@ -45,6 +46,8 @@ from samner.serving.schemas import (
     Problem,
 )
 from samner.task_model import STRATEGIES, TaskModel, modes
+
+log = logging.getLogger(__name__)
 
 _VERBS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 NDJSON = "application/x-ndjson"
@@ -332,7 +335,7 @@ class _Service:
 
     def shown(self, job: Job) -> dict[str, Any]:
         fields = ("id", "model", "pool", "status", "step", "error", "created", "seconds", "result")
-        return {name: getattr(job, name) for name in fields} | {"kept": self.catalog.adapted(job.model)}
+        return {name: getattr(job, name) for name in fields} | {"kept": self.catalog.keeps(job.model, job.made)}
 
     def models(self) -> dict[str, Any]:
         found = []
@@ -400,9 +403,10 @@ async def _lines(service: _Service, question: Question, examples: Sequence[Examp
                 for example, entities in zip(part, answers, strict=True):
                     record = to_record(Example(example.text, tuple(entities), example.meta))
                     yield json.dumps(record, ensure_ascii=False) + "\n"
-    except (ApiError, SamnerError) as error:
-        problem = error if isinstance(error, ApiError) else ApiError(422, str(error))
-        yield json.dumps(problem.body(), ensure_ascii=False) + "\n"
+    except Exception as error:  # the status was sent
+        if not isinstance(error, (ApiError, SamnerError)):
+            log.exception("a stream failed")
+        yield json.dumps(as_api_error(error).body(), ensure_ascii=False) + "\n"
 
 
 _LINES = '{"text": "Aspirin relieves headache.", "id": 7}\n{"text": "Nothing here.", "id": 8}\n'

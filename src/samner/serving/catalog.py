@@ -82,10 +82,10 @@ class Catalog:
         with self._lock:
             return self.models[name] if name in self.models else self._adapted[name]
 
-    def adapted(self, name: str) -> bool:
-        """Whether a model was adapted here and is still kept."""
+    def keeps(self, name: str, model: TaskModel | None) -> bool:
+        """Whether it is this adapted model that is served under a name."""
         with self._lock:
-            return name in self._adapted
+            return model is not None and self._adapted.get(name) is model
 
     def keep(self, name: str, model: TaskModel) -> None:
         """Serve an adapted model under its name, in place of the one that was not asked for longest if need be."""
@@ -94,7 +94,8 @@ class Catalog:
             while len(self._adapted) > self.kept:
                 self._adapted.popitem(last=False)  # its memory goes with the last request that asks it
 
-    def drop(self, name: str) -> None:
-        """Serve an adapted model no longer."""
+    def drop(self, name: str, model: TaskModel | None) -> None:
+        """Serve an adapted model no longer, if it is the one of that name."""
         with self._lock:
-            self._adapted.pop(name, None)
+            if model is not None and self._adapted.get(name) is model:
+                del self._adapted[name]

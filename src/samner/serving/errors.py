@@ -71,17 +71,28 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(SamnerError)
     def _(_: Request, error: SamnerError) -> JSONResponse:
-        return ApiError(422, str(error)).response()
+        return as_api_error(error).response()
 
     @app.exception_handler(HTTPException)
     def _(_: Request, error: HTTPException) -> JSONResponse:
+        if error.status_code == HTTPStatus.BAD_REQUEST:  # FastAPI's, of a body whose parser failed
+            return ApiError(422, "the body is not usable JSON").response()
         headers = dict(error.headers or {})
         message = _SAID.get(error.status_code) or _line(str(error.detail))
         return ApiError(error.status_code, message, headers=headers).response()
 
     @app.exception_handler(Exception)
     def _(_: Request, error: Exception) -> JSONResponse:  # starlette logs the traceback
-        return ApiError(HTTPStatus.INTERNAL_SERVER_ERROR, "a fault in samner; the server's log has it").response()
+        return as_api_error(error).response()
+
+
+def as_api_error(error: Exception) -> ApiError:
+    """What is answered where an error came up: of a fault in samner only that there is one."""
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, SamnerError):
+        return ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, str(error))
+    return ApiError(HTTPStatus.INTERNAL_SERVER_ERROR, "a fault in samner; the server's log has it")
 
 
 def _field(location: tuple[int | str, ...]) -> str | None:

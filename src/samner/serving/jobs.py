@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
+from weakref import ref
 
 from samner.adaptation import adapt
 from samner.entities import EntityType
@@ -18,6 +19,7 @@ from samner.errors import SamnerError
 from samner.serving.catalog import Catalog
 from samner.serving.errors import ApiError
 from samner.serving.metrics import Metrics
+from samner.task_model import TaskModel
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +61,14 @@ class Job:
     result: dict[str, Any] | None = None
     created: datetime = field(default_factory=lambda: datetime.now(UTC))
     seconds: float | None = None
+    reference: ref[TaskModel] | None = None
     cancelling: threading.Event = field(default_factory=threading.Event)
     ended: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def made(self) -> TaskModel | None:
+        """The model, as long as it is served or read."""
+        return self.reference() if self.reference else None
 
 
 class Jobs:
@@ -154,7 +162,7 @@ class Jobs:
                 self._queue.remove(job)
                 self._end(job, "cancelled")
         if job.status == "done":
-            self.catalog.drop(job.model)
+            self.catalog.drop(job.model, job.made)
         return job
 
     def close(self) -> None:
@@ -201,6 +209,7 @@ class Jobs:
                 "settings": dict(model.settings),
                 "warnings": list(model.warnings),
             }
+            job.reference = ref(model)
             self.catalog.keep(job.model, model)
             status: Status = "done"
         except _Cancelled:
