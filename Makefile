@@ -6,6 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 MERGEKIT := performance/.venv-mergekit
 DATA ?= ../shared/data
+BEFORE ?= 18704d4
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # The pinned torch, for instance torch==2.13.0: an index that offers a CPU build under that version gives that.
 TORCH := $(shell grep '^torch==' constraints.txt)
@@ -58,7 +59,7 @@ bench: $(VENV)/.smollm2 ## Compare speed, as ratios, with performance/expected.j
 	$(BIN)/python -m performance.bench $(PARTS) $(if $(WRITE),--write)
 
 bench-all: $(VENV)/.dev $(MERGEKIT)/.done ## Measure everything anew into docs/benchmarks.md: hours (DATA=folder of the data sets)
-	$(BIN)/python -m performance.adapt
+	$(BIN)/python -m performance.adapt --before $(BEFORE)
 	$(BIN)/python -m performance.pool
 	$(BIN)/python -m performance.precision
 	$(BIN)/python -m performance.precision --pool builtin --repeats 1 --most 60 $(DATA)/train/*/*/dev.jsonl

@@ -28,6 +28,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from performance.adapt import LABELS, sample
 from performance.merge.measure import ROOT
 
 EXPECTED = ROOT / "performance" / "expected.json"
@@ -39,7 +40,6 @@ TOLERANCES: Mapping[str, float] = {
 }
 """Where milliseconds are measured, more is chance."""
 
-LABELS = ("person", "company", "city", "drug", "disease", "court", "government agency", "date")
 ROUNDS = 5
 
 Action = Callable[[], object]
@@ -174,10 +174,7 @@ def products(shapes: Sequence[tuple[int, int]], tokens: int, dtype: Any, rows: i
 
 def sentences(count: int) -> list[str]:
     """So many texts: those that ship with samner, over and over."""
-    from importlib.resources import files
-
-    lines = (files("samner") / "samples" / "pharma_news.txt").read_text(encoding="utf-8").splitlines()
-    return list(itertools.islice(itertools.cycle(text for text in lines if text), count))
+    return list(itertools.islice(itertools.cycle(sample()), count))
 
 
 def adapting() -> Ratios:

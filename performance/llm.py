@@ -11,7 +11,6 @@ pool the table is only printed.
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 import time
 import warnings
@@ -46,7 +45,6 @@ def main(arguments: Sequence[str] | None = None) -> str:
     if given.pool == POOL:
         check_part(PAGE, PART)
     warnings.filterwarnings("ignore")
-    logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
     pool = ExpertPool.load(given.pool, given.device)
     text = measure(pool, _texts(given.texts, given.count), given.labels.split(","), given.repeats)
     print(text)
