@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 MERGEKIT := performance/.venv-mergekit
+GLINER := performance/.venv-gliner
 DATA ?= ../shared/data
 BEFORE ?= 18704d4
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
@@ -58,8 +59,10 @@ openapi: $(VENV)/.dev ## Write docs/openapi.json anew, after a change of the ser
 bench: $(VENV)/.smollm2 ## Compare speed, as ratios, with performance/expected.json (WRITE=1 writes it; PARTS="merging cards")
 	$(BIN)/python -m performance.bench $(PARTS) $(if $(WRITE),--write)
 
-bench-all: $(VENV)/.dev $(MERGEKIT)/.done ## Measure everything anew into docs/benchmarks.md: hours (DATA=folder of the data sets)
+bench-all: $(VENV)/.dev $(MERGEKIT)/.done $(GLINER)/.done ## Measure everything anew into docs/benchmarks.md: hours (DATA=folder of the data sets)
 	$(BIN)/python -m performance.adapt --before $(BEFORE)
+	$(BIN)/python -m performance.extraction
+	$(BIN)/python -m performance.growth
 	$(BIN)/python -m performance.pool
 	$(BIN)/python -m performance.precision
 	$(BIN)/python -m performance.precision --pool builtin --repeats 1 --most 60 $(DATA)/train/*/*/dev.jsonl
@@ -126,4 +129,12 @@ $(MERGEKIT)/.done: $(VENV)/.base performance/merge/requirements.txt
 	@$(BIN)/python -m venv $(MERGEKIT)
 	@$(MERGEKIT)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt $(TORCH)
 	@$(MERGEKIT)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -r performance/merge/requirements.txt
+	@touch $@
+
+# Nor is GLiNER.
+$(GLINER)/.done: $(VENV)/.base performance/requirements-gliner.txt
+	@echo "Installing GLiNER into $(GLINER) ..."
+	@$(BIN)/python -m venv $(GLINER)
+	@$(GLINER)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt $(TORCH)
+	@$(GLINER)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -r performance/requirements-gliner.txt
 	@touch $@

@@ -210,12 +210,16 @@ def truncate(dense: Tensor, rank: int) -> Pair:
     block = rank + _OVERSAMPLING
     if _BLOCKS * block >= min(rows, columns):
         u, s, vt = torch.linalg.svd(dense, full_matrices=False)
-    else:
-        basis, projected = _krylov(dense, block)
-        u, s, vt = torch.linalg.svd(projected, full_matrices=False)
-        u = basis @ u[:, :rank]
-    root = s[:rank].sqrt()
-    return u[:, :rank] * root, root[:, None] * vt[:rank]
+        root = s[:rank].sqrt()
+        return u[:, :rank] * root, root[:, None] * vt[:rank]
+    basis, projected = _krylov(dense, block)
+    # an SVD of what is so wide takes several times as long as that of its Gram matrix, in float64 as exact
+    wide = projected.double()
+    squares, vectors = torch.linalg.eigh(wide @ wide.T)
+    u = vectors.flip(1)[:, :rank]
+    root = squares.flip(0)[:rank].clamp(min=0).pow(0.25)
+    a = (u.T @ wide).div_(root.clamp(min=torch.finfo(torch.float64).tiny)[:, None])
+    return basis @ (u * root).float(), a.float()
 
 
 def _krylov(dense: Tensor, block: int) -> tuple[Tensor, Tensor]:
