@@ -14,6 +14,7 @@ import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator
+from importlib.metadata import distribution
 from pathlib import Path
 
 import yaml
@@ -34,10 +35,15 @@ def sets() -> Iterator[str]:
 
 
 def packages(folder: Path, python: str) -> None:
-    """Install the packages for another Python into a folder that can stand on its path."""
+    """Install the packages, and what says that samner is one, for another Python into a folder for its path."""
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder)]
     command += ["--only-binary=:all:", "--python-version", python, "--platform", "manylinux2014_x86_64"]
     subprocess.run([*command, *PACKAGES, *MODELS], check=True)
+    own = distribution("samner")  # its code travels with the working tree; what families there are stands in here
+    about = folder / f"samner-{own.version}.dist-info"
+    about.mkdir()
+    for name in ("METADATA", "entry_points.txt"):
+        (about / name).write_text(own.read_text(name) or "", encoding="utf-8")
 
 
 def write_parts(files: dict[str, Path], out: Path, size: int) -> list[Path]:

@@ -42,17 +42,12 @@ class Job:
 def jobs_of(path: Path, only: Sequence[str]) -> list[Job]:
     """The jobs of a file; only those of some names or pools, if any are given."""
     described = yaml.safe_load(path.read_text(encoding="utf-8"))
-    jobs = [
-        Job(
-            name,
-            entry["pool"],
-            f"{entry['run']} {described['pools'][entry['pool']]}".replace("{name}", name),
-            entry["minutes"],
-            frozenset(entry.get("needs", ())),
-            tuple(folder.replace("{name}", name) for folder in entry["keep"]),
-        )
-        for name, entry in described["jobs"].items()
-    ]
+    jobs = []
+    for name, entry in described["jobs"].items():
+        part = name.rpartition("-")[2]
+        run = f"{entry['run']} {described['pools'][entry['pool']]}".replace("{part}", part)
+        kept = tuple(folder.replace("{part}", part) for folder in entry["keep"])
+        jobs.append(Job(name, entry["pool"], run, entry["minutes"], frozenset(entry.get("needs", ())), kept))
     return [job for job in jobs if not only or {job.name, job.pool} & set(only)]
 
 
@@ -101,6 +96,7 @@ class Machine:
             "HF_HUB_OFFLINE": "1",
             "OMP_NUM_THREADS": "1",
             "TOKENIZERS_PARALLELISM": "false",
+            "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True",  # batches differ in shape
         }
 
     @property
