@@ -74,8 +74,8 @@ def main() -> None:
     arguments.out.mkdir(parents=True)
     with tempfile.TemporaryDirectory() as temporary:
         packages(Path(temporary), arguments.python)
-        files = {f"data/{name}": arguments.data / name for name in [*sets(), *arguments.also]}
-        files |= {"wordnet": arguments.wordnet, "packages": Path(temporary)}
+        files = {f"data/{name}": arguments.data / name for name in [*sets(), "types", *arguments.also]}
+        files |= {"foundation/wordnet": arguments.wordnet, "packages": Path(temporary)}
         for part in write_parts(files, arguments.out, arguments.megabytes * 2**20):
             print(f"{part.parent}: {part.stat().st_size / 2**20:.0f} MiB")
 

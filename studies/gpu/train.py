@@ -88,7 +88,12 @@ class Machine:
     def __init__(self, work: Path, out: Path, minutes: float) -> None:
         self.work, self.out = work, out
         self._end = time.monotonic() + 60 * minutes
-        self._folders = {"data": work / "data", "wordnet": work / "wordnet", "model": work / "model", "work": work}
+        self._folders = {
+            "data": work / "data",
+            "wordnet": work / "foundation" / "wordnet",
+            "model": work / "model",
+            "work": work,
+        }
         self._environment = {
             **os.environ,
             "PYTHONPATH": os.pathsep.join(["src", ".", os.environ.get("PYTHONPATH", ""), str(work / "packages")]),
