@@ -5,12 +5,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 MERGEKIT := performance/.venv-mergekit
+DATA ?= ../shared/data
+BEFORE ?= 18704d4
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # The pinned torch, for instance torch==2.13.0: an index that offers a CPU build under that version gives that.
 TORCH := $(shell grep '^torch==' constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-llm demo-serve test test-all test-reliability lint format docs surface openapi constraints clean bench-merge
+.PHONY: help demo demo-llm demo-serve test test-all test-reliability lint format docs surface openapi constraints clean bench bench-all bench-merge
 .DELETE_ON_ERROR:
 
 help: ## List the targets
@@ -52,6 +54,18 @@ surface: $(VENV)/.dev ## Write the snapshot of the public surface anew, after a 
 
 openapi: $(VENV)/.dev ## Write docs/openapi.json anew, after a change of the server's API
 	$(BIN)/python -m samner.serving.openapi docs/openapi.json
+
+bench: $(VENV)/.smollm2 ## Compare speed, as ratios, with performance/expected.json (WRITE=1 writes it; PARTS="merging cards")
+	$(BIN)/python -m performance.bench $(PARTS) $(if $(WRITE),--write)
+
+bench-all: $(VENV)/.dev $(MERGEKIT)/.done ## Measure everything anew into docs/benchmarks.md: hours (DATA=folder of the data sets)
+	$(BIN)/python -m performance.adapt --before $(BEFORE)
+	$(BIN)/python -m performance.pool
+	$(BIN)/python -m performance.precision
+	$(BIN)/python -m performance.precision --pool builtin --repeats 1 --most 60 $(DATA)/train/*/*/dev.jsonl
+	$(BIN)/python -m performance.runtime --data $(DATA)
+	$(BIN)/python -m performance.llm
+	$(BIN)/python -m performance.merge
 
 bench-merge: $(VENV)/.demo $(MERGEKIT)/.done ## Measure merging beside its peers, into docs/benchmarks.md (PARTS="engine --quick")
 	$(BIN)/python -m performance.merge $(PARTS)

@@ -1,16 +1,16 @@
-"""Measure what it saves to ask several models of a language-model pool in one mixed batch.
+"""Measure what it saves to ask several models of a language-model pool in one mixed batch; write docs/benchmarks.md.
 
 python -m performance.llm
 python -m performance.llm --pool POOL --labels person,city --texts texts.txt
 
 Union: two task models, each the merge of some of the pool's experts. Sampling: all experts (six, of a pool that has
-more) on ten texts. Each is measured in one batch and in one pass a model, and the answers must be the same.
+more) on ten texts. Each is measured in one batch and in one pass a model, and the answers must be the same. Of another
+pool the table is only printed.
 """
 
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 import time
 import warnings
@@ -18,12 +18,16 @@ from collections.abc import Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
 
+from performance.merge.measure import ROOT
 from performance.merge.report import machine, seconds, table
 from samner import ExpertPool
+from samner.benchmark.report.document import check_part, write_part
 from samner.data import read_texts
 from samner.entities import Entity, EntityType
 from samner.merging import merge
 
+PAGE, PART = ROOT / "docs" / "benchmarks.md", "performance.llm"
+POOL = "demo-lm"
 LABELS = "person,company,drug,disease,chemical"
 EXPERTS, SAMPLES = 6, 10
 Answers = dict[str, list[list[Entity]]]
@@ -31,18 +35,21 @@ Answers = dict[str, list[list[Entity]]]
 
 def main(arguments: Sequence[str] | None = None) -> str:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pool", default="demo-lm", help="a pool over a causal language model")
+    parser.add_argument("--pool", default=POOL, help="a pool over a causal language model")
     parser.add_argument("--labels", default=LABELS, help="entity types, parted by commas")
     parser.add_argument("--texts", type=Path, help="texts to read; the sample that ships with samner if not given")
     parser.add_argument("--count", type=int, default=32, help="how many texts")
     parser.add_argument("--repeats", type=int, default=3, help="the fastest of so many runs counts")
     parser.add_argument("--device", default="cpu")
     given = parser.parse_args(arguments)
+    if given.pool == POOL:
+        check_part(PAGE, PART)
     warnings.filterwarnings("ignore")
-    logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
     pool = ExpertPool.load(given.pool, given.device)
     text = measure(pool, _texts(given.texts, given.count), given.labels.split(","), given.repeats)
     print(text)
+    if given.pool == POOL:
+        write_part(PAGE, PART, text)
     return text
 
 

@@ -1,7 +1,9 @@
 """Measure what the number formats of a base's linear layers cost and change.
 
 python -m performance.precision
-python -m performance.precision --pool builtin ../shared/data/train/*/*/dev.jsonl
+python -m performance.precision --pool builtin --repeats 1 --most 60 ../shared/data/train/*/*/dev.jsonl
+
+Each writes its table into docs/benchmarks.md.
 
 The base of a pool reads the same labelled texts in each format, asked for the types that stand in their file.
 Processor time counts, the least of the runs; an entity is the same if offsets and type are, at the base's own
@@ -18,14 +20,18 @@ from importlib.resources import files
 from pathlib import Path
 from typing import get_args
 
+from performance.merge.measure import ROOT
 from performance.merge.report import machine, table
 from samner import ExpertPool
 from samner.backbones import BASE
+from samner.benchmark.report.document import check_part, write_part
 from samner.data import read_examples
 from samner.entities import EntityType
 from samner.precision import VARIABLE, Precision
 from samner.scoring import span_counts, total
 from samner.spans import flat
+
+PAGE, PART = ROOT / "docs" / "benchmarks.md", "performance.precision"
 
 
 def main(arguments: Sequence[str] | None = None) -> str:
@@ -35,7 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> str:
     parser.add_argument("--pool", default="smollm2")
     parser.add_argument("--most", type=int, default=100, help="texts of a file, its first")
     parser.add_argument("--repeats", type=int, default=3, help="the fastest of so many runs counts")
+    parser.add_argument("--no-write", action="store_true", help="print the table, and leave docs/benchmarks.md alone")
     given = parser.parse_args(arguments)
+    if not given.no_write:
+        check_part(PAGE, f"{PART} {given.pool}")
     sets = [read_examples(file)[: given.most] for file in given.files]
     asked = [[EntityType(label) for label in sorted({e.label for x in s for e in x.entities})] for s in sets]
     gold = [example.entities for examples in sets for example in examples]
@@ -61,6 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> str:
     head = ("format", "texts a second of processor time", "entities", "as in float32", "F1")
     text = f"{machine()}\n\n{len(gold)} texts.\n\n{table(head, rows)}"
     print(text)
+    if not given.no_write:
+        write_part(PAGE, f"{PART} {given.pool}", text)
     return text
 
 

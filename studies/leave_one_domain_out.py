@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -76,7 +75,6 @@ def main() -> None:
     arguments = parser.parse_args()
     if any(item.startswith("threshold=") for item in arguments.grid):
         parser.error("--grid: thresholds are varied by --thresholds")
-    logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
 
     data, hidden = Datasets(arguments.data), domains(arguments.settings, arguments.domains)
     pool = ExpertPool.load(str(arguments.pool), arguments.device)

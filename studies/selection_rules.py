@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -184,7 +183,7 @@ class Table:
     @cached_property
     def type_similarity(self) -> dict[str, np.ndarray]:
         """For each expert, the cosine of each of the target's types with the one most like it among the expert's."""
-        encode = partial(sentence_encoder().encode, normalize_embeddings=True, show_progress_bar=False)
+        encode = sentence_encoder().encode
         types = encode([t.prompt for t in self.target.types])
         return {name: (types @ encode(list(self.cards[name].types)).T).max(axis=1) for name in self.target.experts}
 
@@ -392,7 +391,6 @@ def main() -> None:
     parser.add_argument("--texts", type=int, default=60, help="dev texts of each data set to score on")
     parser.add_argument("--settings", type=Path, default=POOL_DATA)
     arguments = parser.parse_args()
-    logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
 
     pool = ExpertPool.load(arguments.pool)
     answers, cards = Answerer(pool, Cache(arguments.cache)), pool.experts

@@ -6,14 +6,22 @@ import numpy as np
 import pytest
 
 from samner import references
-from samner.embedding import MINILM, embed_domain, encode, sentence_encoder, sentence_encoder_path, unit_mean
+from samner.embedding import (
+    MINILM,
+    embed_domain,
+    embed_names,
+    encode,
+    sentence_encoder,
+    sentence_encoder_path,
+    unit_mean,
+)
 from samner.errors import ModelError
 
 TEXTS = ["Aspirin relieves headache.", "The Rovers won the cup.", "A fever fell within hours."]
 
 
 def test_the_domain_embedding_is_the_normalised_mean_of_unit_vectors() -> None:
-    vectors = sentence_encoder().encode(TEXTS, show_progress_bar=False)
+    vectors = sentence_encoder().encode(TEXTS)
     mean = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).mean(axis=0)
     embedded = embed_domain(TEXTS)
     assert embedded.dtype == np.float32
@@ -39,6 +47,17 @@ def test_like_domains_are_closer() -> None:
 
 def test_half_a_surrogate_pair_does_no_harm() -> None:
     np.testing.assert_array_equal(embed_domain(["a \ud83d b"]), embed_domain(["a ? b"]))
+
+
+def test_names_are_embedded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["a sloop", "a schooner", "a sloop"]
+    expected = encode(names)
+    asked: list[str] = []
+    monkeypatch.setattr("samner.embedding.encode", lambda texts, *of: (asked.extend(texts), encode(texts, *of))[1])
+    for _ in range(2):
+        np.testing.assert_allclose(embed_names(names), expected, atol=1e-6)
+    assert asked == ["a sloop", "a schooner"]
+    assert embed_names([]).shape == (0, 384)
 
 
 def test_the_default_encoder_comes_with_its_package() -> None:

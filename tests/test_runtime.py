@@ -16,6 +16,7 @@ import torch
 from samner.entities import EntityType
 from samner.errors import ModelError, SamnerError
 from samner.export import export_task_model
+from samner.files import write_json
 from samner.runtime import READER, ExportedModel
 from samner.subwords import pad
 from samner.task_model import Merge, TaskModel
@@ -39,24 +40,22 @@ TEXTS = [
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> TaskModel:
     """A union of two random task models over a tiny random sentence encoder that reads sixteen tokens."""
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
     from transformers import BertConfig, BertModel
 
     from samner.backbones.encoder.backbone import EncoderBackbone
-    from samner.embedding import sentence_encoder
+    from samner.embedding import MINILM, sentence_encoder, sentence_encoder_path
 
     folder = tmp_path_factory.mktemp("encoder")
-    tokenizer = sentence_encoder().tokenizer
+    shutil.copy(Path(sentence_encoder_path(MINILM)) / "tokenizer.json", folder)
     torch.manual_seed(0)
     sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-    bert = BertModel(BertConfig(vocab_size=len(tokenizer), initializer_range=0.5, **sizes))
-    bert.save_pretrained(folder / "bert")
-    tokenizer.save_pretrained(folder / "bert")
-    modules = [Transformer(str(folder / "bert"), max_seq_length=16), Pooling(16)]
-    SentenceTransformer(modules=modules).save(str(folder / "sentences"))
+    bert = BertModel(
+        BertConfig(vocab_size=sentence_encoder().tokenizer.get_vocab_size(), initializer_range=0.5, **sizes)
+    )
+    bert.save_pretrained(folder)
+    write_json(folder / "sentence_bert_config.json", {"max_seq_length": 16})
 
-    backbone = EncoderBackbone(str(folder / "sentences"))
+    backbone = EncoderBackbone(str(folder))
     backbone.heads.bias.data.fill_(0.0)
     backbone.novelty = 2.0
     backbone.save(folder / "base")

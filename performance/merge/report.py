@@ -38,12 +38,12 @@ def machine() -> str:
     packages = ("torch", "numpy", "peft", "transformers")
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
     return (
-        f"{date.today()}, {_processor()}, {os.cpu_count()} cores, {memory:.0f} GB; "
+        f"{date.today()}, {processor()}, {os.cpu_count()} cores, {memory:.0f} GB; "
         f"{platform.system()}, Python {platform.python_version()}, {versions}."
     )
 
 
-def _processor() -> str:
+def processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))

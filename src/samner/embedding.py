@@ -7,26 +7,27 @@ import json
 import threading
 from collections.abc import Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from samner import hub
 from samner.display import reason
-from samner.errors import ModelError
-from samner.quiet import quiet
+from samner.errors import ModelError, SamnerError
 from samner.references import KNOWN, located
 from samner.references import MINILM as MINILM
 from samner.words import sound
 
 if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
+    from samner.sentence_encoder import SentenceEncoder
 
 T = TypeVar("T")
 
 
 def sentence_encoder_path(reference: str) -> str:
-    """What to hand to ``SentenceTransformer`` for a reference: a known model's folder, a local folder or a hub id.
+    """What a reference names: a known model's folder, a local folder or a hub id.
 
     Raises:
         ModelError: If the model is known, but not installed.
@@ -37,9 +38,11 @@ def sentence_encoder_path(reference: str) -> str:
 _LOCK = threading.RLock()
 _DOMAINS: dict[tuple[str, str], npt.NDArray[np.float32]] = {}
 _KEPT_DOMAINS = 32
+_NAMES: dict[tuple[str, str], dict[str, npt.NDArray[np.float32]]] = {}
+_KEPT_NAMES = 10_000
 
 
-def sentence_encoder(reference: str = MINILM, device: str = "cpu", *, fast: bool = False) -> SentenceTransformer:
+def sentence_encoder(reference: str = MINILM, device: str = "cpu", *, fast: bool = False) -> SentenceEncoder:
     """Load a sentence encoder once per process. Callers share it, must not change its weights, and ask by ``encode``.
 
     Args:
@@ -57,24 +60,23 @@ def sentence_encoder(reference: str = MINILM, device: str = "cpu", *, fast: bool
 
 
 @lru_cache(maxsize=4)
-def _load(reference: str, device: str, dtype: str) -> SentenceTransformer:
-    from sentence_transformers import SentenceTransformer
+def _load(reference: str, device: str, dtype: str) -> SentenceEncoder:
+    import torch
+
+    from samner.sentence_encoder import SentenceEncoder
 
     path = sentence_encoder_path(reference)
     try:
-        with quiet():
-            model = SentenceTransformer(path, device=device, model_kwargs={"dtype": dtype})
-    except (OSError, ValueError) as error:
+        folder = Path(path) if Path(path).is_dir() else hub.download(path)
+        return SentenceEncoder(folder, device, getattr(torch, dtype))
+    except (OSError, ValueError, SamnerError) as error:
         raise ModelError(f"{reference}: not a sentence-transformers model ({reason(error)})") from error
-    return model.eval()
 
 
 def encode(
     texts: Sequence[str], reference: str = MINILM, device: str = "cpu", *, fast: bool = False
 ) -> npt.NDArray[np.float32]:
     """L2-normalised sentence embeddings, one row a text.
-
-    Threads take turns: a tokenizer that is told how to pad while another thread uses it fails.
 
     Args:
         texts: To embed.
@@ -85,11 +87,19 @@ def encode(
     Raises:
         ModelError: If the sentence encoder cannot be loaded.
     """
+    return sentence_encoder(reference, device, fast=fast).encode([sound(text) for text in texts])
+
+
+def embed_names(names: Sequence[str], reference: str = MINILM, device: str = "cpu") -> npt.NDArray[np.float32]:
+    """As ``encode`` in float32, for names and other short texts that are asked for often: some thousands are kept."""
     with _LOCK:
-        vectors = sentence_encoder(reference, device, fast=fast).encode(
-            [sound(text) for text in texts], normalize_embeddings=True, show_progress_bar=False, batch_size=64
-        )
-    return np.asarray(vectors, dtype=np.float32)
+        known = _NAMES.setdefault((reference, device), {})
+        if new := [name for name in dict.fromkeys(names) if name not in known]:
+            if len(known) > _KEPT_NAMES:
+                known = _NAMES[reference, device] = {}
+                new = list(dict.fromkeys(names))
+            known.update(zip(new, encode(new, reference, device), strict=True))
+        return np.stack([known[name] for name in names]) if names else encode(names, reference, device)
 
 
 def embed_domain(texts: Sequence[str], reference: str = MINILM) -> npt.NDArray[np.float32]:

@@ -374,5 +374,5 @@ def _files(folder: Path) -> dict[Path, tuple[int, int]]:
 
 def versions() -> dict[str, str]:
     """Versions of what decides the numbers: samner, Python, and the libraries below it."""
-    packages = ("samner", "torch", "transformers", "peft", "sentence-transformers")
+    packages = ("samner", "torch", "transformers", "peft")
     return {"python": platform.python_version(), **{name: version(name) for name in packages}}

@@ -32,7 +32,7 @@ def experts() -> dict[str, ExpertCard]:
 
 def test_cosines_and_their_order_against_numpy(experts: dict[str, ExpertCard]) -> None:
     selection = select_by_similarity(experts, TEXTS)
-    vectors = sentence_encoder().encode([text for text in TEXTS if text.strip()], show_progress_bar=False)
+    vectors = sentence_encoder().encode([text for text in TEXTS if text.strip()])
     target = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).mean(axis=0)
     for name, expert in experts.items():
         cosine = float(expert.vector @ target / np.linalg.norm(target) / np.linalg.norm(expert.vector))

@@ -269,8 +269,6 @@ class MixedModels:
             return model.weights
         with model.fusing:
             if model.weights is None:
-                from peft.utils.integrations import dequantize_module_weight
-
                 # what stays is allocated before what is passing, between which it would leave holes of no use
                 places = {
                     module: torch.empty(shape, **self._like(module))
@@ -280,8 +278,7 @@ class MixedModels:
                 weights: dict[str, Tensor | Int8Weight] = {}
                 for module, delta in model.deltas.items():
                     layer = self._linears[module]
-                    weight = dequantize_module_weight(layer).detach()
-                    weight = weight.float() + delta.to(weight.device)
+                    weight = _weight(layer).float() + delta.to(layer.weight.device)
                     if eight := self._eights.get(layer):
                         weights[module] = Int8Weight.of(weight, eight.columns, self._like(module)["dtype"])
                     else:
@@ -382,6 +379,16 @@ def blocks() -> Iterator[tuple[int, int]]:
             yield start, stop
         finally:
             _PLAN.reset(token)
+
+
+def _weight(layer: nn.Linear) -> Tensor:
+    """A layer's weight, as numbers."""
+    if layer.weight.dtype.is_floating_point:
+        return layer.weight.detach()
+    from peft.utils.integrations import dequantize_module_weight  # which takes seconds
+
+    weight: Tensor = dequantize_module_weight(layer).detach()
+    return weight
 
 
 def _taken(name: str) -> str:

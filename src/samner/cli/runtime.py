@@ -49,15 +49,12 @@ def start(device: str, *, log: bool = False) -> str:
     logger.setLevel(logging.INFO if log else logging.WARNING)
     if _HANDLER not in logger.handlers:
         logger.addHandler(_HANDLER)
-    with status("loading libraries"):
-        from transformers.utils import logging as transformers_logging
-
-    transformers_logging.disable_progress_bar()
-    for name in ("sentence_transformers", "transformers", "peft"):
+    for name in ("transformers", "peft"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    from samner.backbones import is_server, usable_device
+    with status("loading libraries"):
+        from samner.backbones import is_server, usable_device
 
-    return device if is_server(device) else usable_device(device)
+        return device if is_server(device) else usable_device(device)
 
 
 def open_pool(reference: str, device: str) -> ExpertPool:

@@ -9,4 +9,4 @@ from samner.backbones.encoder.tokens import WordTokenizer
 def tokenizer() -> WordTokenizer:
     from samner.embedding import sentence_encoder
 
-    return WordTokenizer(sentence_encoder().tokenizer)
+    return WordTokenizer(sentence_encoder().tokenizer, sentence_encoder().pad_id)

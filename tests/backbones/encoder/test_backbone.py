@@ -304,7 +304,7 @@ class TestPredict:
         from samner.embedding import sentence_encoder
 
         prompts = ["drug", "disease: an illness", "drug"]
-        expected = torch.from_numpy(sentence_encoder().encode(prompts, normalize_embeddings=True))
+        expected = torch.from_numpy(sentence_encoder().encode(prompts))
         torch.testing.assert_close(base.type_vectors(prompts), expected, rtol=1e-4, atol=1e-5)
 
     def test_texts_of_full_length_are_not_truncated(self, base: EncoderBackbone) -> None:

@@ -62,7 +62,7 @@ class TestPoolWords:
     def test_neighbours_in_a_batch_do_not_matter(self, tokenizer: WordTokenizer) -> None:
         from samner.embedding import sentence_encoder
 
-        encoder = sentence_encoder()[0].auto_model
+        encoder = sentence_encoder().transformer
         texts = ["Aspirin relieves headache.", "ok", "Ada Lovelace wrote the first program in London, did she not?"]
         tokens = tokenizer(texts)
         with torch.no_grad():

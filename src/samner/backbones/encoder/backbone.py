@@ -20,7 +20,7 @@ from samner.backbones.encoder.tokens import WordTokenizer, collate, repeat
 from samner.backbones.mixed_batch import MixedBackbone, MixedModels
 from samner.backbones.training import TrainingData, TrainingRecipe
 from samner.display import reason
-from samner.embedding import MINILM, encode, sentence_encoder, sentence_encoder_path
+from samner.embedding import MINILM, embed_names, sentence_encoder, sentence_encoder_path
 from samner.entities import Entity, EntityType
 from samner.errors import ModelError
 from samner.files import inside, read_json, sha256, write_json, writing_tensors
@@ -32,7 +32,6 @@ from samner.words import Tokens
 
 WEIGHTS = "base.safetensors"
 _BATCH_TOKENS = {"cpu": 1024, "other": 16384}  # padded, of all models together; on a CPU more do not fit its cache
-_CACHED_TYPES = 10_000
 
 
 class EncoderBackbone(MixedBackbone):
@@ -57,24 +56,19 @@ class EncoderBackbone(MixedBackbone):
         self.reference = reference
         self.device = torch.device(device)
         sentences = sentence_encoder(reference, device)
-        self.encoder: Any = copy.deepcopy(sentences[0].auto_model).eval()
+        self.encoder: Any = copy.deepcopy(sentences.transformer)
         self.encoder.requires_grad_(False)
-        self.tokenizer = WordTokenizer(sentences.tokenizer)
-        self.heads = Heads(self.encoder.config.hidden_size).to(self.device).eval()
+        self.tokenizer = WordTokenizer(sentences.tokenizer, sentences.pad_id)
+        self.heads = Heads(sentences.width).to(self.device).eval()
         self.heads.requires_grad_(False)
-        limit = int(sentences.max_seq_length or self.encoder.config.max_position_embeddings)
-        self.max_tokens = limit - len(self.tokenizer.prefix) - len(self.tokenizer.suffix)
+        self.max_tokens = sentences.max_tokens - len(self.tokenizer.prefix) - len(self.tokenizer.suffix)
         self.threshold = 0.5
         self.novelty = 0.0
         self.types: dict[str, list[str]] = {}
         self.data: list[Any] = []
-        self._vectors: dict[str, Tensor] = {}
         self.reading: Any = self.encoder if dtype is torch.float32 else copy.deepcopy(self.encoder).to(dtype)
         self.mixed = MixedModels(_linears(self.reading))
         self.fingerprint = self._fingerprint()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_vectors": {}}
 
     # -- at rest ----------------------------------------------------------------------------------------------------
 
@@ -177,7 +171,7 @@ class EncoderBackbone(MixedBackbone):
 
     def _trained(self) -> list[tuple[str, Tensor]]:
         """The base's tensors that differ from the sentence encoder's own, by name."""
-        own = sentence_encoder(self.reference, str(self.device))[0].auto_model.state_dict()
+        own = sentence_encoder(self.reference, str(self.device)).transformer.state_dict()
         state = self.encoder.state_dict()
         return [
             (name, state[name])
@@ -209,13 +203,7 @@ class EncoderBackbone(MixedBackbone):
 
     def type_vectors(self, prompts: Sequence[str]) -> Tensor:
         """L x H unit embeddings of type prompts by the untouched sentence encoder; cached."""
-        if len(self._vectors) > _CACHED_TYPES:
-            self._vectors = {}  # not cleared: another thread may be reading it
-        cache = self._vectors
-        if new := [prompt for prompt in dict.fromkeys(prompts) if prompt not in cache]:
-            vectors = torch.from_numpy(encode(new, self.reference, str(self.device))).to(self.device)
-            cache.update((prompt, vector.clone()) for prompt, vector in zip(new, vectors, strict=True))
-        return torch.stack([cache[prompt] for prompt in prompts])
+        return torch.from_numpy(embed_names(prompts, self.reference, str(self.device))).to(self.device)
 
     def read(
         self,

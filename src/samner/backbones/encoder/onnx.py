@@ -67,8 +67,7 @@ class TypeReader(nn.Module):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """L x H unit vectors of L x T sub-tokens."""
-        features = {"input_ids": input_ids, "attention_mask": attention_mask}
-        return nn.functional.normalize(self.sentences(features)["sentence_embedding"])
+        return nn.functional.normalize(self.sentences(input_ids, attention_mask))
 
 
 def save_onnx(
@@ -102,7 +101,7 @@ def save_onnx(
         np.save(file, vectors, allow_pickle=False)
     settings = {
         "tokens": backbone.max_tokens,
-        "prompt_tokens": int(sentences.max_seq_length),
+        "prompt_tokens": sentences.max_tokens,
         "prefix": backbone.tokenizer.prefix,
         "suffix": backbone.tokenizer.suffix,
         "padding": backbone.tokenizer.pad_id,
@@ -115,7 +114,7 @@ def save_onnx(
 
 def _encoder(backbone: EncoderBackbone, model: str) -> Any:
     """The transformer of a task model by itself."""
-    encoder = copy.deepcopy(sentence_encoder(backbone.reference, "cpu")[0].auto_model)
+    encoder = copy.deepcopy(sentence_encoder(backbone.reference, "cpu").transformer)
     encoder.set_attn_implementation("eager")  # a plainer graph than the fused one of torch makes, and a faster one
     encoder.load_state_dict(backbone.encoder.state_dict())
     with torch.no_grad():

@@ -4,34 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from tokenizers import Tokenizer
 
-from samner.errors import ModelError
+from samner.sentence_encoder import ends
 from samner.subwords import SubwordTokenizer, pad
 from samner.words import Tokens
 
 
 class WordTokenizer(SubwordTokenizer):
-    """Splits texts into words and words into the sub-tokens of a Hugging Face tokenizer; safe for threads.
+    """Splits texts into words and words into the sub-tokens of a sentence encoder's tokenizer; safe for threads.
 
-    Raises:
-        ModelError: If the tokenizer is not of the tokenizers library.
+    Args:
+        tokenizer: Of which a copy is taken.
+        pad_id: The token that fills up what is shorter.
     """
 
-    def __init__(self, tokenizer: Any) -> None:
-        if getattr(tokenizer, "backend_tokenizer", None) is None:
-            raise ModelError("the sentence encoder's tokenizer is not of the tokenizers library, which is needed")
-        first = tokenizer.cls_token_id if tokenizer.cls_token_id is not None else tokenizer.bos_token_id
-        last = tokenizer.sep_token_id if tokenizer.sep_token_id is not None else tokenizer.eos_token_id
-        super().__init__(
-            Tokenizer.from_str(tokenizer.backend_tokenizer.to_str()),
-            () if first is None else (first,),
-            () if last is None else (last,),
-            tokenizer.pad_token_id or 0,
-        )
+    def __init__(self, tokenizer: Tokenizer, pad_id: int) -> None:
+        super().__init__(Tokenizer.from_str(tokenizer.to_str()), *ends(tokenizer), pad_id)
 
 
 @dataclass(slots=True)

@@ -98,7 +98,7 @@ def train_expert(
         lora_alpha=recipe.alpha,
         lora_dropout=recipe.dropout,
         target_modules=sorted({name.rsplit(".", 1)[-1] for name in modules}),
-        exclude_modules=r"pooler\..*",
+        exclude_modules=r"pooler\..*" if hasattr(backbone.encoder, "pooler") else None,
         bias="none",
     )
     learner = copy.copy(backbone)
