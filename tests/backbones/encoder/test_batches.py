@@ -121,7 +121,7 @@ class TestPlan:
     def test_what_is_long_is_read_apart(self, tokenizer: WordTokenizer) -> None:
         long = TrainingSet("long", [example("Ada " + "ran " * 40, person="Ada")] * 2, entity_types(["person"]))
         batches = plan(
-            tokenizer, MEDICINE, long, sets_per_batch=4, batch_tokens=100, foreign={"medicine": [], "long": []}
+            tokenizer, MEDICINE, long, sets_per_batch=4, batch_tokens=80, foreign={"medicine": [], "long": []}
         )
         for step in range(30):
             parts, names = batches[step], batches.names(step)
