@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from samner.backbones import TrainingSet
-from samner.backbones.encoder.batches import Ahead, BatchPlan, LabelledBatch
+from samner.backbones.encoder.batches import Ahead, BatchPlan, Lesson
 from samner.backbones.encoder.tokens import WordTokenizer
 from samner.backbones.encoder.training import Recipe
 from samner.entities import Entity, Example, entity_types
@@ -21,6 +21,7 @@ def example(text: str, **entities: str) -> Example:
     return Example(text, tuple(Entity(*span) for span in spans))
 
 
+CPU = torch.device("cpu")
 MEDICINE = TrainingSet(
     "medicine",
     [example(f"{drug} relieves back pain.", drug=drug, disease="back pain") for drug in ("Aspirin", "Codeine")]
@@ -46,13 +47,13 @@ def plan(tokenizer: WordTokenizer, *sets: TrainingSet, **settings: Any) -> Batch
     return BatchPlan(sets, tokenizer, Recipe(**{**defaults, **settings}), **given)
 
 
-def prompts_of(batches: BatchPlan, batch: LabelledBatch) -> list[str]:
+def prompts_of(batches: BatchPlan, batch: Lesson) -> list[str]:
     return [batches.prompts[i] for i in batch.prompts]
 
 
-def one_part(batches: BatchPlan, step: int = 0) -> LabelledBatch:
+def one_part(batches: BatchPlan, step: int = 0) -> Lesson:
     (part,) = batches[step]
-    return part
+    return part.to(CPU)
 
 
 def as_lists(batches: BatchPlan, step: int) -> Any:
@@ -124,7 +125,7 @@ class TestPlan:
             tokenizer, MEDICINE, long, sets_per_batch=4, batch_tokens=80, foreign={"medicine": [], "long": []}
         )
         for step in range(30):
-            parts, names = batches[step], batches.names(step)
+            parts, names = [part.to(CPU) for part in batches[step]], batches.names(step)
             assert sum(len(part.asked) for part in parts) >= 4
             assert len(parts) >= len(set(names))
             lengths = [part.texts.attention_mask.sum(1) for part in parts]
@@ -228,7 +229,7 @@ class TestPlan:
 
 def test_batches_prepared_ahead_are_the_plans(tokenizer: WordTokenizer) -> None:
     batches = plan(tokenizer, MEDICINE, SPORTS)
-    ahead = Ahead(batches, torch.device("cpu"), workers=1)
+    ahead = Ahead(batches, CPU, workers=1)
     for step in (3, 4, 5, 0, 1):  # from any step on, as where a run is resumed
         (batch,), expected = ahead(step), one_part(batches, step)
         assert torch.equal(batch.targets(), expected.targets())

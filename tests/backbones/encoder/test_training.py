@@ -9,7 +9,7 @@ import torch
 
 from samner.backbones import BASE, Backbone, TrainingData, TrainingSet, load_backbone
 from samner.backbones.encoder import training
-from samner.backbones.encoder.batches import Ahead, LabelledBatch
+from samner.backbones.encoder.batches import Ahead, Lesson
 from samner.backbones.encoder.training import Recipe
 from samner.backbones.fit import CHECKPOINT, Schedule, dev_score
 from samner.entities import Entity, Example, entity_types
@@ -77,7 +77,7 @@ class TestTrainExpert:
         steps = iter(range(3))
 
         class Stopping(Ahead):
-            def __call__(self, step: int) -> list[LabelledBatch]:
+            def __call__(self, step: int) -> list[Lesson]:
                 if next(steps, None) is None:
                     raise KeyboardInterrupt
                 return super().__call__(step)

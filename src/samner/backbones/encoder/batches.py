@@ -12,10 +12,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from samner.backbones.encoder.tokens import Batch, WordTokenizer, collate
+from samner.backbones.encoder.tokens import Batch, WordTokenizer
 from samner.backbones.training import Paraphrases, TrainingSet, reworded
 from samner.errors import SamnerError
 from samner.spans import ROLES, word_spans
+from samner.subwords import Padded, pad
 from samner.words import Tokens, cut_example
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ WORKERS = 1
 
 @dataclass(slots=True)
 class LabelledBatch:
-    """Texts, or a part of a step's, what is asked of them, and the answers.
+    """Texts of a step, or a part of them, what is asked of them, and the answers; as arrays, which pass to processes.
 
     Args:
         texts: The B texts.
@@ -41,6 +42,30 @@ class LabelledBatch:
         cells: N flat places in B x W x L x 3 whose target is not zero.
         scores: N targets there.
     """
+
+    texts: Padded
+    prompts: Ints
+    asked: npt.NDArray[np.bool_]
+    cells: Ints
+    scores: npt.NDArray[np.float32]
+
+    def to(self, device: torch.device) -> Lesson:
+        """The same as tensors on a device."""
+
+        def put(array: npt.NDArray[Any]) -> Tensor:
+            tensor = torch.from_numpy(array)
+            # from pinned memory a GPU copies by itself, without anybody waiting for it
+            return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+        t = self.texts
+        rows, width = t.word_mask.shape
+        texts = Batch(put(t.input_ids), put(t.attention_mask), put(t.word_ids), (rows, width), put(t.word_mask))
+        return Lesson(texts, put(self.prompts), put(self.asked), put(self.cells), put(self.scores))
+
+
+@dataclass(slots=True)
+class Lesson:
+    """A ``LabelledBatch`` as tensors."""
 
     texts: Batch
     prompts: Tensor
@@ -53,20 +78,6 @@ class LabelledBatch:
         shape = (*self.texts.shape, len(self.prompts), len(ROLES))
         flat = torch.zeros(math.prod(shape), device=self.cells.device)
         return flat.scatter_reduce_(0, self.cells, self.scores, "amax").view(shape)
-
-    def pin_memory(self) -> LabelledBatch:
-        """The same in memory that a GPU can copy from by itself."""
-        return self._each(lambda tensor: tensor.pin_memory())
-
-    def to(self, device: torch.device) -> LabelledBatch:
-        """The same batch on a device."""
-        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
-
-    def _each(self, change: Callable[[Tensor], Tensor]) -> LabelledBatch:
-        t = self.texts
-        ids, mask, words, real = map(change, (t.input_ids, t.attention_mask, t.word_ids, t.word_mask))
-        rest = map(change, (self.prompts, self.asked, self.cells, self.scores))
-        return LabelledBatch(Batch(ids, mask, words, t.shape, real), *rest)
 
 
 class BatchPlan:
@@ -155,8 +166,8 @@ class BatchPlan:
 
     def _part(self, groups: Sequence[tuple[int, Ints]], rng: np.random.Generator) -> LabelledBatch:
         types = [self._asked(index, rows, rng) for index, rows in groups]
-        batch = collate([self._labelled[index].texts[i] for index, rows in groups for i in rows], self.tokenizer)
-        count, width = batch.shape
+        texts = pad([self._labelled[index].texts[i] for index, rows in groups for i in rows], self.tokenizer)
+        count, width = texts.word_mask.shape
         asked = np.zeros((count, sum(len(prompts) for _, prompts in types)), dtype=np.bool_)
         cells, scores = [], []
         row = column = 0
@@ -168,13 +179,8 @@ class BatchPlan:
             scores.append(found.score)
             row, column = row + len(rows), column + len(prompts)
         wordings = [self._place[prompt] for _, prompts in types for prompt in prompts]
-        return LabelledBatch(
-            batch,
-            torch.tensor(wordings, dtype=torch.long),
-            torch.from_numpy(asked),
-            torch.from_numpy(np.concatenate(cells)),
-            torch.from_numpy(np.concatenate(scores)),
-        )
+        places = np.array(wordings, dtype=np.int64)
+        return LabelledBatch(texts, places, asked, np.concatenate(cells), np.concatenate(scores))
 
     def _group(self, index: int, turn: int) -> tuple[int, Ints]:
         """A data set and the places of its texts that are its turn."""
@@ -303,7 +309,7 @@ class Ahead:
         self._batches: Iterator[Any] = iter(())
         self._next = -1
 
-    def __call__(self, step: int) -> list[LabelledBatch]:
+    def __call__(self, step: int) -> list[Lesson]:
         """The parts of a step's batch, quickly if the one before it was asked for last."""
         if not self._workers:
             return [part.to(self._device) for part in self._plan[step]]
@@ -314,7 +320,6 @@ class Ahead:
                 sampler=range(step, len(self._plan)),
                 num_workers=self._workers,
                 prefetch_factor=8,
-                pin_memory=self._device.type == "cuda",
                 multiprocessing_context="fork",  # which shares the texts; the children compute on the CPU alone
             )
             self._batches = iter(loader)

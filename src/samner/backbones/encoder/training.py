@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from samner.backbones.encoder.batches import WORKERS, Ahead, BatchPlan, LabelledBatch
+from samner.backbones.encoder.batches import WORKERS, Ahead, BatchPlan, Lesson
 from samner.backbones.encoder.network import word_vectors
 from samner.backbones.fit import Outcome, Schedule, dev_score, fit
 from samner.backbones.training import TrainingData, TrainingRecipe, identity, safe_negatives
@@ -164,7 +164,7 @@ def _train(
         losses, cells = (torch.stack(values).sum() for values in zip(*parts, strict=True))
         return losses / cells.clamp(min=1)
 
-    def loss_of(batch: LabelledBatch) -> tuple[Tensor, Tensor]:
+    def loss_of(batch: Lesson) -> tuple[Tensor, Tensor]:
         """Summed loss of texts, and what it is to be divided by."""
         with torch.autocast(backbone.device.type, low, enabled=low is not torch.float32):
             words = word_vectors(encoder, batch.texts)
