@@ -72,13 +72,14 @@ def main() -> None:
         "--novelties", type=float, nargs="+", help="what types that the base knows less gain; the pool's"
     )
     parser.add_argument("--settings", type=Path, default=POOL_DATA)
+    parser.add_argument("--device", default="cpu", help="a torch device")
     arguments = parser.parse_args()
     if any(item.startswith("threshold=") for item in arguments.grid):
         parser.error("--grid: thresholds are varied by --thresholds")
     logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
 
     data, hidden = Datasets(arguments.data), domains(arguments.settings, arguments.domains)
-    pool = ExpertPool.load(str(arguments.pool))
+    pool = ExpertPool.load(str(arguments.pool), arguments.device)
     backbone: Any = pool.backbone
     thresholds = arguments.thresholds or [backbone.threshold]
     own = getattr(backbone, "novelty", 0.0)  # language models have none

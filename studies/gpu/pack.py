@@ -1,6 +1,6 @@
 """Pack what training needs and a bare machine lacks: data, models and packages, in parts of a size that travels.
 
-    python -m studies.gpu.pack --data ../shared/data --wordnet runs/wordnet --base runs/smollm2/base --out runs/parts
+    python -m studies.gpu.pack --data ../shared/data --wordnet runs/wordnet --out runs/parts
 
 There have to be torch, transformers, peft and sentence-transformers on that machine; pip fetches all else for its
 Python. Each part goes there on its own, the working tree with it; then ``python -m studies.gpu.train --parts FOLDER``.
@@ -14,6 +14,7 @@ import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator
+from importlib.metadata import distribution
 from pathlib import Path
 
 import yaml
@@ -34,20 +35,25 @@ def sets() -> Iterator[str]:
 
 
 def packages(folder: Path, python: str) -> None:
-    """Install the packages for another Python into a folder that can stand on its path."""
+    """Install the packages, and what says that samner is one, for another Python into a folder for its path."""
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder)]
     command += ["--only-binary=:all:", "--python-version", python, "--platform", "manylinux2014_x86_64"]
     subprocess.run([*command, *PACKAGES, *MODELS], check=True)
+    own = distribution("samner")  # its code travels with the working tree; what families there are stands in here
+    about = folder / f"samner-{own.version}.dist-info"
+    about.mkdir()
+    for name in ("METADATA", "entry_points.txt"):
+        (about / name).write_text(own.read_text(name) or "", encoding="utf-8")
 
 
 def write_parts(files: dict[str, Path], out: Path, size: int) -> list[Path]:
     """One compressed archive in pieces of at most ``size`` bytes, each in a folder of its own."""
     with tempfile.TemporaryFile() as whole:
-        with tarfile.open(fileobj=whole, mode="w:xz") as archive:
+        with tarfile.open(fileobj=whole, mode="w:xz", preset=2) as archive:
             for name, path in files.items():
                 archive.add(path, name)
         whole.seek(0)
-        parts = []
+        parts: list[Path] = []
         while piece := whole.read(size):
             part = out / f"part{len(parts):02}" / "piece"
             part.parent.mkdir(parents=True)
@@ -60,18 +66,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--wordnet", type=Path, required=True, help="what studies/wordnet_types.py wrote")
-    parser.add_argument(
-        "--base", type=Path, required=True, help="the base over SmolLM2, as studies.smollm2.train left it"
-    )
     parser.add_argument("--out", type=Path, required=True, help="a new folder for the parts")
     parser.add_argument("--python", default="3.12", help="that machine's")
     parser.add_argument("--megabytes", type=int, default=40, help="of a part")
+    parser.add_argument("--also", nargs="*", default=[], help="more of the data folder, to evaluate on there")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True)
     with tempfile.TemporaryDirectory() as temporary:
         packages(Path(temporary), arguments.python)
-        files = {f"data/{name}": arguments.data / name for name in sets()}
-        files |= {"wordnet": arguments.wordnet, "base": arguments.base, "packages": Path(temporary)}
+        files = {f"data/{name}": arguments.data / name for name in [*sets(), "types", *arguments.also]}
+        files |= {"foundation/wordnet": arguments.wordnet, "packages": Path(temporary)}
         for part in write_parts(files, arguments.out, arguments.megabytes * 2**20):
             print(f"{part.parent}: {part.stat().st_size / 2**20:.0f} MiB")
 

@@ -7,7 +7,8 @@
     python -m studies.smollm2.train unified --minutes 180 --data ../shared/data
 
 What teaches what stands in lessons.yaml. ``--minutes`` is for each part; a part that is finished is skipped, one that
-was stopped goes on. On one core of a CPU: ``OMP_NUM_THREADS=1 taskset -c 1 nice -n -10 python -m ...``.
+was stopped goes on. On one core of a CPU: ``OMP_NUM_THREADS=1 taskset -c 1 nice -n -10 python -m ...``; a GPU reads
+more at a time: ``--recipe batch_tokens=8192``. A base that knows domains, to compare: ``base --taught news legal``.
 """
 
 from __future__ import annotations
@@ -62,16 +63,22 @@ def data_of(root: Path, names: Sequence[str], dev: bool = True) -> TrainingData:
     return TrainingData(train, [read_set(root / n, n, "dev") for n in names] if dev else (), (), paraphrases())
 
 
-def base_data(root: Path, wordnet: Path) -> TrainingData:
-    """What teaches the base."""
-    sets = []
+def base_data(root: Path, wordnet: Path, domains: Sequence[str]) -> TrainingData:
+    """What teaches the base: its own sets, and those of domains if it is to know any."""
+    sets = [read_set(root / name, name, "train") for domain in domains for name in DOMAINS[domain]]
     for name, entry in SETTINGS["base"]["sets"].items():
         folder = wordnet if name == "wordnet" else root / name
         sets.append(read_set(folder, name, "train", entry.get("weight", 1.0)))
     return TrainingData(sets, (), (), paraphrases())
 
 
-def load(folder: Path, base: Path | None, device: str) -> tuple[Any, Heads, Reader]:
+def recipe_of(kind: str, arguments: argparse.Namespace) -> Recipe:
+    """The recipe of a kind of part, as lessons.yaml and the command say."""
+    changes = {name: yaml.safe_load(value) for name, value in (item.split("=", 1) for item in arguments.recipe)}
+    return Recipe.of(SETTINGS[kind]["recipe"] | changes | {"max_minutes": arguments.minutes}, "--recipe")
+
+
+def load(folder: Path, base: Path | None, device: str, compiled: bool = False) -> tuple[Any, Heads, Reader]:
     """The model without its own head, the heads and the reader; the base's own adapter, if there is one, is fused."""
     from transformers import AutoModel, AutoTokenizer
 
@@ -84,6 +91,9 @@ def load(folder: Path, base: Path | None, device: str) -> tuple[Any, Heads, Read
         recipe = json.loads((base / "record.json").read_text())["recipe"]
         add_own(model, heads, tensors, recipe["alpha"] / recipe["rank"])
     hold(model, fastest_dtype(device))
+    if compiled:
+        for layer in model.layers:
+            layer.compile(dynamic=True)
     return model, heads, Reader(AutoTokenizer.from_pretrained(folder))
 
 
@@ -114,6 +124,9 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, help="time box of each part")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--model", type=Path, required=True, help="folder of the dequantised SmolLM2")
+    parser.add_argument("--recipe", nargs="*", default=[], metavar="NAME=VALUE", help="in place of the lesson's")
+    parser.add_argument("--taught", nargs="*", default=[], choices=[*DOMAINS], help="domains that teach the base, too")
+    parser.add_argument("--compile", action="store_true", help="compile the layers: minutes saved on a GPU")
     parser.add_argument("--wordnet", type=Path, default=Path("runs/wordnet"))
     parser.add_argument("--runs", type=Path, default=Path("runs/smollm2"))
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -125,9 +138,9 @@ def main() -> None:
     if arguments.part == "base":
         if (base / "record.json").is_file():
             return
-        data = base_data(arguments.data, arguments.wordnet)
-        recipe = Recipe(**SETTINGS["base"]["recipe"], max_minutes=arguments.minutes)
-        model, heads, reader = load(arguments.model, None, arguments.device)
+        data = base_data(arguments.data, arguments.wordnet, arguments.taught)
+        recipe = recipe_of("base", arguments)
+        model, heads, reader = load(arguments.model, None, arguments.device, arguments.compile)
         log.info("base: %d sets, %d texts", len(data.train), sum(len(s.examples) for s in data.train))
         own, outcome = train_base(model, heads, reader, data, recipe, run=runs / ".base", resume=True)
         base.mkdir(exist_ok=True)
@@ -142,8 +155,8 @@ def main() -> None:
         kind = "unified" if part == "unified" else "expert"
         names = [name for sets in DOMAINS.values() for name in sets] if part == "unified" else DOMAINS[part]
         data = data_of(arguments.data, names)
-        recipe = Recipe(**SETTINGS[kind]["recipe"], max_minutes=arguments.minutes)
-        model, heads, reader = load(arguments.model, base, arguments.device)
+        recipe = recipe_of(kind, arguments)
+        model, heads, reader = load(arguments.model, base, arguments.device, arguments.compile)
         folder.mkdir(parents=True, exist_ok=True)
         log.info("%s: %s", part, ", ".join(names))
         outcome = train_adapter(

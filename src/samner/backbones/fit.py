@@ -143,7 +143,12 @@ def _fit(
     rates: Mapping[str, float],
 ) -> Outcome:
     names = list(parameters)
-    groups = [{"params": [parameters[n]], "factor": rates.get(n, 1.0)} for n in names]
+    factors = {n: rates.get(n, 1.0) for n in names}
+    # a group a factor, not a parameter: each group is a call
+    groups = [
+        {"params": [parameters[n] for n in names if factors[n] == factor], "factor": factor}
+        for factor in dict.fromkeys(factors.values())
+    ]
     optimizer = torch.optim.AdamW(groups, lr=schedule.learning_rate, weight_decay=schedule.weight_decay, fused=True)
     torch.manual_seed(schedule.seed)
     state = _State(names, parameters, optimizer, identity)

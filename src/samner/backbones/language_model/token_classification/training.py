@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -157,16 +157,14 @@ def _train(
         items = batches(step)
         with torch.autocast(device.type, dtype, enabled=dtype is not torch.float32):
             scores = logits(model, heads, [question for question, _ in items], reader.padding)
-        rows = zip(scores.float(), items, strict=True)
-        losses = [
-            binary_cross_entropy_with_logits(row[: y.shape[0], : y.shape[1]], y.to(device), reduction="sum")
-            for row, (_, y) in rows
-        ]
+        right, asked = _filled_up([y for _, y in items], scores.shape)
+        loss = binary_cross_entropy_with_logits(scores.float(), right.to(device), asked.to(device), reduction="sum")
         # by positives, not by all word and type pairs: else few entities or many types would count for little
-        return torch.stack(losses).sum() / max(1.0, sum(float(y[..., 2].sum()) for _, y in items))
+        return loss / max(1.0, float(right[..., 2].sum()))
 
     def evaluate() -> float:
-        scores = [dev_score(model, heads, reader, s, recipe.dev_texts, recipe.max_words) for s in data.dev]
+        with torch.compiler.set_stance("force_eager"):  # a compiled model is compiled for steps alone
+            scores = [dev_score(model, heads, reader, s, recipe.dev_texts, recipe.max_words) for s in data.dev]
         return sum(scores) / len(scores)
 
     schedule = Schedule.of(recipe, recipe.steps, judged=bool(data.dev), weight_decay=0.0)
@@ -180,6 +178,15 @@ def _train(
         identity=identity(data, recipe, [(n, list(p.shape)) for n, p in parameters.items()]),
         rates=rates,
     )
+
+
+def _filled_up(targets: Sequence[Tensor], shape: torch.Size) -> tuple[Tensor, Tensor]:
+    """Targets of questions (each W x T x 3) as one tensor of the logits' shape, and ones where a question has some."""
+    right, asked = torch.zeros(shape), torch.zeros(shape)
+    for i, y in enumerate(targets):
+        right[i, : y.shape[0], : y.shape[1]] = y
+        asked[i, : y.shape[0], : y.shape[1]] = 1
+    return right, asked
 
 
 def dev_score(model: Any, heads: Heads, reader: Reader, data: TrainingSet, texts: int, max_words: int) -> float:
