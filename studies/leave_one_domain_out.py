@@ -6,6 +6,11 @@
     python -m studies.leave_one_domain_out --data ../shared/data runs/compare-wordnet --domains legal social stem \
         --modes base --thresholds 0.1 0.2 --novelties 0 2 4 6      # the base alone, on domains that taught it nothing
 
+    python -m studies.leave_one_domain_out --data ../shared/data runs/builtin --known --modes union unified expert
+
+``--known`` hides nothing: how does a domain fare that the pool knows, against the unified baseline and its own expert
+alone?
+
 Prints, for every setting, strict span micro-F1 averaged over each domain's data sets and over the domains. No target's
 test set is read. A domain that taught the base something is an easier target than a new one; which those are is for
 the caller to say. Experts are selected with the pool's own threshold and novelty, whatever the answers are read with.
@@ -34,7 +39,11 @@ from studies.training_data import POOL_DATA, Datasets, domains
 
 Types = tuple[EntityType, ...]
 
-MODES = ("similarity", "sampling", "union", "intersection", "economy", "base")
+ADAPTED = ("similarity", "sampling", "union", "intersection", "economy")
+KNOWING = ("unified", "expert")
+"""What has read every domain, so that none is hidden from it."""
+
+MODES = (*ADAPTED, "base", *KNOWING)
 
 
 def parse(values: str) -> list[Any]:
@@ -48,12 +57,15 @@ def settings(grid: list[str]) -> Iterator[dict[str, Any]]:
         yield dict(zip(names, values, strict=True))
 
 
-def f1(model: TaskModel | Backbone, examples: list[Example], types: Types, mode: str, threshold: float) -> float:
+def f1(
+    model: TaskModel | Backbone, examples: list[Example], types: Types, mode: str, threshold: float, name: str = BASE
+) -> float:
+    """Strict micro-F1 of a task model in a mode, or of the model of that name on a backbone."""
     texts = [example.text for example in examples]
     if isinstance(model, TaskModel):
         predicted = model.predict(texts, mode=mode, threshold=threshold)
     else:
-        predicted = [flat(found) for found in model.predict(texts, types, [BASE], threshold)[BASE]]
+        predicted = [flat(found) for found in model.predict(texts, types, [name], threshold)[name]]
     return micro_f1([example.entities for example in examples], predicted, {t.name for t in types})
 
 
@@ -64,7 +76,8 @@ def main() -> None:
     parser.add_argument("--domains", nargs="*", help="domains to leave out in turn; all by default")
     parser.add_argument("--texts", type=int, default=150, help="dev texts of each data set to score on")
     parser.add_argument("--unlabelled", type=int, default=300, help="dev texts of each data set to adapt to")
-    parser.add_argument("--modes", nargs="*", default=list(MODES[:-1]), choices=MODES)
+    parser.add_argument("--modes", nargs="*", default=list(ADAPTED), choices=MODES)
+    parser.add_argument("--known", action="store_true", help="hide nothing")
     parser.add_argument("--grid", nargs="*", default=[], help="arguments of adapt() to vary: name=value,value")
     parser.add_argument("--thresholds", type=float, nargs="+", help="from which an entity counts; the pool's own")
     parser.add_argument(
@@ -75,6 +88,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if any(item.startswith("threshold=") for item in arguments.grid):
         parser.error("--grid: thresholds are varied by --thresholds")
+    if not arguments.known and (knowing := set(KNOWING) & set(arguments.modes)):
+        parser.error(f"--modes {min(knowing)}: it has read the hidden domains; give --known")
 
     data, hidden = Datasets(arguments.data), domains(arguments.settings, arguments.domains)
     pool = ExpertPool.load(str(arguments.pool), arguments.device)
@@ -87,14 +102,20 @@ def main() -> None:
             for name in names:
                 types, dev = data.types(name), data.examples(name, "dev")
                 unlabelled = [example.text for example in dev[: arguments.unlabelled]]
-                models: dict[str, TaskModel | Backbone] = {"base": backbone}
+                models: dict[str, TaskModel | Backbone] = dict.fromkeys(("base", *KNOWING), backbone)
                 for mode in arguments.modes:
-                    kind = mode if mode in ("economy", "base") else "union"
+                    kind = mode if mode in (*models, "economy") else "union"
                     if kind not in models:
-                        models[kind] = adapt(pool, unlabelled, types, mode=kind, exclude=[domain], **chosen)
+                        hide = [] if arguments.known else [domain]
+                        models[kind] = adapt(pool, unlabelled, types, mode=kind, exclude=hide, **chosen)
+                    alone = BASE
+                    if mode == "unified":
+                        alone = pool.load_baseline("unified")
+                    elif mode == "expert":
+                        pool.load_experts([alone := domain])
                     for novelty, threshold in itertools.product(arguments.novelties or [own], thresholds):
                         backbone.novelty = novelty
-                        value = f1(models[kind], dev[-arguments.texts :], types, mode, threshold)
+                        value = f1(models[kind], dev[-arguments.texts :], types, mode, threshold, alone)
                         scores = result.setdefault((mode, novelty, threshold), {})
                         scores.setdefault(domain, []).append(100 * value)
                     backbone.novelty = own

@@ -6,7 +6,13 @@
     python -m studies.train_builtin_pool --data ../shared/data variants     # choose the experts' recipe, the same way
     python -m studies.train_builtin_pool --data ../shared/data assemble     # write them to src/samner/pools/builtin
 
-Every part is skipped where it is finished and resumed where it was stopped.
+Every part is skipped where it is finished and resumed where it was stopped. Each can be a process of its own, with the
+others beside it once the base is there; ``--minutes`` is then the part's:
+
+    python -m studies.train_builtin_pool --data ../shared/data --minutes 4 base
+    python -m studies.train_builtin_pool --data ../shared/data --settings studies/chosen_pool.yaml choose wide defined
+    python -m studies.train_builtin_pool --data ../shared/data --minutes 3 expert news
+    python -m studies.train_builtin_pool --data ../shared/data --minutes 3 unified
 """
 
 from __future__ import annotations
@@ -20,8 +26,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-import yaml
 from safetensors.torch import load_file, save_file
 
 from samner.backbones import TrainingData, TrainingSet
@@ -29,12 +35,18 @@ from samner.backbones.encoder.backbone import EncoderBackbone
 from samner.backbones.encoder.training import Recipe, train_base
 from samner.files import atomic_folder, read_json, write_json
 from samner.pool import ExpertCard, ExpertPool
-from samner.training import train_expert
+from samner.training import train_expert, training_set
+from studies.leave_one_domain_out import f1
 from studies.training_data import HERE, Datasets, read_settings
+from studies.wordings import definitions, other_wordings
 
 PACKAGED = HERE.parent / "src" / "samner" / "pools" / "builtin"
 SCORED_AT = 0.5
 """Threshold of the dev scores in training: that of a new base. The one it ships with is set afterwards."""
+CHOSEN_BY = 40
+"""Dev texts of a data set by which a base is chosen."""
+MOST_NEGATIVES = 1000
+"""Types of a data set at most for them to be negatives of others."""
 log = logging.getLogger("train_builtin_pool")
 
 
@@ -58,26 +70,39 @@ class Trainer:
         self.domains: dict[str, list[str]] = {name: list(sets) for name, sets in settings["domains"].items()}
         self.foundation = list(settings["foundation"])
         self.taught: list[str] = settings["base"].get("domains", list(self.domains))
-        self.paraphrases = yaml.safe_load((HERE / "paraphrases.yaml").read_text(encoding="utf-8"))
         self.most: int | None = None
         self._sets: dict[tuple[str, str], TrainingSet] = {}
 
     def set(self, name: str, split: str) -> TrainingSet:
         """A data set's split, with the types of its train split; types the scoring leaves out teach nothing."""
         if (name, split) not in self._sets:
-            self._sets[name, split] = self.data.set(name, split)
+            types = None if split == "train" else self.set(name, "train").types
+            self._sets[name, split] = training_set(name, self.data.examples(name, split), types)
         return self._sets[name, split]
 
+    def lesson(self, names: Iterable[str]) -> TrainingData:
+        """What teaches a base: the named sets, as often as the settings say, and of a domain at most its first texts.
+
+        Negatives are types of those sets, and none of a set with thousands, of which some are in any text.
+        """
+        weights = self.settings["foundation"]
+        train = [replace(self.set(n, "train"), weight=weights.get(n, {}).get("weight", 1.0)) for n in names]
+        foreign = [t.prompt for s in train if len(s.types) <= MOST_NEGATIVES for t in s.types]
+        train = [d if d.name in self.foundation else replace(d, examples=d.examples[: self.most]) for d in train]
+        ways = other_wordings()
+        if self.settings["base"].get("definitions"):
+            ways = ways | {name: [*ways.get(name, ()), *more] for name, more in definitions(self.data, train).items()}
+        return TrainingData(train, (), foreign, ways)
+
     def training_data(self, names: Iterable[str]) -> TrainingData:
-        """The named sets with their dev splits; in a comparison the first texts of each set, without dev splits."""
+        """What teaches an expert: the named sets with their dev splits; in a comparison their first texts alone."""
         train = [self.set(name, "train") for name in names]
         everything = [name for sets in self.domains.values() for name in sets]
         foreign = sorted({t.prompt for name in everything for t in self.set(name, "train").types})
         if self.most is not None:
-            train = [d if d.name in self.foundation else replace(d, examples=d.examples[: self.most]) for d in train]
-            return TrainingData(train, (), foreign, self.paraphrases)
-        dev = [self.set(name, "dev") for name in names if name not in self.foundation]
-        return TrainingData(train, dev, foreign, self.paraphrases)
+            train = [replace(d, examples=d.examples[: self.most]) for d in train]
+            return TrainingData(train, (), foreign, other_wordings())
+        return TrainingData(train, [self.set(name, "dev") for name in names], foreign, other_wordings())
 
     def base(self, pool: Path, names: list[str], recipe: Recipe, *, encoder: bool) -> ExpertPool:
         """A pool over a base trained on the named sets; opened where that was done."""
@@ -85,13 +110,14 @@ class Trainer:
             log.info("base on %d sets -> %s", len(names), pool)
             backbone = EncoderBackbone(device=self.device)
             run = pool.parent / f".{pool.name}-base"
-            outcome = train_base(backbone, self.training_data(names), recipe, encoder=encoder, run=run, resume=True)
+            outcome = train_base(backbone, self.lesson(names), recipe, encoder=encoder, run=run, resume=True)
             for name in self.foundation:  # thousands of types, of which none is a safe negative for others
                 backbone.types.pop(name, None)
             card = {
                 "training": {"recipe": recipe.model_dump(), "outcome": asdict(outcome)},
                 "data": self.sources(names),
             }
+            pool.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=pool.parent) as folder:
                 backbone.save(Path(folder), torch.float16, card)
                 ExpertPool.create(pool, Path(folder))
@@ -114,10 +140,6 @@ class Trainer:
             resume=True,
         )
 
-    def time_box(self, share: float) -> dict[str, float]:
-        """The option that ends a part in its share of a third of the minutes; nothing if there is no end."""
-        return {} if self.minutes is None else {"max_minutes": self.minutes * share / 3}
-
     def sources(self, names: Iterable[str]) -> list[dict[str, Any]]:
         """Data sets with their licences, for the cards."""
         stated = {
@@ -127,6 +149,11 @@ class Trainer:
             {"name": name, "licence": stated[name]["licence"], "texts": len(self.set(name, "train").examples)}
             for name in names
         ]
+
+
+def time_box(minutes: float | None) -> dict[str, float]:
+    """The option that ends a part after so many minutes; nothing if there is no end."""
+    return {} if minutes is None else {"max_minutes": minutes}
 
 
 def compare(trainer: Trainer) -> None:
@@ -146,19 +173,63 @@ def compare(trainer: Trainer) -> None:
             trainer.expert(pool, domain, sets, options, pool.folder / "experts" / domain)
 
 
-def train(trainer: Trainer) -> None:
-    """Train the parts of the pool."""
-    every = [name for sets in trainer.domains.values() for name in sets]
+def train_base_part(trainer: Trainer, minutes: float | None) -> ExpertPool:
+    """The pool over the base that the settings say."""
     base = trainer.settings["base"]
     taught = [name for domain in trainer.taught for name in trainer.domains[domain]]
-    recipe = Recipe.of(base["recipe"] | trainer.time_box(1))
-    pool = trainer.base(trainer.pool, [*trainer.foundation, *taught], recipe, encoder=True)
+    recipe = Recipe.of(base["recipe"] | time_box(minutes))
+    return trainer.base(trainer.pool, [*trainer.foundation, *taught], recipe, encoder=True)
+
+
+def choose(trainer: Trainer, names: Iterable[str]) -> None:
+    """Make the pool over a copy of the base, of those of the named pools, that reads the domains best by itself.
+
+    For bases that no domain taught. By strict F1 on the dev splits, averaged over data sets and domains, at the
+    threshold that suits each base best. What a foundation holds is no domain here.
+    """
+    if trainer.pool.is_dir():
+        return
+    domains = {d: [n for n in sets if n not in trainer.foundation] for d, sets in trainer.domains.items()}
+    best: dict[str, float] = {}
+    for name in names:
+        backbone = ExpertPool.load(trainer.runs / name, trainer.device).backbone
+        for threshold in (0.05, 0.1, 0.2, 0.3):
+            scores = [
+                [f1(backbone, list(dev.examples[:CHOSEN_BY]), dev.types, "base", threshold) for dev in sets]
+                for sets in ([trainer.set(n, "dev") for n in names] for names in domains.values())
+                if sets
+            ]
+            score = float(np.mean([np.mean(its) for its in scores]))
+            log.info("base of %s, threshold %s: %.1f", name, threshold, 100 * score)
+            best[name] = max(score, best.get(name, 0.0))
+    chosen = max(best, key=lambda name: best[name])
+    log.info("chosen: %s, of %s", chosen, best)
+    ExpertPool.create(trainer.pool, trainer.runs / chosen / "base")
+
+
+def train_expert_part(trainer: Trainer, domain: str, minutes: float | None) -> None:
+    """A domain's expert, on the base that is there."""
+    pool = ExpertPool.load(trainer.pool, trainer.device)
+    options = trainer.settings["expert"]["recipe"] | time_box(minutes)
+    trainer.expert(pool, domain, trainer.domains[domain], options, pool.folder / "experts" / domain)
+
+
+def train_unified_part(trainer: Trainer, minutes: float | None) -> None:
+    """The baseline: an adapter of all domains, by default for as many steps as all experts together."""
+    pool = ExpertPool.load(trainer.pool, trainer.device)
     options = trainer.settings["expert"]["recipe"]
-    for domain, sets in trainer.domains.items():
-        limited = options | trainer.time_box(1 / len(trainer.domains))
-        trainer.expert(pool, domain, sets, limited, pool.folder / "experts" / domain)
-    unified = options | {"steps": options["steps"] * len(trainer.domains)} | trainer.time_box(1)
-    trainer.expert(pool, "unified", every, unified, pool.folder / "baselines" / "unified")
+    options = options | {"steps": options["steps"] * len(trainer.domains)} | trainer.settings.get("unified", {})
+    every = [name for sets in trainer.domains.values() for name in sets]
+    trainer.expert(pool, "unified", every, options | time_box(minutes), pool.folder / "baselines" / "unified")
+
+
+def train(trainer: Trainer) -> None:
+    """Train the parts of the pool, one after another."""
+    third = None if trainer.minutes is None else trainer.minutes / 3
+    pool = train_base_part(trainer, third)
+    for domain in trainer.domains:
+        train_expert_part(trainer, domain, third and third / len(trainer.domains))
+    train_unified_part(trainer, third)
     calibrate(trainer, pool.folder)
 
 
@@ -233,30 +304,51 @@ def model_card(trainer: Trainer, pool: ExpertPool) -> str:
     return "\n".join(lines)
 
 
+STAGES = {"compare": compare, "train": train}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder that holds foundation/ and train/")
     parser.add_argument("--runs", type=Path, default=HERE.parent / "runs", help="where parts and checkpoints go")
     parser.add_argument("--settings", type=Path, default=HERE / "builtin_pool.yaml")
     parser.add_argument("--out", type=Path, default=PACKAGED, help="folder that assemble writes; the package's")
-    parser.add_argument("--minutes", type=float, help="of the stage train: a third the base, the experts and unified")
+    parser.add_argument(
+        "--minutes", type=float, help="of the part; of train a third each for the base, the experts and unified"
+    )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("stage", choices=["compare", "train", "variants", "assemble"])
-    parser.add_argument("variants", nargs="*", metavar="NAME", help="of the stage variants; all by default")
+    parser.add_argument("stage", choices=["base", "choose", "expert", "unified", *STAGES, "variants", "assemble"])
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="of variants or experts, all by default; of pools to choose from"
+    )
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.set_float32_matmul_precision("high")  # of the heads, on a GPU
     logging.getLogger("httpx").setLevel(logging.WARNING)
     settings = read_settings(arguments.settings)
     trainer = Trainer(arguments.data, arguments.runs, settings, arguments.minutes, arguments.device)
+    pools = arguments.names if arguments.stage == "choose" else ()
+    known = {"choose": pools, "variants": settings["expert"]["variants"], "expert": trainer.domains}.get(
+        arguments.stage, ()
+    )
+    if unknown := set(arguments.names) - set(known):
+        parser.error(f"{arguments.stage}: no {min(unknown)!r} in {arguments.settings}; there is: {', '.join(known)}")
+    names = arguments.names or list(known)
     if arguments.stage == "assemble":
         assemble(trainer, arguments.out)
     elif arguments.stage == "variants":
-        known = trainer.settings["expert"]["variants"]
-        if unknown := set(arguments.variants) - set(known):
-            parser.error(f"{arguments.settings} has no variant {min(unknown)!r}; it has: {', '.join(known)}")
-        variants(trainer, arguments.variants or known)
+        variants(trainer, names)
+    elif arguments.stage == "choose":
+        choose(trainer, names)
+    elif arguments.stage == "base":
+        train_base_part(trainer, arguments.minutes)
+    elif arguments.stage == "expert":
+        for name in names:
+            train_expert_part(trainer, name, arguments.minutes)
+    elif arguments.stage == "unified":
+        train_unified_part(trainer, arguments.minutes)
     else:
-        {"compare": compare, "train": train}[arguments.stage](trainer)
+        STAGES[arguments.stage](trainer)
 
 
 if __name__ == "__main__":

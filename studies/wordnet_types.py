@@ -24,6 +24,7 @@ import numpy as np
 
 from samner.data import read_examples, write_examples
 from samner.entities import Entity, Example
+from samner.files import write_json
 
 MOST_WORDS = 4
 LEAST_BELOW = 5
@@ -116,6 +117,10 @@ class WordNet:
     def types(self, key: str) -> list[str]:
         """Names of the types of what this sense names."""
         return sorted({self.names[one] for one in self.above(key) if one in self.names})
+
+    def definitions(self) -> dict[str, str]:
+        """What each type is: its gloss up to the first semicolon."""
+        return {name: self.synsets[key].gloss.split(";")[0].strip() for key, name in sorted(self.names.items())}
 
     def particular(self, key: str) -> bool:
         """Whether it is the sense of a name or of a kind that has no kinds below it."""
@@ -239,6 +244,7 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     write_examples(examples[:500], arguments.out / "dev.jsonl")
     write_examples(examples[500:], arguments.out / "train.jsonl")
+    write_json(arguments.out / "definitions.json", wordnet.definitions())
     types = Counter(e.label for example in examples for e in example.entities)
     print(
         f"{len(examples)} texts, {len(types)} types; most frequent: {', '.join(t for t, _ in types.most_common(40))}"

@@ -554,3 +554,17 @@ def test_a_pool_says_how_its_experts_are_merged(tiny_pool: Path, tmp_path: Path)
     whole = adapt(pool, TEXTS, LABELS, method="linear", lam=1.0)
     vectors = pool.backbone.task_vectors(whole.merges["similarity"].model)
     assert all(torch.allclose(2 * halves[m], vector) for m, vector in vectors.items())
+
+
+def test_in_its_own_domain_an_expert_answers_alone_and_as_it_is(different: ExpertPool) -> None:
+    texts = ["Codeine relieves fever within hours.", "Triptan relieves headache within hours."]
+    model = adapt(different, texts, ["drug", "disease"], experts="auto", lam=0.5)
+    assert {s.chosen for s in model.selections.values()} == {("medicine",)}
+    assert all(s.home and "asked alone" in s.note for s in model.selections.values())
+    assert len({merge.model for merge in model.merges.values()}) == 1
+    different.load_experts(["medicine"])
+    expected = different.backbone.predict(texts, model.types, ["medicine"], 0.05)["medicine"]
+    found = model.predict(texts, threshold=0.05)
+    assert {e.key for its in found for e in its} <= {e.key for its in expected for e in its} and any(found)
+    paper = adapt(different, texts, ["drug", "disease"], experts=2)
+    assert not any(s.home for s in paper.selections.values())

@@ -187,7 +187,7 @@ def test_scores_are_what_the_pupil_is_trained_towards(pool: ExpertPool) -> None:
     example = Example("Aspirin helps", (Entity(0, 7, "drug", 0.9), Entity(0, 13, "drug", 0.3)))
     data = TrainingSet("some", [example], entity_types(["drug"]))
     plan = BatchPlan([data], backbone.tokenizer, Recipe(steps=1), max_tokens=100, foreign={"some": ()}, paraphrases={})
-    _, _, targets, _ = plan(0)
+    targets = plan[0][0].to(backbone.device).targets()
     assert targets[0, :, 0].tolist() == [pytest.approx([0.9, 0.9, 0.9]), pytest.approx([0, 0.3, 0.3])]
 
 

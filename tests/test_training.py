@@ -139,7 +139,7 @@ class TestTrainExpert:
         assert one == other
 
 
-def _interrupted(*_: object) -> None:
+def _interrupted(*_: object, **__: object) -> None:
     raise KeyboardInterrupt
 
 

@@ -24,6 +24,8 @@ from samner.task_model import STRATEGIES, Merge, TaskModel, held, hold, modes
 from samner.thresholds import ThresholdLike, by_label
 
 _TEXTS = 500
+_AS_IT_IS = {"density", "lam"}
+"""Parameters of merge methods by which, at 1, a single expert comes out as it went in."""
 """Texts that experts are selected by, at most: more do not move a selection, but take long to embed."""
 
 
@@ -52,7 +54,8 @@ def adapt(
         mode: ``"union"`` (what either task model finds), ``"intersection"``, ``"similarity"`` or ``"sampling"`` (one
             task model alone), or ``"economy"``: one merge of every expert that either strategy picked, weighted by
             how many picked it, for a single pass.
-        experts: How many experts each strategy picks; ``"auto"``: its best and those not far below, at most three.
+        experts: How many experts each strategy picks; ``"auto"``: its best and those not far below, at most three;
+            where the domain is an expert's own, that one, unmerged.
         samples: How many texts selection by sampling draws.
         seed: Of that draw, and of merge methods that are random.
         method: Merge method; see ``samner.merging.methods``.
@@ -94,6 +97,8 @@ def adapt(
     say = on_step or (lambda step: None)
     say("selecting experts")
     selections = select(now, texts, types, mode=mode, count=experts, samples=samples, seed=seed, exclude=exclude)
+    if any(selection.home for selection in selections.values()):
+        parameters = {**parameters, **dict.fromkeys(_AS_IT_IS & methods()[method].keys(), 1.0)}
     merges = {}
     for name, weights in recipes(selections, mode).items():
         say(f"merging for {name}")

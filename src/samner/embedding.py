@@ -102,7 +102,7 @@ def embed_names(names: Sequence[str], reference: str = MINILM, device: str = "cp
         return np.stack([known[name] for name in names]) if names else encode(names, reference, device)
 
 
-def embed_domain(texts: Sequence[str], reference: str = MINILM) -> npt.NDArray[np.float32]:
+def embed_domain(texts: Sequence[str], reference: str = MINILM, device: str = "cpu") -> npt.NDArray[np.float32]:
     """The domain embedding: the mean of the L2-normalised sentence embeddings of the texts, itself normalised.
 
     The last few are kept in memory, without the texts: a domain that is adapted to in several ways is embedded once.
@@ -112,7 +112,7 @@ def embed_domain(texts: Sequence[str], reference: str = MINILM) -> npt.NDArray[n
     key = (hashlib.sha256(json.dumps(list(texts)).encode()).hexdigest(), reference)
     with _LOCK:
         if key not in _DOMAINS:
-            vector = unit_mean(encode(texts, reference, fast=True))
+            vector = unit_mean(encode(texts, reference, device, fast=True))
             if len(_DOMAINS) >= _KEPT_DOMAINS:
                 del _DOMAINS[next(iter(_DOMAINS))]
             _DOMAINS[key] = vector

@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field
 
 from samner.backbones import TrainingData, TrainingSet
 from samner.backbones.base import Backbone, DryRun, PlannedBase
-from samner.backbones.families import family, family_of, family_over_models
+from samner.backbones.families import family, family_of, family_over_models, usable_device
 from samner.data import read_gold
 from samner.data.formats.registry import FORMATS, is_data_folder
 from samner.data.lines import COMPRESSED, content_suffix
@@ -291,7 +291,7 @@ def train_expert(
             name=name,
             base=pool.backbone.fingerprint,
             types=tuple(dict.fromkeys(t.name for data_set in data.train for t in data_set.types)),
-            embedding=tuple(map(float, embed_domain(texts))),
+            embedding=tuple(map(float, embed_domain(texts, device=usable_device(pool.device)))),
             embedding_model=MINILM,
             description=description,
             data=tuple(

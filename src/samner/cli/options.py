@@ -114,7 +114,8 @@ Experts = Annotated[
         "--experts",
         metavar="N",
         parser=_count,
-        help="How many experts each selection picks; auto: its best and those not far below, at most three.",
+        help="How many experts each selection picks; auto: its best and those not far below, at most three; in an "
+        "expert's own domain that one alone, unmerged.",
         rich_help_panel=_ADAPTATION,
     ),
 ]

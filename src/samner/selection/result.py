@@ -36,6 +36,7 @@ class Selection:
         pseudo_labels: What the experts agreed on; sampling only.
         note: What the user should know about how it went; empty if all went as usual.
         warnings: Why its choice should not be trusted; empty if nothing speaks against it.
+        home: Whether the target is the domain of the one expert chosen, which answers as it is, unmerged.
     """
 
     strategy: str
@@ -48,6 +49,7 @@ class Selection:
     pseudo_labels: tuple[PseudoLabel, ...] = ()
     note: str = ""
     warnings: tuple[str, ...] = ()
+    home: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values."""

@@ -12,14 +12,14 @@ from dataclasses import replace
 from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
-from samner.embedding import embed_names
 from samner.entities import EntityType
 from samner.pool import ExpertCard
-from samner.selection.result import Selection
+from samner.selection.home import at_home
+from samner.selection.result import AUTO, Selection
 from samner.selection.sampling import by_sampling
-from samner.selection.similarity import Target, by_similarity, sentence_encoder_of
+from samner.selection.similarity import Target, by_similarity
+from samner.selection.types import type_similarity
 
 Signal: TypeAlias = Callable[[Target], Selection]
 
@@ -31,8 +31,12 @@ def select_by(signals: Iterable[str], target: Target) -> dict[str, Selection]:
     """Rank experts by several signals.
 
     Returns:
-        What each decided, by its name; all warn if no expert is close to the domain.
+        What each decided, by its name; all warn if no expert is close to the domain. Where the number of experts is
+        ``"auto"`` and the domain is an expert's own, all choose that one.
     """
+    if target.count == AUTO and (name := at_home(target.experts, target.similarity.cosine, target.types)):
+        note = f"this is the domain of {name!r}, which is asked alone"
+        return {s: replace(target.similarity, strategy=s, chosen=(name,), home=True, note=note) for s in signals}
     far = unfamiliar(target.experts, target.similarity.cosine, target.types)
     selections = {name: SIGNALS[name](target) for name in signals}
     return {name: replace(s, warnings=tuple(dict.fromkeys((*far, *s.warnings)))) for name, s in selections.items()}
@@ -70,16 +74,6 @@ def unfamiliar(
         f"{cosine[nearest]:.2f}), and no expert was trained for anything like {_listed(unknown)}; "
         "expect much to be missed or wrong",
     )
-
-
-def type_similarity(types: Sequence[EntityType], experts: Mapping[str, ExpertCard]) -> npt.NDArray[np.float32]:
-    """For each type, the cosine of its name with the one most like it among the names that the experts know."""
-    known = sorted({name for card in experts.values() for name in card.types})
-    if not known:
-        return np.zeros(len(types), dtype=np.float32)
-    reference = sentence_encoder_of(experts)
-    similar = embed_names([t.name for t in types], reference) @ embed_names(known, reference).T
-    return np.asarray(similar.max(axis=1), dtype=np.float32)
 
 
 def _listed(names: Sequence[str], most: int = 5) -> str:

@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from samner.backbones import BASE, Backbone, TrainingData, TrainingSet, load_backbone
+from samner.backbones.encoder import training
+from samner.backbones.encoder.batches import Ahead, Lesson
 from samner.backbones.encoder.training import Recipe
 from samner.backbones.fit import CHECKPOINT, Schedule, dev_score
 from samner.entities import Entity, Example, entity_types
@@ -73,17 +75,16 @@ class TestTrainExpert:
         monkeypatch.setattr(Schedule, "of", _often_saved(Schedule.of))
         train(base, tmp_path / "whole")
         steps = iter(range(3))
-        type_vectors = base.type_vectors
 
-        def stop(prompts: list[str]) -> Any:
-            if "drug" in prompts and next(steps, None) is None:
-                raise KeyboardInterrupt
-            return type_vectors(prompts)
+        class Stopping(Ahead):
+            def __call__(self, step: int) -> list[Lesson]:
+                if next(steps, None) is None:
+                    raise KeyboardInterrupt
+                return super().__call__(step)
 
-        base.type_vectors = stop
-        with pytest.raises(KeyboardInterrupt):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(training, "Ahead", Stopping)
             train(base, tmp_path / "half", run=tmp_path / "run")
-        base.type_vectors = type_vectors
         assert (tmp_path / "run" / CHECKPOINT).is_file()
         assert not (tmp_path / "half").exists()
         train(base, tmp_path / "half", run=tmp_path / "run", resume=True)

@@ -65,5 +65,6 @@ def pool_words(states: Tensor, batch: Batch) -> Tensor:
     hidden = states.shape[-1]
     index = batch.word_ids.reshape(-1)
     sums = states.new_zeros(rows * width + 1, hidden).index_add(0, index, states.reshape(-1, hidden))
-    counts = torch.bincount(index, minlength=rows * width + 1).clamp(min=1).to(states.dtype)
-    return (sums / counts[:, None])[:-1].view(rows, width, hidden)
+    # not bincount, for which a GPU would have to be waited for
+    counts = states.new_zeros(rows * width + 1).index_add(0, index, states.new_ones(len(index)))
+    return (sums / counts.clamp(min=1)[:, None])[:-1].view(rows, width, hidden)

@@ -6,7 +6,7 @@ import copy
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +15,13 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from samner.backbones.encoder.batches import BatchPlan
+from samner.backbones.encoder.batches import WORKERS, Ahead, BatchPlan, Lesson
 from samner.backbones.encoder.network import word_vectors
 from samner.backbones.fit import Outcome, Schedule, dev_score, fit
 from samner.backbones.training import TrainingData, TrainingRecipe, identity, safe_negatives
 from samner.files import writing_tensors
+from samner.precision import fastest_dtype
+from samner.spans import ROLES
 
 if TYPE_CHECKING:
     from samner.backbones.encoder.backbone import EncoderBackbone
@@ -32,13 +34,25 @@ class Recipe(TrainingRecipe):
 
     Attributes:
         head_rate: Factor on the learning rate for the heads of a base.
-        batch_tokens: Padded sub-tokens in a batch, about.
+        batch_tokens: Padded sub-tokens in a batch, about; a data set's share of them, where a batch mixes some.
         batch_texts: Texts in a batch, at most.
+        sets_per_batch: Data sets drawn for a batch. With more than one, a step does not undo what the last one, of
+            another data set, taught.
+        size_power: Data sets are drawn in proportion to this power of their size, times their weight. Below 1 small
+            ones, which may hold as many types, are seen more often than their size says.
+        near_types: Share of the types that are asked for though no text of a group has them, that is drawn from those
+            most like the ones that occur: they teach where a type ends.
+        loss_over: What the loss is divided by: the ``cells`` of the targets, or those that are ``positive``, so that
+            texts that are asked for hundreds of types teach as much as those that are asked for a few.
     """
 
     head_rate: float = 1.0
     batch_tokens: int = Field(default=512, gt=0)
     batch_texts: int = Field(default=16, gt=0)
+    sets_per_batch: int = Field(default=1, gt=0)
+    size_power: float = Field(default=0.5, ge=0, le=1)
+    near_types: float = Field(default=0.0, ge=0, le=1)
+    loss_over: Literal["cells", "positive"] = "cells"
 
 
 def train_base(
@@ -136,15 +150,29 @@ def _train(
         max_tokens=backbone.max_tokens,
         foreign={s.name: safe_negatives(s, foreign, recipe.foreign_similarity, embed) for s in data.train},
         paraphrases=data.paraphrases,
+        embed=embed,
     )
     schedule = Schedule.of(recipe, plan.steps, judged=bool(data.dev))
+    vectors = backbone.type_vectors(plan.prompts)
+    gpu = backbone.device.type == "cuda"
+    batches = Ahead(plan, backbone.device, workers=WORKERS if gpu else 0)
+    # on a CPU float32: training in bfloat16 is faster on some processors only
+    low = fastest_dtype(str(backbone.device)) if gpu else torch.float32
 
     def loss_at(step: int) -> Tensor:
-        batch, prompts, targets, _ = plan(step)
-        batch = batch.to(backbone.device)
-        logits = backbone.heads(word_vectors(encoder, batch), backbone.type_vectors(prompts))
-        keep = batch.word_mask
-        return binary_cross_entropy_with_logits(logits[keep], targets.to(backbone.device)[keep])
+        parts = [loss_of(part) for part in batches(step)]
+        losses, cells = (torch.stack(values).sum() for values in zip(*parts, strict=True))
+        return losses / cells.clamp(min=1)
+
+    def loss_of(batch: Lesson) -> tuple[Tensor, Tensor]:
+        """Summed loss of texts, and what it is to be divided by."""
+        with torch.autocast(backbone.device.type, low, enabled=low is not torch.float32):
+            words = word_vectors(encoder, batch.texts)
+        logits = backbone.heads(words, vectors[batch.prompts])
+        # weighed, not picked: to pick, a GPU would have to be waited for
+        told = (batch.texts.word_mask[:, :, None] & batch.asked[:, None, :]).unsqueeze(-1).to(logits.dtype)
+        loss = binary_cross_entropy_with_logits(logits, batch.targets(), told, reduction="sum")
+        return loss, told.sum() * len(ROLES) if recipe.loss_over == "cells" else batch.scores.sum()
 
     def evaluate() -> float:
         encoder.eval()

@@ -1,0 +1,33 @@
+"""Whether a target is the very domain of an expert: then nobody else need be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from samner.entities import EntityType
+from samner.pool import ExpertCard
+from samner.selection.types import type_similarity
+
+TEXTS = 0.4
+"""Cosine that an expert's texts and the target's have at least. A few sentences are less like a domain than many."""
+AHEAD = 0.1
+"""By how much no other expert's texts come close to that: what several experts could read belongs to none."""
+TYPES = 0.85
+"""Cosine that the target's types have on average with those most like them that the expert was taught."""
+
+
+def at_home(experts: Mapping[str, ExpertCard], cosine: Mapping[str, float], types: Sequence[EntityType]) -> str | None:
+    """The expert whose domain the target is; none, if it is nobody's.
+
+    Args:
+        experts: The pool's cards by name.
+        cosine: Cosine of each expert's domain embedding with the target's.
+        types: The entity types to look for.
+    """
+    nearest, *others = sorted(cosine, key=lambda name: (-cosine[name], name))
+    if cosine[nearest] < TEXTS or any(cosine[nearest] - cosine[name] < AHEAD for name in others[:1]):
+        return None
+    known = float(np.mean(type_similarity(types, {nearest: experts[nearest]})))
+    return nearest if known >= TYPES else None
