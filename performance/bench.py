@@ -32,13 +32,14 @@ from performance.adapt import LABELS, sample
 from performance.merge.measure import ROOT
 
 EXPECTED = ROOT / "performance" / "expected.json"
-TOLERANCE = 0.25
+TOLERANCE = 0.35
 TOLERANCES: Mapping[str, float] = {
+    "adapting: saving / checksums of what is saved": 0.6,
     "cards: 1,000 known, opened and ranked / parsing them": 0.5,
     "cards: adding to 1,000 / to 100": 0.6,
     "cards: sampling among 1,000 / among 100": 0.5,
 }
-"""Where milliseconds are measured, more is chance."""
+"""Where milliseconds are measured, or files written, more is chance."""
 
 ROUNDS = 5
 

@@ -25,13 +25,13 @@ def expected(tmp_path: Path, measured: dict[str, float]) -> Path:
 
 def test_what_was_written_is_as_expected(expected: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert bench.main(["--expected", str(expected)]) == 0
-    assert "as expected   merging: one / other: 2.00, expected 2.00, at most 2.50\n" in capsys.readouterr().out
+    assert "as expected   merging: one / other: 2.00, expected 2.00, at most 2.70\n" in capsys.readouterr().out
 
 
 def test_a_worse_ratio_fails(expected: Path, measured: dict[str, float], capsys: pytest.CaptureFixture[str]) -> None:
-    measured["merging: one / other"] = 2.6
+    measured["merging: one / other"] = 2.8
     assert bench.main(["--expected", str(expected)]) == 1
-    assert "WORSE         merging: one / other: 2.60" in capsys.readouterr().out
+    assert "WORSE         merging: one / other: 2.80" in capsys.readouterr().out
 
 
 def test_new_and_missing_ratios_are_told_and_do_not_fail(
