@@ -129,7 +129,7 @@ def test_a_sliding_window_answers_as_each_question_alone(make_lm, make_base):
 def test_log_probabilities_are_the_models_own(backbone):
     question = questions(backbone, [BASE], True)[0]
     (answer,) = backbone.engine.answer([question])
-    prompt = prompt_ids(render(backbone.prompt, question.text, backbone.tokenizer), backbone.tokenizer)
+    prompt = prompt_ids([render(backbone.prompt, question.text, backbone.tokenizer)], backbone.tokenizer)[0]
     # what the model would have said of these very tokens; here each is one character, or one of the vocabulary's
     ids = backbone.tokenizer.convert_tokens_to_ids([t.replace(" ", "Ġ") for t in answer.token_texts])
     with torch.no_grad():
@@ -172,7 +172,7 @@ def test_other_prompts(make_base, name):
 
 def test_a_chat_template_is_used(make_lm, make_base):
     loaded: Any = load_backbone(make_base(make_lm(chat=True)))
-    ids = prompt_ids(render(loaded.prompt, "Who?", loaded.tokenizer), loaded.tokenizer)
+    (ids,) = prompt_ids([render(loaded.prompt, "Who?", loaded.tokenizer)], loaded.tokenizer)
     text = loaded.tokenizer.decode(ids)
     assert text.startswith("<s>system: You find named entities") and text.endswith("user: Who?\nassistant: ")
     assert ids.count(loaded.tokenizer.bos_token_id) == 1

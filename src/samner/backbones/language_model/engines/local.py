@@ -87,7 +87,7 @@ class LocalEngine:
         Raises:
             ModelError: If it leaves no room for an answer in what the model can read.
         """
-        ids = prompt_ids(render(self._prompt, question, self._tokenizer), self._tokenizer)
+        (ids,) = prompt_ids([render(self._prompt, question, self._tokenizer)], self._tokenizer)
         context = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
         if context and len(ids) + self._max_new_tokens > context:
             raise ModelError(
