@@ -122,7 +122,7 @@ class TestInWindows:
     def test_short_texts_stay_and_long_ones_are_cut_between_words(self, tokenizer: Any):
         long = example("The Rhine flows through Bonn. " * 3 + "The Volga.", river="Volga")
         texts = [geography().examples[0], long, example(" Bonn ", city="Bonn"), example("")]
-        (cut,) = in_windows(TrainingData([TrainingSet("geo", texts, geography().types)]), tokenizer, 25).train
+        (cut,) = in_windows(TrainingData([TrainingSet("geo", texts, geography().types)]), tokenizer, 12).train
         assert cut.examples[0] == texts[0] and cut.examples[-1] == example("Bonn", city="Bonn")
         assert len(cut.examples) > 3 and " ".join(e.text for e in cut.examples[1:-1]) == long.text
         assert [e.text[s.start : s.end] for e in cut.examples[1:-1] for s in e.entities] == ["Volga"]
