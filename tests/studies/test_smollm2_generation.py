@@ -14,10 +14,10 @@ import torch
 from safetensors.torch import load_file
 
 from samner.data import write_examples
-from samner.entities import Entity, Example
+from samner.entities import Entity, Example, entity_types
 from samner.files import read_json
 from samner.pool import ExpertPool
-from studies.smollm2 import generation
+from studies.smollm2 import free_answers, generation
 from tests.backbones.language_model.tiny_llama import tiny_llama, tiny_tokenizer
 
 DOMAINS = {"news": ["people"], "social": ["drugs", "few"]}
@@ -96,3 +96,18 @@ def test_parts_that_start_together_open_one_pool(tmp_path: Path, monkeypatch: py
     with ThreadPoolExecutor(4) as threads:
         pools = list(threads.map(lambda _: generation.open_pool(tmp_path / "pool", "cpu"), range(4)))
     assert {pool.backbone.fingerprint for pool in pools} == {pools[0].backbone.fingerprint}
+
+
+def test_free_answers_are_judged_once(pool: ExpertPool, tmp_path: Path) -> None:
+    pool.load_experts(["news"])
+    texts = [Example("Ask Ada 1.", (Entity(4, 7, "person"),)), Example("")]
+    row = free_answers.measured(tmp_path / "row.json", pool, "news", texts, entity_types(["person"]))
+    assert row["answers"] == 1 and 0 <= row["f1"] <= 1
+    assert sum(row.get(kind, 0) for kind in ("valid", "repaired", "unreadable")) == 1
+    asked = dict(pool.backbone.statistics["news"])
+    assert free_answers.measured(tmp_path / "row.json", pool, "news", texts, entity_types(["person"])) == row
+    assert pool.backbone.statistics["news"] == asked
+    assert (free_answers.valid([row, row]), free_answers.mean_f1([row])) == (
+        f"{100.0 * row.get('valid', 0):.1f} %",
+        100 * row["f1"],
+    )
