@@ -28,7 +28,7 @@ from samner.files import read_json, write_json
 from samner.pool import ExpertPool
 from samner.scoring import span_counts, total
 from samner.spans import flat
-from studies.smollm2.generation import NAME, train_set
+from studies.smollm2.generation import train_set
 from studies.smollm2.train import DOMAINS
 
 METHODS: Mapping[str, tuple[str, dict[str, Any]]] = {
@@ -121,7 +121,7 @@ def valid(rows: Sequence[Row]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--pool", default=NAME)
+    parser.add_argument("--pool", default="runs/smollm2_generation/assembled")
     parser.add_argument("--runs", type=Path, default=Path("runs/free_answers"))
     parser.add_argument("--texts", type=int, default=20, help="of each data set, from the first")
     parser.add_argument("--into", type=Path, help="a Markdown file with a part for the tables")

