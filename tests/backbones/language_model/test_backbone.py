@@ -15,11 +15,13 @@ from samner.backbones.language_model.backbone import CausalBackbone
 from samner.backbones.language_model.engines.local import LocalEngine
 from samner.backbones.language_model.generation.answer_format import Constraint
 from samner.backbones.language_model.generation.ask import Generated, Question
-from samner.backbones.language_model.generation.prompt import prompt_ids, render
+from samner.backbones.language_model.generation.prompt import load_prompt, prompt_ids, render
+from samner.backbones.mixed_batch import MixedModels
 from samner.entities import EntityType
 from samner.errors import ModelError, SamnerError
 from samner.lora import LoraAdapter
 from samner.merging import merge
+from tests.backbones.language_model.tiny_llama import tiny_tokenizer
 
 TEXTS = [
     "Aspirin relieves headache within hours.",
@@ -116,6 +118,30 @@ def test_the_shared_beginning_is_read_once(backbone, monkeypatch):
     (models, shared), (rows, rest) = lengths[:2]
     assert models == 2 and rows == 2 * len(TEXTS)
     assert shared > 40 > rest
+
+
+def test_finished_answers_leave_the_batch(backbone):
+    asked = questions(backbone, MODELS, True)
+    written = [len(answer.token_texts) for answer in backbone.engine.answer(asked)]
+    assert min(written) < max(written)
+    rows = []
+    handle = backbone.model.get_input_embeddings().register_forward_pre_hook(
+        lambda module, inputs: rows.append(len(inputs[0]))
+    )
+    backbone.engine.answer(asked)
+    handle.remove()
+    read = rows[1:]  # after the shared beginning
+    assert read[0] == len(asked) and read == sorted(read, reverse=True) and read[-1] < len(asked)
+
+
+def test_a_recurrent_model_answers_without_keys_and_values():
+    from transformers import GenerationConfig, MambaConfig, MambaForCausalLM
+
+    model = MambaForCausalLM(MambaConfig(vocab_size=300, hidden_size=16, num_hidden_layers=1, state_size=4)).eval()
+    model.generation_config = GenerationConfig(eos_token_id=[0], pad_token_id=1, do_sample=False)
+    engine = LocalEngine(model, tiny_tokenizer(), MixedModels({}), load_prompt("json-by-type"), 5)
+    answers = engine.answer([Question(BASE, "Who is in Bonn?"), Question(BASE, "Which river flows there?")])
+    assert [1 <= len(answer.logprobs) <= 5 for answer in answers] == [True, True]
 
 
 def test_a_sliding_window_answers_as_each_question_alone(make_lm, make_base):
