@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.nn.functional import cross_entropy
 
 from samner.backbones.base import BASE
 from samner.backbones.language_model.engines.local import LocalEngine
@@ -46,6 +47,7 @@ except ImportError as error:
     raise SamnerError(f"training a language model needs more packages: pip install 'samner[llm]' ({error})") from error
 
 _RESULT = "adapter"
+_IGNORED = -100  # the label of what is no answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,10 +249,32 @@ def _held(model: Any) -> Iterator[None]:
 
 
 class _Trainer(SFTTrainer):  # type: ignore[misc]
-    """trl's trainer with samner's schedule of the learning rate."""
+    """trl's trainer with samner's schedule of the learning rate, scoring the tokens of answers alone."""
 
     clock: Clock
     lr_scheduler: Any
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Cross-entropy of the answers, whose tokens are all that the output layer sees: most are the questions'.
+
+        (trl does so only where it has kernels for it.)
+        """
+        labels = inputs.pop("labels")[:, 1:]
+        answers = labels != _IGNORED
+        head = self.accelerator.unwrap_model(model).get_output_embeddings()
+        handle = head.register_forward_pre_hook(lambda _, given: (given[0][:, :-1][answers],))
+        try:
+            outputs = model(**inputs, use_cache=False)
+        finally:
+            handle.remove()
+        loss = cross_entropy(outputs.logits.float(), labels[answers], reduction="sum")
+        count = answers.sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch
+        loss = loss / count
+        if self.args.average_tokens_across_devices and num_items_in_batch is not None:
+            loss = loss * self.accelerator.num_processes  # gradients are averaged over them, the count is of all
+        return (loss, outputs) if return_outputs else loss
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         if self.lr_scheduler is None:
