@@ -39,6 +39,13 @@ def selection_table(model: TaskModel) -> Table:
     return table
 
 
+def sampling_line(model: TaskModel) -> str:
+    """What selection by sampling went by."""
+    sampling = model.selections["sampling"]
+    agreed = f"{len(sampling.pseudo_labels)} entities that at least {sampling.votes_needed} experts agree on. "
+    return f"Sampling: {len(sampling.sample)} texts, {agreed if sampling.pseudo_labels else ''}{sampling.note}"
+
+
 def marked(text: str, entities: Sequence[Entity], labels: Sequence[str]) -> Text:
     """The text with its entities coloured and named."""
     result, last = Text(), 0
@@ -62,11 +69,7 @@ def main() -> None:
     started = time.perf_counter()
     model = adapt(ExpertPool.load(name, device), texts, LABELS)
     console.print(selection_table(model))
-    sampling = model.selections["sampling"]
-    console.print(
-        f"Sampling: {len(sampling.sample)} texts, {len(sampling.pseudo_labels)} entities that at least "
-        f"{sampling.votes_needed} experts agree on. {sampling.note}"
-    )
+    console.print(sampling_line(model))
     console.print(f"Selected and merged in {time.perf_counter() - started:.1f} s.\n")
 
     started = time.perf_counter()

@@ -1,13 +1,15 @@
 """The whole path on language models: select and merge experts, and let two task models answer in JSON.
 
-python -m examples.demo_llm
+python -m examples.demo_llm [POOL]
 
-The pool is the demonstration LM that ships with samner: a Llama of two million parameters and six LoRA experts,
-trained from nothing on sentences that the project makes up. The same calls serve a pool over any causal LM.
+By default the pool is the demonstration LM that ships with samner: a Llama of two million parameters and six LoRA
+experts, trained from nothing on sentences that the project makes up, which it is shown on. Any other pool over a
+causal LM reads news of medicine and business, and may take minutes.
 """
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -15,13 +17,13 @@ from importlib import resources
 
 from rich.console import Console
 
-from examples.demo import marked, selection_table
+from examples.demo import LABELS, marked, sampling_line, selection_table
 from samner import ExpertPool, adapt
 from samner.backbones.language_model.backbone import CausalBackbone
 from samner.backbones.language_model.generation.ask import Engine, Generated, Question
 from samner.cli.runtime import start
 
-LABELS = ["person", "company", "drug", "disease", "chemical"]
+DEMO_LM, DEMO_LABELS = "demo-lm", ["person", "company", "drug", "disease", "chemical"]
 SHOWN = 4
 
 
@@ -38,37 +40,42 @@ class Listening:
         return answers
 
 
+def sample(pool: str) -> tuple[list[str], list[str]]:
+    """Texts that a pool can read, and the types to look for."""
+    file, labels = ("demo_lm.txt", DEMO_LABELS) if pool == DEMO_LM else ("pharma_news.txt", LABELS)
+    return (resources.files("samner") / "samples" / file).read_text(encoding="utf-8").splitlines(), labels
+
+
 def main() -> None:
     device = start("auto")  # quietens the libraries below
     console = Console(width=110)
-    samples = resources.files("samner") / "samples" / "demo_lm.txt"
-    texts = samples.read_text(encoding="utf-8").splitlines()
+    name = sys.argv[1] if len(sys.argv) > 1 else DEMO_LM
+    texts, labels = sample(name)
     started = time.perf_counter()
-    pool = ExpertPool.load("demo-lm", device)
+    pool = ExpertPool.load(name, device)
     backbone = pool.backbone
-    assert isinstance(backbone, CausalBackbone)
+    if not isinstance(backbone, CausalBackbone):
+        raise SystemExit(f"{name} is no pool over a language model that answers: see python -m examples.demo")
 
-    console.print(f"Adapting to {len(texts)} unlabelled texts and the types {', '.join(LABELS)} ...")
-    model = adapt(pool, texts, LABELS)
+    console.print(f"Adapting the pool {name} to {len(texts)} unlabelled texts and the types {', '.join(labels)} ...")
+    model = adapt(pool, texts, labels)
     console.print(selection_table(model))
-    sampling = model.selections["sampling"]
-    console.print(
-        f"Sampling: {len(sampling.sample)} texts, {len(sampling.pseudo_labels)} entities that at least "
-        f"{sampling.votes_needed} experts agree on. {sampling.note}"
-    )
+    console.print(sampling_line(model))
     console.print(f"Selected and merged in {time.perf_counter() - started:.1f} s.\n")
 
     listening = backbone.engine = Listening(backbone.engine)
     answers = model.predict(texts[:SHOWN])
     console.print("What the first task model is asked:\n")
     console.print(listening.heard[0][0].text, style="dim", markup=False)
-    names = {merge.model: name for name, merge in model.merges.items()}
+    names: dict[str, str] = {}
+    for strategy, merge in model.merges.items():  # both strategies may have chosen the same experts
+        names[merge.model] = f"{names[merge.model]}, {strategy}" if merge.model in names else strategy
     for text, entities in zip(texts, answers, strict=False):
         console.print()
         for question, generated in listening.heard:
             if question.text.endswith(text):
                 console.print(f"{names[question.model]:>10}: {generated.text}", markup=False)
-        console.print(f"{'union':>10}: ", marked(text, entities, LABELS), sep="")
+        console.print(f"{'union':>10}: ", marked(text, entities, labels), sep="")
     counts = sum(backbone.statistics.values(), start=Counter())
     console.print(
         f"\n{counts['answers']} answers so far, {counts['valid']} of them valid JSON; "

@@ -19,7 +19,7 @@ from samner.entities import EntityType, LabelsLike, entity_types
 from samner.errors import PoolError, SamnerError
 from samner.merging import MergedDeltas, make_method, methods
 from samner.pool import ExpertPool, PoolSnapshot
-from samner.selection import SIGNALS, Count, Selection, Target, check_count, select_by
+from samner.selection import AUTO, SIGNALS, Count, Selection, Target, check_count, select_by
 from samner.task_model import STRATEGIES, Merge, TaskModel, held, hold, modes
 from samner.thresholds import ThresholdLike, by_label
 
@@ -35,7 +35,7 @@ def adapt(
     labels: LabelsLike,
     *,
     mode: str = "union",
-    experts: Count = 3,
+    experts: Count = AUTO,
     samples: int = 10,
     seed: int = 0,
     method: str = "ties",
@@ -120,7 +120,7 @@ def select(
     types: Sequence[EntityType],
     *,
     mode: str = "union",
-    count: Count = 3,
+    count: Count = AUTO,
     samples: int = 10,
     seed: int = 0,
     exclude: Iterable[str] = (),

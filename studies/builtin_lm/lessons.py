@@ -62,5 +62,5 @@ class Lessons:
 
 def _rows(examples: Sequence[SftExample], tokenizer: Any, longest: int) -> list[Row]:
     """Tokens of the examples that are not too long, in little memory."""
-    rows = ({key: array("i", ids) for key, ids in encode(example, tokenizer).items()} for example in examples)
+    rows = ({key: array("i", ids) for key, ids in row.items()} for row in encode(examples, tokenizer))
     return [row for row in rows if len(row["input_ids"]) <= longest]

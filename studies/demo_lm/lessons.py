@@ -65,7 +65,7 @@ class Lessons:
         return texts(field, "train", self._names, rng, common=COMMON, kinds=kinds)
 
     def _repeat(self, example: Example, field: Field, rng: random.Random) -> dict[str, list[int]]:
-        row = encode(SftExample(example.text + "\n", example.text), self._tokenizer)
+        (row,) = encode([SftExample(example.text + "\n", example.text)], self._tokenizer)
         return {"input_ids": row["input_ids"], "labels": row["input_ids"]}
 
     def _all_names(self, example: Example, field: Field, rng: random.Random) -> dict[str, list[int]]:
@@ -83,4 +83,5 @@ class Lessons:
         types = [EntityType(name) for name in rng.sample(asked, len(asked))]
         mentions = [(example.text[e.start : e.end], e.label) for e in labelled(example, own).entities]
         question = self._prompt.plain(self._prompt.questions(example.text, types)[0])
-        return encode(SftExample(question, self._prompt.answer(mentions, types)[0]), self._tokenizer)
+        (row,) = encode([SftExample(question, self._prompt.answer(mentions, types)[0])], self._tokenizer)
+        return row

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,10 @@ import torch
 from safetensors.torch import load_file
 
 from samner.data import write_examples
-from samner.entities import Entity, Example
+from samner.entities import Entity, Example, entity_types
 from samner.files import read_json
 from samner.pool import ExpertPool
-from studies.smollm2 import generation
+from studies.smollm2 import free_answers, generation
 from tests.backbones.language_model.tiny_llama import tiny_llama, tiny_tokenizer
 
 DOMAINS = {"news": ["people"], "social": ["drugs", "few"]}
@@ -43,7 +44,7 @@ def pool(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exper
     root = tmp_path_factory.mktemp("runs")
     tiny_llama().save_pretrained(root / "model")
     tiny_tokenizer().save_pretrained(root / "model")
-    settings = {**generation.SETTINGS["generation"], "recipe": RECIPE, "step_tokens": 300}
+    settings = {**generation.SETTINGS["generation"], "recipe": RECIPE, "step_tokens": 300, "unified": {"steps": 2}}
     with pytest.MonkeyPatch.context() as changed:
         changed.setattr(generation, "MODEL", str(root / "model"))
         changed.setattr(generation, "DOMAINS", DOMAINS)
@@ -79,3 +80,34 @@ def test_a_small_data_set_has_more_than_its_share(data: Path) -> None:
     (drugs, few) = generation.lessons(data, DOMAINS["social"], 10, 0).train
     assert (len(drugs.examples), len(few.examples)) == (8, 2)
     assert generation.lessons(data, DOMAINS["social"], 10, 0).train[0].examples == drugs.examples
+
+
+def test_on_a_gpu_steps_are_long_and_questions_bounded() -> None:
+    tokens, recipe = generation.settings("cuda:0", unified=False)
+    assert tokens > generation.settings("cpu", unified=False)[0] and recipe["metric"] == "loss"
+    _, unified = generation.settings("cuda", unified=True)
+    assert unified["questions"] >= recipe["questions"] and unified["steps"] > recipe["steps"]
+
+
+def test_parts_that_start_together_open_one_pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny_llama().save_pretrained(tmp_path / "model")
+    tiny_tokenizer().save_pretrained(tmp_path / "model")
+    monkeypatch.setattr(generation, "MODEL", str(tmp_path / "model"))
+    with ThreadPoolExecutor(4) as threads:
+        pools = list(threads.map(lambda _: generation.open_pool(tmp_path / "pool", "cpu"), range(4)))
+    assert {pool.backbone.fingerprint for pool in pools} == {pools[0].backbone.fingerprint}
+
+
+def test_free_answers_are_judged_once(pool: ExpertPool, tmp_path: Path) -> None:
+    pool.load_experts(["news"])
+    texts = [Example("Ask Ada 1.", (Entity(4, 7, "person"),)), Example("")]
+    row = free_answers.measured(tmp_path / "row.json", pool, "news", texts, entity_types(["person"]))
+    assert row["answers"] == 1 and 0 <= row["f1"] <= 1
+    assert sum(row.get(kind, 0) for kind in ("valid", "repaired", "unreadable")) == 1
+    asked = dict(pool.backbone.statistics["news"])
+    assert free_answers.measured(tmp_path / "row.json", pool, "news", texts, entity_types(["person"])) == row
+    assert pool.backbone.statistics["news"] == asked
+    assert (free_answers.valid([row, row]), free_answers.mean_f1([row])) == (
+        f"{100.0 * row.get('valid', 0):.1f} %",
+        100 * row["f1"],
+    )

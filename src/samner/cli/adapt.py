@@ -33,7 +33,7 @@ def adapt(
     labels_file: options.LabelsFile = None,
     mode: options.Mode = "union",
     threshold: options.Threshold = None,
-    experts: options.Experts = 3,
+    experts: options.Experts = "auto",
     samples: options.Samples = 10,
     seed: options.Seed = 0,
     exclude: options.Exclude = None,

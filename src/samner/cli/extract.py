@@ -121,7 +121,7 @@ def extract(
         bool, typer.Option("--resume", help="Go on with an interrupted run of the same command; needs -o.")
     ] = False,
     force: options.Force = False,
-    experts: options.Experts = 3,
+    experts: options.Experts = "auto",
     samples: options.Samples = 10,
     seed: options.Seed = 0,
     exclude: options.Exclude = None,

@@ -129,7 +129,7 @@ def redact(
     else:
         assert own is not None
         given = options.read_all(texts, format)
-        adaptation = Adaptation(pool, "union", 3, 10, 0, (), "ties", {}, None, device)
+        adaptation = Adaptation(pool, "union", "auto", 10, 0, (), "ties", {}, None, device)
         task_model, read = adaptation([example.text for example in given], own), iter(given)
     asked = limits.of([t.name for t in task_model.types]) if task_model else limits.of([])
     first = next(read)  # what cannot be read is said before anything is written

@@ -24,7 +24,7 @@ def select(
     pool: options.Pool = options.DEFAULT_POOL,
     labels: options.Labels = None,
     labels_file: options.LabelsFile = None,
-    experts: options.Experts = 3,
+    experts: options.Experts = "auto",
     samples: options.Samples = 10,
     seed: options.Seed = 0,
     exclude: options.Exclude = None,

@@ -53,7 +53,7 @@ def select_by_sampling(
     texts: Sequence[str],
     types: Sequence[EntityType],
     *,
-    count: Count = 3,
+    count: Count = AUTO,
     samples: int = 10,
     seed: int = 0,
     threshold: float | None = None,

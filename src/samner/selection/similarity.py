@@ -14,7 +14,7 @@ from samner.entities import EntityType
 from samner.errors import PoolError, SamnerError
 from samner.pool import Cards, ExpertCard, PoolSnapshot
 from samner.references import check_reference
-from samner.selection.result import Count, Selection, check_count, first, too_few
+from samner.selection.result import AUTO, Count, Selection, check_count, first, too_few
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def by_similarity(target: Target) -> Selection:
     return target.similarity
 
 
-def select_by_similarity(experts: Mapping[str, ExpertCard], texts: Sequence[str], count: Count = 3) -> Selection:
+def select_by_similarity(experts: Mapping[str, ExpertCard], texts: Sequence[str], count: Count = AUTO) -> Selection:
     """Choose the experts whose domain embeddings have the highest cosine with the target's.
 
     Source: Ding, Wei and Fan (ACL 2025). Equal cosines are ordered by name.

@@ -123,7 +123,7 @@ class AdaptRequest(_Request):
         default=None, description="Its name; the first of /v1/models by default.", examples=["builtin"]
     )
     mode: str = Field(default="union", description="union, intersection, similarity, sampling or economy.")
-    experts: int | Literal["auto"] = Field(default=3, description="How many experts each selection picks.")
+    experts: int | Literal["auto"] = Field(default="auto", description="How many experts each selection picks.")
     samples: int = Field(default=10, description="How many texts selection by sampling draws.", ge=1, le=1000)
     seed: int = Field(default=0, description="Of that draw.", ge=0)
     exclude: list[str] = Field(default=[], description="Experts to leave out.")

@@ -15,11 +15,13 @@ from samner.backbones.language_model.backbone import CausalBackbone
 from samner.backbones.language_model.engines.local import LocalEngine
 from samner.backbones.language_model.generation.answer_format import Constraint
 from samner.backbones.language_model.generation.ask import Generated, Question
-from samner.backbones.language_model.generation.prompt import prompt_ids, render
+from samner.backbones.language_model.generation.prompt import load_prompt, prompt_ids, render
+from samner.backbones.mixed_batch import MixedModels
 from samner.entities import EntityType
 from samner.errors import ModelError, SamnerError
 from samner.lora import LoraAdapter
 from samner.merging import merge
+from tests.backbones.language_model.tiny_llama import tiny_tokenizer
 
 TEXTS = [
     "Aspirin relieves headache within hours.",
@@ -118,6 +120,30 @@ def test_the_shared_beginning_is_read_once(backbone, monkeypatch):
     assert shared > 40 > rest
 
 
+def test_finished_answers_leave_the_batch(backbone):
+    asked = questions(backbone, MODELS, True)
+    written = [len(answer.token_texts) for answer in backbone.engine.answer(asked)]
+    assert min(written) < max(written)
+    rows = []
+    handle = backbone.model.get_input_embeddings().register_forward_pre_hook(
+        lambda module, inputs: rows.append(len(inputs[0]))
+    )
+    backbone.engine.answer(asked)
+    handle.remove()
+    read = rows[1:]  # after the shared beginning
+    assert read[0] == len(asked) and read == sorted(read, reverse=True) and read[-1] < len(asked)
+
+
+def test_a_recurrent_model_answers_without_keys_and_values():
+    from transformers import GenerationConfig, MambaConfig, MambaForCausalLM
+
+    model = MambaForCausalLM(MambaConfig(vocab_size=300, hidden_size=16, num_hidden_layers=1, state_size=4)).eval()
+    model.generation_config = GenerationConfig(eos_token_id=[0], pad_token_id=1, do_sample=False)
+    engine = LocalEngine(model, tiny_tokenizer(), MixedModels({}), load_prompt("json-by-type"), 5)
+    answers = engine.answer([Question(BASE, "Who is in Bonn?"), Question(BASE, "Which river flows there?")])
+    assert [1 <= len(answer.logprobs) <= 5 for answer in answers] == [True, True]
+
+
 def test_a_sliding_window_answers_as_each_question_alone(make_lm, make_base):
     """Padding between a shared beginning and the rest would move the window, so there it is not read apart."""
     loaded: Any = load_backbone(make_base(make_lm(mistral=True, sliding_window=8)))
@@ -129,7 +155,7 @@ def test_a_sliding_window_answers_as_each_question_alone(make_lm, make_base):
 def test_log_probabilities_are_the_models_own(backbone):
     question = questions(backbone, [BASE], True)[0]
     (answer,) = backbone.engine.answer([question])
-    prompt = prompt_ids(render(backbone.prompt, question.text, backbone.tokenizer), backbone.tokenizer)
+    prompt = prompt_ids([render(backbone.prompt, question.text, backbone.tokenizer)], backbone.tokenizer)[0]
     # what the model would have said of these very tokens; here each is one character, or one of the vocabulary's
     ids = backbone.tokenizer.convert_tokens_to_ids([t.replace(" ", "Ġ") for t in answer.token_texts])
     with torch.no_grad():
@@ -172,7 +198,7 @@ def test_other_prompts(make_base, name):
 
 def test_a_chat_template_is_used(make_lm, make_base):
     loaded: Any = load_backbone(make_base(make_lm(chat=True)))
-    ids = prompt_ids(render(loaded.prompt, "Who?", loaded.tokenizer), loaded.tokenizer)
+    (ids,) = prompt_ids([render(loaded.prompt, "Who?", loaded.tokenizer)], loaded.tokenizer)
     text = loaded.tokenizer.decode(ids)
     assert text.startswith("<s>system: You find named entities") and text.endswith("user: Who?\nassistant: ")
     assert ids.count(loaded.tokenizer.bos_token_id) == 1

@@ -102,6 +102,13 @@ def test_weights_are_those_of_the_file(file: Path, cache: Path, tmp_path: Path):
     assert str(file.parent) not in "".join(path.read_text() for path in folder.glob("*.json"))
 
 
+def test_what_begins_and_ends_a_turn_is_what_the_file_says(file: Path, cache: Path):
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(base_from_gguf(file))
+    assert (tokenizer.bos_token, tokenizer.eos_token) == ("<s>", "</s>")
+
+
 def test_it_is_made_once_and_the_same_wherever_the_file_is(file: Path, cache: Path, tmp_path: Path, monkeypatch):
     folder = base_from_gguf(file)
     copy = tmp_path / "elsewhere" / "other name.gguf"

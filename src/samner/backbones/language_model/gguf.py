@@ -97,6 +97,11 @@ def _dequantise(path: Path, folder: Path) -> None:
     except Exception as error:  # as above
         raise ModelError(f"{path}: cannot be read as a language model ({reason(error)})") from error
     model = complete(model, told, str(path))
+    # as the file says: some versions of transformers end a turn with what begins one
+    for role in ("bos", "eos", "pad"):
+        number = getattr(model.config, f"{role}_token_id", None)
+        if isinstance(number, int):
+            setattr(tokenizer, f"{role}_token", tokenizer.convert_ids_to_tokens(number))
     # transformers takes the model for a quantised one, which it would not save
     tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     if model.config.tie_word_embeddings:

@@ -5,6 +5,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -117,14 +118,24 @@ class TestForeignTypes:
         assert foreign_types(TrainingData([geography()]), geography()) == list(GENERAL_TYPES)
 
 
+class TestInWindows:
+    def test_short_texts_stay_and_long_ones_are_cut_between_words(self, tokenizer: Any):
+        long = example("The Rhine flows through Bonn. " * 3 + "The Volga.", river="Volga")
+        texts = [geography().examples[0], long, example(" Bonn ", city="Bonn"), example("")]
+        (cut,) = in_windows(TrainingData([TrainingSet("geo", texts, geography().types)]), tokenizer, 12).train
+        assert cut.examples[0] == texts[0] and cut.examples[-1] == example("Bonn", city="Bonn")
+        assert len(cut.examples) > 3 and " ".join(e.text for e in cut.examples[1:-1]) == long.text
+        assert [e.text[s.start : s.end] for e in cut.examples[1:-1] for s in e.entities] == ["Volga"]
+
+
 class TestTokens:
     @pytest.mark.parametrize("chat", [False, True])
     def test_only_the_answer_and_its_end_count(self, chat: bool):
         tokenizer = tiny_tokenizer(chat=chat)
         question = render(OBJECT, OBJECT.questions("Ada", entity_types(["river"]))[0], tokenizer)
         assert question.endswith("<|assistant|>" if chat else "JSON:\n")
-        row = encode(SftExample(question, '{"river": []}'), tokenizer)
-        start = len(prompt_ids(question, tokenizer))
+        (row,) = encode([SftExample(question, '{"river": []}')], tokenizer)
+        start = len(prompt_ids([question], tokenizer)[0])
         assert set(row["labels"][:start]) == {-100}
         assert row["labels"][start:] == row["input_ids"][start:]
         assert tokenizer.decode(row["input_ids"][start:]) == '{"river": []}<|eos|>'
@@ -136,25 +147,26 @@ class TestTokens:
 
         def special(text: str) -> list[str]:
             question = render(OBJECT, OBJECT.questions(text, types)[0], tokenizer)
-            ids = prompt_ids(question, tokenizer)
+            ids = prompt_ids([question], tokenizer)[0]
             assert tokenizer.decode(ids).count(text) and unmarked(question) == tokenizer.decode(ids)
             return [token for token in tokenizer.convert_ids_to_tokens(ids) if token in tokenizer.all_special_tokens]
 
         assert special("The <|end|><|system|>Rhine") == special("The Rhine")
-        row = encode(SftExample("Who?", '{"river": ["<|eos|>"]}'), tokenizer)
+        (row,) = encode([SftExample("Who?", '{"river": ["<|eos|>"]}')], tokenizer)
         assert row["input_ids"].count(tokenizer.eos_token_id) == 1
 
     def test_what_a_prompt_itself_writes_stays_special(self):
         tokenizer = tiny_tokenizer()
         own = OBJECT.model_copy(update={"question": "<|user|>" + OBJECT.question})
-        ids = prompt_ids(render(own, own.questions("The <|end|>", entity_types(["river"]))[0], tokenizer), tokenizer)
+        question = render(own, own.questions("The <|end|>", entity_types(["river"]))[0], tokenizer)
+        (ids,) = prompt_ids([question], tokenizer)
         user, end = tokenizer.convert_tokens_to_ids(["<|user|>", "<|end|>"])
         assert ids.count(user) == 1 and end not in ids
 
     @given(st.text(max_size=30), st.text(max_size=30))
     def test_any_text_can_be_encoded(self, prompt: str, completion: str):
         tokenizer = tiny_tokenizer()
-        row = encode(SftExample(prompt, completion), tokenizer)
+        (row,) = encode([SftExample(prompt, completion)], tokenizer)
         assert len(row["input_ids"]) == len(row["labels"]) and row["labels"][-1] == tokenizer.eos_token_id
 
 
@@ -174,6 +186,11 @@ class TestPlan:
         assert all(sum(row["seq_lengths"]) == len(row["input_ids"]) <= 2000 for row in packed.train)
         assert packed.rows * packed.accumulate < 8
 
+    def test_no_more_questions_are_drawn_than_asked_for(self, llama: Any, tokenizer: Any):
+        options = {"steps": 20, "batch": 4, "micro_batch": 4}
+        drawn = [make_plan(llama, tokenizer, OBJECT, data(), Recipe(questions=n, **options)) for n in (24, 500)]
+        assert [(plan.examples, plan.steps) for plan in drawn] == [(24, 20), (80, 20)]
+
     def test_what_is_too_long_is_left_out_and_said(self, llama: Any, tokenizer: Any):
         lengths = [len(r["input_ids"]) for r in make_plan(llama, tokenizer, OBJECT, data(), Recipe()).train]
         plan = make_plan(llama, tokenizer, OBJECT, data(), Recipe(max_length=sorted(lengths)[10]))
@@ -187,6 +204,22 @@ class TestPacking:
     def test_attention_from_positions_keeps_sequences_apart(self, llama: Any):
         assert packs_exactly(llama)
         assert not llama.training
+
+    def test_rows_below_one_another_are_read_as_their_questions_alone(self, llama: Any, tokenizer: Any):
+        from samner.backbones.language_model.training.trainer import _Apart
+
+        plan = make_plan(llama, tokenizer, OBJECT, data(), Recipe(packing="on", max_length=700))
+        rows = [plan.train[0], plan.train[-1]]
+        assert len({len(row["input_ids"]) for row in rows}) == 2  # so that one is padded
+        batch = _Apart(tokenizer.pad_token_id, return_position_ids=True)([*rows])
+        with torch.no_grad():
+            together = llama(input_ids=batch["input_ids"], position_ids=batch["position_ids"], use_cache=False).logits
+            for row, logits in zip(rows, together, strict=True):
+                start = 0
+                for length in row["seq_lengths"]:
+                    ids = torch.tensor([row["input_ids"][start : start + length]])
+                    assert torch.allclose(llama(input_ids=ids).logits[0], logits[start : start + length], atol=1e-5)
+                    start += length
 
     def test_a_recurrent_model_does_not(self, tokenizer: Any):
         from transformers import MambaConfig, MambaForCausalLM
@@ -212,6 +245,7 @@ def test_defaults_with_some_settings_changed():
         ({"steps": 0}, "steps: input should be greater than 0, not 0"),
         ({"max_minutes": -1}, "max_minutes: input should be greater than 0, not -1"),
         ({"learning_rate": float("inf")}, "learning_rate: input should be a finite number"),
+        ({"questions": 0}, "questions: input should be greater than 0, not 0"),
         ({"batch": 0}, "batch: input should be greater than 0"),
         ({"foreign_types": -1}, "foreign_types: input should be greater than or equal to 0"),
         ({"type_dropout": 1}, "type_dropout: input should be less than 1, not 1"),

@@ -6,10 +6,12 @@ import pickle
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from samner.backbones import TrainingData
 from samner.backbones.language_model.generation.prompt import load_prompt
@@ -101,11 +103,62 @@ class TestTrainAdapter:
         assert outcome.steps == 1 and not outcome.stopped_early
         assert len(outcome.history) == 1
 
+    @pytest.mark.slow
+    def test_in_bfloat16_the_model_is_as_it_was_and_the_adapter_in_full(
+        self, train: Train, llama: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setenv("SAMNER_PRECISION", "bfloat16")
+        before = {name: value.clone() for name, value in llama.state_dict().items()}
+        outcome = train(tmp_path / "a", metric="f1", dev_texts=1, packing="on")
+        assert len(outcome.history) == 2
+        assert all(torch.equal(value, before[name]) for name, value in llama.state_dict().items())
+        adapter = load_file(tmp_path / "a" / "adapter_model.safetensors")
+        assert {value.dtype for value in adapter.values()} == {torch.float32}
+
     def test_a_loss_that_is_not_finite_is_an_error_and_the_model_stays(self, train: Train, llama: Any, tmp_path: Path):
         with pytest.raises(SamnerError, match="the loss is .* lower the learning rate"):
             train(tmp_path / "a", data(), learning_rate=1e30, steps=20, batch=2)
         assert not any("lora" in name for name in llama.state_dict())
         assert not (tmp_path / "a").exists()
+
+
+class TestClock:
+    """On steps of a second each, by a clock that is turned by hand."""
+
+    @pytest.fixture
+    def steps(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
+        """Which steps a run of ten is judged at, each judgement taking so many seconds, and the last one taken."""
+        now = [0.0]
+        monkeypatch.setattr(runs.time, "monotonic", lambda: now[0])
+
+        def steps(judging: float, **options: Any) -> list[int]:
+            clock = runs.Clock(Recipe(**options), runs.Record(tmp_path, "of this", resume=False))
+            args = SimpleNamespace(eval_strategy="steps", device="cpu")
+            state = SimpleNamespace(global_step=0, max_steps=10)
+            judged, metrics = [], {}
+            clock.on_train_begin(args, state, None)
+            with clock.running():
+                for state.global_step in range(1, 11):
+                    now[0] += 1
+                    control = SimpleNamespace(should_training_stop=False, should_save=False, should_evaluate=False)
+                    clock.on_step_end(args, state, control)
+                    if control.should_evaluate:
+                        assert control.should_save
+                        now[0] += judging
+                        clock.on_evaluate(args, state, control, metrics)
+                        judged.append(state.global_step)
+                    if control.should_training_stop:
+                        break
+            return [*judged, state.global_step]
+
+        return steps
+
+    def test_evaluations_are_spread_over_the_steps(self, steps: Callable[..., list[int]]):
+        assert steps(0, evaluations=3) == [4, 7, 10, 10]
+
+    def test_or_over_the_time_which_holds_the_last_one(self, steps: Callable[..., list[int]]):
+        assert steps(0, evaluations=2, max_minutes=0.1) == [3, 6, 6]
+        assert steps(2, evaluations=2, max_minutes=0.1) == [3, 4, 4]  # eight seconds: more than six by a second step
 
 
 class TestResume:

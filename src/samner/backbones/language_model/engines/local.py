@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -16,12 +17,16 @@ from samner.windows import batches
 _SHARED = 16
 """Tokens that all questions must begin with for it to pay to read them apart."""
 
+_LEAVE = 0.75
+"""When no more than this share of a batch's answers is unfinished, the rest leave it: what was read is copied then."""
+
 
 class LocalEngine:
     """Greedy decoding in this process, all models' questions in mixed batches.
 
     What all questions begin with (instructions and entity types) is read once per model, and its keys and values are
-    used for every question: the same numbers, for models whose every layer attends to everything before.
+    used for every question: the same numbers, for models whose every layer attends to everything before. Answers that
+    are finished leave the batch.
 
     Args:
         model: A causal language model of transformers.
@@ -49,6 +54,8 @@ class LocalEngine:
         self._batch_tokens = batch_tokens
         ends = model.generation_config.eos_token_id
         self._ends: list[int] = ends if isinstance(ends, list) else [ends]
+        taken = inspect.signature(getattr(model, "get_base_model", lambda: model)().forward).parameters
+        self._keeps_what_it_reads = {"past_key_values", "position_ids", "logits_to_keep"} <= set(taken)
         self._grammars = Grammars(tokenizer, model.config.get_text_config().vocab_size, self._ends)
 
     def over(self, mixed: MixedModels) -> LocalEngine:
@@ -73,10 +80,13 @@ class LocalEngine:
             for batch in batches([len(i) + self._max_new_tokens for i in ids], self._batch_tokens):
                 batch.sort(key=lambda i: places[questions[i].model])  # a model's rows lie together
                 rows = [places[questions[i].model] for i in batch]
-                with self._mixed.rows([models[row] for row in rows]):
-                    written = self._generate(
-                        [ids[i] for i in batch], [questions[i].constraint for i in batch], prefix, rows
-                    )
+                constraints = [questions[i].constraint for i in batch]
+                names = [questions[i].model for i in batch]
+                asked = [ids[i] for i in batch]
+                if self._keeps_what_it_reads:
+                    written = self._write(asked, constraints, prefix, names, rows)
+                else:
+                    written = self._generate(asked, constraints, names)
                 for i, generated in zip(batch, written, strict=True):
                     answers[i] = generated
         return [generated for generated in answers if generated is not None]
@@ -87,7 +97,7 @@ class LocalEngine:
         Raises:
             ModelError: If it leaves no room for an answer in what the model can read.
         """
-        ids = prompt_ids(render(self._prompt, question, self._tokenizer), self._tokenizer)
+        (ids,) = prompt_ids([render(self._prompt, question, self._tokenizer)], self._tokenizer)
         context = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
         if context and len(ids) + self._max_new_tokens > context:
             raise ModelError(
@@ -106,40 +116,102 @@ class LocalEngine:
         same = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
         shared = first[: min(same, *(len(i) - 1 for i in ids))]  # of every question, one token is left
         cache = DynamicCache(config=self._model.config)
-        if len(ids) < 2 or len(shared) < _SHARED or not all(type(layer) is DynamicLayer for layer in cache.layers):
+        if (
+            not self._keeps_what_it_reads
+            or len(ids) < 2
+            or len(shared) < _SHARED
+            or not all(type(layer) is DynamicLayer for layer in cache.layers)
+        ):
             return None
         read = torch.tensor([shared] * len(models), device=self._model.device)
         with self._mixed.rows(models):
             self._model(input_ids=read, past_key_values=cache, use_cache=True)
         return _Prefix(len(shared), cache)
 
-    def _generate(
+    def _write(
         self,
         ids: Sequence[list[int]],
         constraints: Sequence[Constraint | None],
         prefix: _Prefix | None,
+        models: Sequence[str],
         rows: Sequence[int],
     ) -> list[Generated]:
+        """The answers to a batch of questions, the most likely token by token; those that are finished leave it."""
+        import torch
+
+        device, start = self._model.device, prefix.tokens if prefix else 0
+        length = max(map(len, ids))
+        pad = self._model.generation_config.pad_token_id
+        mask = torch.tensor(
+            [[1] * start + [0] * (length - len(i)) + [1] * (len(i) - start) for i in ids], device=device
+        )
+        read = torch.tensor([[pad] * (length - len(i)) + i[start:] for i in ids], device=device)
+        cache = self._cache(prefix, rows)
+        places = (mask.cumsum(-1) - 1).clamp(min=0)[:, start:]
+        matchers = self._matchers(constraints)
+        batch, open = list(range(len(ids))), set(range(len(ids)))
+        answers: list[tuple[list[int], list[float]]] = [([], []) for _ in ids]
+        while True:
+            with self._mixed.rows([models[i] for i in batch]):
+                passed = self._model(
+                    input_ids=read,
+                    attention_mask=mask,
+                    position_ids=places,
+                    past_key_values=cache,
+                    use_cache=True,
+                    logits_to_keep=1,
+                )
+            _, tokens, logprobs = _likeliest(passed.logits[:, -1].float(), matchers)
+            chosen = tokens.tolist()
+            for i, token, logprob in zip(batch, chosen, logprobs.tolist(), strict=True):
+                if i in open:
+                    answers[i][0].append(token)
+                    answers[i][1].append(logprob)
+                    if token in self._ends or len(answers[i][0]) == self._max_new_tokens:
+                        open.remove(i)
+            if not open:
+                return [self.decode(*answer) for answer in answers]
+            if matchers:
+                matchers.consume(chosen)
+            read, places = tokens[:, None], places[:, -1:] + 1
+            mask = torch.cat([mask, torch.ones_like(read)], dim=1)
+            if len(open) <= _LEAVE * len(batch):
+                left = [row for row, i in enumerate(batch) if i in open]
+                batch = [batch[row] for row in left]
+                its = torch.tensor(left, device=device)
+                read, places, mask = read[its], places[its], mask[its]
+                cache.batch_select_indices(its)
+                if matchers:
+                    matchers.keep(left)
+
+    def _cache(self, prefix: _Prefix | None, rows: Sequence[int]) -> Any:
+        """Of a batch whose rows are read by the models of these numbers: what they have read already."""
+        import torch
+        from transformers import DynamicCache
+
+        if prefix is None:
+            return DynamicCache(config=self._model.config)
+        cache = copy.deepcopy(prefix.cache)
+        cache.batch_select_indices(torch.tensor(rows, device=self._model.device))
+        return cache
+
+    def _generate(
+        self, ids: Sequence[list[int]], constraints: Sequence[Constraint | None], models: Sequence[str]
+    ) -> list[Generated]:
+        """The same by transformers, for models that do not keep keys and values of what they have read."""
         import torch
         from transformers import LogitsProcessorList
 
-        length, start = max(map(len, ids)), prefix.tokens if prefix else 0
+        length, device = max(map(len, ids)), self._model.device
         pad = self._model.generation_config.pad_token_id
-        padded = [i[:start] + [pad] * (length - len(i)) + i[start:] for i in ids]
-        mask = [[1] * start + [0] * (length - len(i)) + [1] * (len(i) - start) for i in ids]
-        device = self._model.device
         recorder = _Recorder(self._matchers(constraints))
-        inputs: dict[str, Any] = {}
-        if prefix:
-            inputs["past_key_values"] = copy.deepcopy(prefix.cache)
-            inputs["past_key_values"].batch_select_indices(torch.tensor(rows, device=device))
-        output = self._model.generate(
-            input_ids=torch.tensor(padded, device=device),
-            attention_mask=torch.tensor(mask, device=device),
-            max_new_tokens=self._max_new_tokens,
-            logits_processor=LogitsProcessorList([recorder]),
-            **inputs,
-        )
+        with self._mixed.rows(models):
+            output = self._model.generate(
+                input_ids=torch.tensor([[pad] * (length - len(i)) + i for i in ids], device=device),
+                attention_mask=torch.tensor([[0] * (length - len(i)) + [1] * len(i) for i in ids], device=device),
+                max_new_tokens=self._max_new_tokens,
+                logits_processor=LogitsProcessorList([recorder]),
+            )
         logprobs = torch.stack(recorder.logprobs, dim=1).tolist()
         return [self.decode(tokens, its) for tokens, its in zip(output[:, length:].tolist(), logprobs, strict=True)]
 
@@ -168,6 +240,17 @@ class _Prefix(NamedTuple):
     cache: Any
 
 
+def _likeliest(logits: Any, matchers: Matchers | None) -> tuple[Any, Any, Any]:
+    """Scores of the tokens that grammars allow, each row's likeliest of them, and how likely it was without (log)."""
+    scores = logits
+    if matchers:
+        allowed = matchers.allowed(scores.shape[-1])
+        if allowed is not None:
+            scores = scores.masked_fill(~allowed.to(scores.device), float("-inf"))
+    chosen = scores.argmax(-1)
+    return scores, chosen, logits.gather(-1, chosen[:, None])[:, 0] - logits.logsumexp(-1)
+
+
 class _Recorder:
     """A logits processor that keeps answers to their grammars and notes how likely each token was without them."""
 
@@ -176,13 +259,8 @@ class _Recorder:
         self.logprobs: list[Any] = []
 
     def __call__(self, ids: Any, scores: Any) -> Any:
-        logits = scores
-        if self._matchers:
-            if self.logprobs:
-                self._matchers.consume(ids[:, -1].tolist())
-            allowed = self._matchers.allowed(scores.shape[-1])
-            if allowed is not None:
-                scores = scores.masked_fill(~allowed.to(scores.device), float("-inf"))
-        chosen = scores.argmax(-1, keepdim=True)  # as greedy decoding will
-        self.logprobs.append(logits.gather(-1, chosen)[:, 0] - logits.logsumexp(-1))
+        if self._matchers and self.logprobs:
+            self._matchers.consume(ids[:, -1].tolist())
+        scores, _, logprobs = _likeliest(scores, self._matchers)
+        self.logprobs.append(logprobs)
         return scores

@@ -197,7 +197,7 @@ class RemoteEngine:
                 {**body, "messages": self._prompt.messages(sound(question.text)), "logprobs": True},
             )
         text = render(self._prompt, question.text, self._tokenizer)
-        read = prompt_ids(text, self._tokenizer) if self._client.is_vllm else sound(unmarked(text))
+        read = prompt_ids([text], self._tokenizer)[0] if self._client.is_vllm else sound(unmarked(text))
         return Request("/completions", {**body, "prompt": read, "logprobs": 1})
 
     def _structure(self, constraint: Constraint) -> dict[str, Any]:

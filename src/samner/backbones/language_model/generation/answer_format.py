@@ -151,6 +151,10 @@ class Matchers:
             if matcher is not None and (matcher.is_stopped() or not matcher.consume_token(token)):
                 self._drop(row)
 
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with these rows alone."""
+        self._matchers = [self._matchers[row] for row in rows]
+
     def allowed(self, vocabulary: int) -> Tensor | None:
         """Rows x vocabulary, whether a token may come next; none if any may anywhere."""
         import torch

@@ -141,13 +141,16 @@ def unmarked(text: str) -> str:
     return text.replace(_MARK, "")
 
 
-def prompt_ids(text: str, tokenizer: Any) -> list[int]:
-    """Tokens of a rendered question, the same when it is learnt and when it is asked."""
+def prompt_ids(texts: Sequence[str], tokenizer: Any) -> list[list[int]]:
+    """Tokens of rendered questions, the same when they are learnt and when they are asked."""
     plain = not tokenizer.chat_template
-    first, *others = sound(text).split(_MARK)
-    ids: list[int] = tokenizer("" if others else first, add_special_tokens=plain)["input_ids"]
-    ids = ids[:-1] if ids and ids[-1] == tokenizer.eos_token_id and plain else ids
-    for number, part in enumerate([first, *others] if others else []):  # each by itself, only where there is a mark
-        read = for_texts(tokenizer, [part]) if number % 2 else tokenizer
-        ids = ids + read(part, add_special_tokens=False)["input_ids"]
-    return ids
+    parts = [sound(text).split(_MARK) for text in texts]
+    whole = ["" if others else first for first, *others in parts]
+    result: list[list[int]] = tokenizer(whole, add_special_tokens=plain)["input_ids"] if whole else []
+    for ids, its in zip(result, parts, strict=True):
+        if plain and ids and ids[-1] == tokenizer.eos_token_id:
+            ids.pop()
+        for number, part in enumerate(its if len(its) > 1 else []):  # each by itself, only where there is a mark
+            read = for_texts(tokenizer, [part]) if number % 2 else tokenizer
+            ids += read(part, add_special_tokens=False)["input_ids"]
+    return result

@@ -111,9 +111,11 @@ class Record:
 
 
 class Clock(TrainerCallback):  # type: ignore[misc]
-    """Ends a run when its time is up, on an interrupt, or when the loss is not finite, and says how it goes.
+    """Says when a run is judged and when it ends: its time is up, an interrupt came, or the loss is not finite.
 
-    Several processes decide together: all go by the longest time and by the first interrupt.
+    Evaluations are spread evenly over the steps, or over the time if that is ahead, and the last one is at the end.
+    The time box holds it, too, if there was one before to tell how long it takes. Several processes decide together:
+    all go by the longest time and by the first interrupt.
 
     Attributes:
         seconds: Used so far, over all parts of the run.
@@ -129,7 +131,9 @@ class Clock(TrainerCallback):  # type: ignore[misc]
         self._record = record
         self._interrupted = False
         self._before = self._saved = record.seconds
-        self._started = time.monotonic()
+        self._started = self._stepped = time.monotonic()
+        self._evaluation = 0.0  # seconds that one takes
+        self._share = 0.0  # of the run that is done
 
     def say(self, message: str) -> None:
         """Log a line, once for all processes."""
@@ -138,10 +142,13 @@ class Clock(TrainerCallback):  # type: ignore[misc]
 
     def rate(self, step: int, steps: int) -> float:
         """The learning rate's share of its peak: it rises, then falls, by steps or by time if that is ahead."""
-        progress = (step + 1) / (steps + 1)
-        if self._recipe.max_minutes is not None:
-            progress = max(progress, min(1.0, self.seconds / (60 * self._recipe.max_minutes)))
-        return share_of_peak(progress, self._recipe.warmup)
+        return share_of_peak(max((step + 1) / (steps + 1), self._time()), self._recipe.warmup)
+
+    def _time(self) -> float:
+        """The share of the time box that is used."""
+        if self._recipe.max_minutes is None:
+            return 0.0
+        return min(1.0, (self.seconds + self._evaluation) / (60 * self._recipe.max_minutes))
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -167,16 +174,25 @@ class Clock(TrainerCallback):  # type: ignore[misc]
         if self._interrupted:
             raise KeyboardInterrupt
 
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._share = max(state.global_step / state.max_steps, self._time())
+
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        seconds = self._before + time.monotonic() - self._started
-        self.seconds, interrupted = _longest([seconds, float(self._interrupted)], args.device)
-        self._interrupted = bool(interrupted)
-        limit = self._recipe.max_minutes
-        self.over = limit is not None and self.seconds >= 60 * limit
+        self._stepped = time.monotonic()
+        seconds = self._before + self._stepped - self._started
+        told = _longest([seconds, self._evaluation, float(self._interrupted)], args.device)
+        self.seconds, self._evaluation, self._interrupted = told[0], told[1], bool(told[2])
+        self.over = self._time() >= 1
+        before, self._share = self._share, max(state.global_step / state.max_steps, self._time())
+        due = [int(share * self._recipe.evaluations + 1e-9) for share in (before, self._share)]
+        control.should_evaluate = due[0] < due[1] and not self._interrupted and args.eval_strategy != "no"
         if self._interrupted or self.over:
-            control.should_training_stop = control.should_save = True
-            control.should_evaluate = self.over and not self._interrupted and args.eval_strategy != "no"
-        elif self.seconds - self._saved >= _CHECKPOINT_SECONDS:
+            control.should_training_stop = True
+        if (
+            control.should_training_stop
+            or control.should_evaluate
+            or self.seconds - self._saved >= _CHECKPOINT_SECONDS
+        ):
             control.should_save = True
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -197,6 +213,7 @@ class Clock(TrainerCallback):  # type: ignore[misc]
             metrics["eval_f1"] = self.judge()
             state.log_history.append({"step": state.global_step, "eval_f1": metrics["eval_f1"]})
             self.say(f"step {state.global_step}: dev F1 {metrics['eval_f1']:.4f}")
+        self._evaluation = max(self._evaluation, time.monotonic() - self._stepped)
 
 
 def _first() -> bool:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from samner.backbones.language_model.generation.prompt import Prompt, prompt_ids, render
 from samner.backbones.language_model.special_tokens import for_texts
 from samner.backbones.training import TrainingData, TrainingRecipe, TrainingSet, reworded, safe_negatives
+from samner.embedding import encode as embed
 from samner.entities import EntityType, Example
 from samner.words import Tokens, cut_example, sound, token_words
 
@@ -23,6 +26,9 @@ GENERAL_TYPES = (
     *("traffic sign", "typhoon", "volcano", "yoga pose"),
 )
 """Asked for as negatives where no other data set's types are known: types that few texts mention."""
+
+_AT_A_TIME = 1000
+"""Examples that are tokenised together."""
 
 
 class Recipe(TrainingRecipe):
@@ -36,6 +42,8 @@ class Recipe(TrainingRecipe):
         max_length: Tokens of a question with its answer, at most; longer ones are left out. Packed rows are so long.
         packing: Several questions in a row without padding: ``"auto"`` for on a GPU, if the model keeps them apart;
             ``"on"`` and ``"off"``.
+        questions: Drawn and tokenised before the first step, about so many at most: steps that take more go over the
+            same ones again. None for as many as the steps or passes take.
         gradient_checkpointing: Compute activations anew in the backward pass: less memory, about a third slower.
         type_dropout: How often a type of the data set is not asked for.
         metric: What is judged on the dev split: ``"loss"``, or ``"f1"`` of entities in generated answers.
@@ -49,6 +57,7 @@ class Recipe(TrainingRecipe):
     micro_batch: int = Field(default=8, gt=0)
     max_length: int = Field(default=1024, gt=0)
     packing: Literal["auto", "on", "off"] = "auto"
+    questions: int | None = Field(default=None, gt=0)
     gradient_checkpointing: bool = False
     type_dropout: float = Field(default=0.1, ge=0, lt=1)
     foreign_types: int = Field(default=3, ge=0)
@@ -63,15 +72,33 @@ class SftExample:
     completion: str
 
 
-def encode(example: SftExample, tokenizer: Any) -> dict[str, list[int]]:
-    """Tokens and labels of an example; only the answer and the token that ends it count for the loss.
+def encode(examples: Sequence[SftExample], tokenizer: Any) -> Iterator[dict[str, list[int]]]:
+    """Tokens and labels of examples; only the answer and the token that ends it count for the loss.
 
     Question and answer are tokenised apart, as they are when the model writes the answer.
     """
-    question = prompt_ids(example.prompt, tokenizer)
-    said = sound(example.completion)
-    answer = for_texts(tokenizer, [said])(said, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
-    return {"input_ids": question + answer, "labels": [-100] * len(question) + answer}
+    for start in range(0, len(examples), _AT_A_TIME):
+        some = examples[start : start + _AT_A_TIME]
+        questions = prompt_ids([example.prompt for example in some], tokenizer)
+        for question, answer in zip(questions, _answers(some, tokenizer), strict=True):
+            answer.append(tokenizer.eos_token_id)
+            yield {"input_ids": question + answer, "labels": [-100] * len(question) + answer}
+
+
+def _answers(examples: Sequence[SftExample], tokenizer: Any) -> list[list[int]]:
+    said = [example.completion for example in examples]
+    ids = _ids(said, tokenizer)
+    for number, text in enumerate(said):  # few name a special token
+        if (read := for_texts(tokenizer, [text])) is not tokenizer:
+            (ids[number],) = _ids([text], read)
+    return ids
+
+
+def _ids(texts: Sequence[str], tokenizer: Any) -> list[list[int]]:
+    if not texts:
+        return []
+    ids: list[list[int]] = tokenizer([sound(t) for t in texts], add_special_tokens=False, verbose=False)["input_ids"]
+    return ids
 
 
 def sft_examples(
@@ -93,7 +120,14 @@ def sft_examples(
     Returns:
         The examples pass by pass, each in random order.
     """
-    foreign = {s.name: safe_negatives(s, foreign_types(data, s), recipe.foreign_similarity) for s in data.train}
+    others = {s.name: foreign_types(data, s) for s in data.train}
+    prompts = sorted({p for its in others.values() for p in its} | {t.prompt for s in data.train for t in s.types})
+    vectors = dict(zip(prompts, embed(prompts), strict=True))  # each once, however many data sets
+
+    def known(some: Sequence[str]) -> npt.NDArray[np.float32]:
+        return np.stack([vectors[prompt] for prompt in some])
+
+    foreign = {s.name: safe_negatives(s, others[s.name], recipe.foreign_similarity, known) for s in data.train}
     texts = [(s, index) for s in data.train for index in range(len(s.examples))]
     passes = recipe.epochs if passes is None else passes
     result = []
@@ -133,8 +167,8 @@ def _ask(
     own = own or [data_set.types[int(rng.integers(len(data_set.types)))]]
     own = sorted(_shuffled(own, rng), key=lambda t: t.name not in present)[: recipe.max_types]
     taken = {t.name for t in data_set.types}
-    negatives = [t for t in map(_type, _shuffled(foreign, rng)) if t.name not in taken]
-    asked = own + negatives[: int(rng.integers(recipe.foreign_types + 1))]
+    negatives = (t for t in map(_type, _shuffled(foreign, rng)) if t.name not in taken)
+    asked = own + list(islice(negatives, int(rng.integers(recipe.foreign_types + 1))))
     if prompt.per_type:
         positive = [t for t in asked if t.name in present]
         negative = _shuffled([t for t in asked if t.name not in present], rng)
@@ -177,12 +211,20 @@ def in_windows(data: TrainingData, tokenizer: Any, max_tokens: int) -> TrainingD
 
     def cut(data_set: TrainingSet) -> TrainingSet:
         texts = [e.text for e in data_set.examples]
-        words = token_words(texts, for_texts(tokenizer, texts))
-        pieces = [
-            piece
-            for example, its in zip(data_set.examples, words, strict=True)
-            for piece, _ in cut_example(example, Tokens(example.text, its), max_tokens)
+        read = for_texts(tokenizer, texts)
+        # most texts are one window from their first character to their last: that is quicker told than made
+        fits = [
+            0 < len(ids) <= max_tokens and text[0].isalnum() and not text[-1].isspace()
+            for text, ids in zip(texts, _ids(texts, read), strict=True)
         ]
+        words = iter(token_words([text for text, fit in zip(texts, fits, strict=True) if not fit], read))
+        pieces: list[Example] = []
+        for example, fit in zip(data_set.examples, fits, strict=True):
+            if fit:
+                pieces.append(example)
+            else:
+                tokens = Tokens(example.text, next(words))
+                pieces += [piece for piece, _ in cut_example(example, tokens, max_tokens)]
         return replace(data_set, examples=pieces)
 
     return replace(data, train=[cut(s) for s in data.train], dev=[cut(s) for s in data.dev])

@@ -91,14 +91,14 @@ def make_plan(
 
 
 def _passes(data: TrainingData, recipe: Recipe) -> float:
-    """How many passes are needed at most: as many questions as the steps take, one a text."""
-    if recipe.steps is None:
-        return recipe.epochs
-    return math.ceil(recipe.steps * recipe.batch / max(1, sum(len(s.examples) for s in data.train)))
+    """How many passes are drawn: as many questions as the steps take, one a text, but not more than are asked for."""
+    texts = max(1, sum(len(s.examples) for s in data.train))
+    passes = recipe.epochs if recipe.steps is None else math.ceil(recipe.steps * recipe.batch / texts)
+    return passes if recipe.questions is None else min(passes, recipe.questions / texts)
 
 
 def _encoded(examples: Sequence[SftExample], tokenizer: Any) -> list[_Row]:
-    return [encode(example, tokenizer) for example in examples]
+    return list(encode(examples, tokenizer))
 
 
 def _packs(model: Any, recipe: Recipe) -> bool:

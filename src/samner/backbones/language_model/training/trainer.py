@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.nn.functional import cross_entropy
 
 from samner.backbones.base import BASE
 from samner.backbones.language_model.engines.local import LocalEngine
@@ -38,12 +39,15 @@ from samner.scoring import Counts, span_counts
 try:
     from datasets import Dataset
     from peft import LoraConfig, get_peft_model
+    from peft.helpers import disable_input_dtype_casting
     from transformers import EarlyStoppingCallback, PrinterCallback, set_seed
     from trl import SFTConfig, SFTTrainer
+    from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 except ImportError as error:
     raise SamnerError(f"training a language model needs more packages: pip install 'samner[llm]' ({error})") from error
 
 _RESULT = "adapter"
+_IGNORED = -100  # the label of what is no answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +178,7 @@ def _fit(
 ) -> Outcome:
     plan = make_plan(model, tokenizer, prompt, data, recipe, processes=processes())
     clock = Clock(recipe, record)
-    with _trainer(model, tokenizer, plan, recipe, folder, clock) as trainer:
+    with _trainer(model, tokenizer, plan, recipe, folder, clock) as trainer, _held(model):
         if recipe.metric == "f1":
             clock.judge = lambda: _dev_f1(trainer.model, tokenizer, prompt, data, recipe)
         parameters = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
@@ -182,7 +186,8 @@ def _fit(
         clock.say(f"{describe(parameters, estimate)}; {plan.describe()}")
         checkpoint = record.checkpoint()
         try:
-            with clock.running():
+            # autocast brings inputs to the type of the products: PEFT need not bring them to the adapter's before
+            with clock.running(), disable_input_dtype_casting(trainer.model, active=trainer.args.bf16):
                 trainer.train(resume_from_checkpoint=checkpoint)
         except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
             damaged = not isinstance(error, RuntimeError) or "PytorchStreamReader" in str(error)
@@ -217,11 +222,59 @@ def _fit(
     )
 
 
+class _Apart(DataCollatorForLanguageModeling):  # type: ignore[misc]
+    """Packed rows, one below the other, whose questions the model tells apart by their positions.
+
+    In one long row, as trl lays them, attention without a kernel for that costs the square of the length of all.
+    """
+
+    def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
+        batch: dict[str, Any] = super().torch_call(examples)
+        del batch["attention_mask"]  # with one, positions are not looked at
+        return batch
+
+
+@contextmanager
+def _held(model: Any) -> Iterator[None]:
+    """Keep the frozen weights in the type they are multiplied in, so that no step converts them or its states."""
+    dtype = fastest_dtype(str(model.device))
+    before = [(p, p.data) for p in model.parameters() if not p.requires_grad and p.dtype is torch.float32]
+    for parameter, data in before:
+        parameter.data = data.to(dtype)
+    try:
+        yield
+    finally:
+        for parameter, data in before:
+            parameter.data = data
+
+
 class _Trainer(SFTTrainer):  # type: ignore[misc]
-    """trl's trainer with samner's schedule of the learning rate."""
+    """trl's trainer with samner's schedule of the learning rate, scoring the tokens of answers alone."""
 
     clock: Clock
     lr_scheduler: Any
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Cross-entropy of the answers, whose tokens are all that the output layer sees: most are the questions'.
+
+        (trl does so only where it has kernels for it.)
+        """
+        labels = inputs.pop("labels")[:, 1:]
+        answers = labels != _IGNORED
+        head = self.accelerator.unwrap_model(model).get_output_embeddings()
+        handle = head.register_forward_pre_hook(lambda _, given: (given[0][:, :-1][answers],))
+        try:
+            outputs = model(**inputs, use_cache=False)
+        finally:
+            handle.remove()
+        loss = cross_entropy(outputs.logits.float(), labels[answers], reduction="sum")
+        count = answers.sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch
+        loss = loss / count
+        if self.args.average_tokens_across_devices and num_items_in_batch is not None:
+            loss = loss * self.accelerator.num_processes  # gradients are averaged over them, the count is of all
+        return (loss, outputs) if return_outputs else loss
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         if self.lr_scheduler is None:
@@ -235,8 +288,8 @@ class _Trainer(SFTTrainer):  # type: ignore[misc]
 def _trainer(model: Any, tokenizer: Any, plan: Plan, recipe: Recipe, folder: Path, clock: Clock) -> Iterator[_Trainer]:
     """A trainer with a new adapter on the model; in the end the model is as it was before."""
     cuda = model.device.type == "cuda"
-    every = max(1, plan.steps // recipe.evaluations)
     judged = bool(plan.dev)
+    apart = plan.packed and "flash" not in model.config._attn_implementation
     config = SFTConfig(
         output_dir=str(folder),
         max_steps=plan.steps,
@@ -248,15 +301,15 @@ def _trainer(model: Any, tokenizer: Any, plan: Plan, recipe: Recipe, folder: Pat
         seed=recipe.seed,
         train_sampling_strategy="random" if plan.packed else "group_by_length",
         max_length=None,  # what is too long is left out already
-        padding_free=plan.packed,
+        padding_free=plan.packed and not apart,
         gradient_checkpointing=recipe.gradient_checkpointing,
         use_cpu=not cuda,
         bf16=fastest_dtype(str(model.device)) is torch.bfloat16,
-        eval_strategy="steps" if judged else "no",
-        eval_steps=every,
+        eval_strategy="steps" if judged else "no",  # that of the last step; the clock says which come before
+        eval_steps=plan.steps,
         prediction_loss_only=True,
         save_strategy="steps",
-        save_steps=every,
+        save_steps=plan.steps,
         save_total_limit=3,
         load_best_model_at_end=judged,
         metric_for_best_model=f"eval_{recipe.metric}",
@@ -283,6 +336,7 @@ def _trainer(model: Any, tokenizer: Any, plan: Plan, recipe: Recipe, folder: Pat
             args=config,
             train_dataset=Dataset.from_list(list(plan.train)),
             eval_dataset=Dataset.from_list(list(plan.dev)) if judged else None,
+            data_collator=_Apart(tokenizer.pad_token_id, return_position_ids=True) if apart else None,
             processing_class=tokenizer,
             callbacks=[clock, *early],
         )
@@ -305,12 +359,14 @@ def _trainer(model: Any, tokenizer: Any, plan: Plan, recipe: Recipe, folder: Pat
 def _dev_f1(model: Any, tokenizer: Any, prompt: Prompt, data: TrainingData, recipe: Recipe) -> float:
     """F1 averaged over the dev splits, whose texts the processes share."""
     rank, training = int(os.environ.get("RANK", "0")), model.training
+    dtype = fastest_dtype(str(model.device))
     model.eval()
     try:
         counts = []
-        for data_set in data.dev:
-            texts = range(rank, min(recipe.dev_texts, len(data_set.examples)), processes())
-            counts.append(dev_counts(model, tokenizer, prompt, data_set, texts, recipe.micro_batch))
+        with torch.autocast(model.device.type, dtype, enabled=dtype is not torch.float32):
+            for data_set in data.dev:
+                texts = range(rank, min(recipe.dev_texts, len(data_set.examples)), processes())
+                counts.append(dev_counts(model, tokenizer, prompt, data_set, texts, recipe.micro_batch))
     finally:
         model.train(training)
     return mean_f1(counts, model.device)
