@@ -15,6 +15,7 @@ from samner.arguments import probability
 from samner.cli.output import counted, say
 from samner.data import read_examples
 from samner.data.lines import STANDARD_STREAM
+from samner.display import known_names
 from samner.entities import EntityType, Example, LabelsLike, entity_types
 from samner.errors import DataError, SamnerError
 from samner.settings import plain_value
@@ -298,7 +299,8 @@ class Thresholds:
         """
         unknown = [label for label in self.by_label if label not in names]
         if unknown and not some:
-            raise SamnerError(f"--threshold names the label {unknown[0]!r}; the labels are {', '.join(names)}")
+            there = known_names(unknown[0], names)
+            raise SamnerError(f"--threshold names the label {unknown[0]!r}; the labels are {there}")
         if not self.by_label:
             return self.common
         common = {} if self.common is None else dict.fromkeys(names, self.common)

@@ -18,6 +18,7 @@ from fastapi.security import HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from samner.data.validation import example_from_fields, to_record
+from samner.display import known_names
 from samner.entities import EntityType, Example, to_fields
 from samner.errors import DataError, SamnerError
 from samner.integrations import label_studio
@@ -329,7 +330,8 @@ class _Service:
         experts = pool.experts
         for place, expert in enumerate(asked.exclude):
             if expert not in experts:
-                raise ApiError(422, f"{name} has no expert {expert!r}", f"exclude[{place}]")
+                there = known_names(expert, experts)
+                raise ApiError(422, f"{name} has no expert {expert!r}; it has: {there}", f"exclude[{place}]")
         options = {key: getattr(asked, key) for key in ("mode", "experts", "samples", "seed", "exclude", "threshold")}
         return self.jobs.submit(asked.name, name, asked.texts, types, options)
 
