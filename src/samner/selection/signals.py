@@ -17,7 +17,7 @@ import numpy.typing as npt
 from samner.embedding import embed_names
 from samner.entities import EntityType
 from samner.pool import ExpertCard
-from samner.selection.result import Selection
+from samner.selection.result import Selection, too_few
 from samner.selection.sampling import by_sampling
 from samner.selection.similarity import Target, by_similarity, sentence_encoder_of
 
@@ -31,10 +31,14 @@ def select_by(signals: Iterable[str], target: Target) -> dict[str, Selection]:
     """Rank experts by several signals.
 
     Returns:
-        What each decided, by its name; all warn if no expert is close to the domain.
+        What each decided, by its name; all warn if no expert is close to the domain, and the first notes if there are
+        fewer experts than are to be chosen.
     """
     far = unfamiliar(target.experts, target.similarity.cosine, target.types)
     selections = {name: SIGNALS[name](target) for name in signals}
+    if few := too_few(target.count, len(target.experts)):
+        name, selection = next(iter(selections.items()))
+        selections[name] = replace(selection, note="; ".join(filter(None, (few, selection.note))))
     return {name: replace(s, warnings=tuple(dict.fromkeys((*far, *s.warnings)))) for name, s in selections.items()}
 
 
