@@ -368,6 +368,16 @@ def check_output_file(path: Path, source: Path | None = None, *, force: bool = F
         raise SamnerError(f"{path} exists already; name another file, remove it, or replace it with --force")
 
 
+def check_replaceable(path: Path) -> None:
+    """Check that a file that is there can be written anew later on.
+
+    Raises:
+        SamnerError: If its folder is not to be written to, in which what replaces it is made.
+    """
+    if path.exists():
+        _check_parent(path)
+
+
 def check_output_folder(path: Path) -> None:
     """Check that a folder can be made there later on.
 
