@@ -111,7 +111,7 @@ def select_by_sampling(
         sample=tuple(places),
         pseudo_labels=labels,
         note="; ".join(filter(None, (note, _fewer(samples, len(places))))),
-        warnings=_doubts(sample, gold) if len(names) > 1 else (),
+        warnings=tuple(_doubts(sample, gold)) if len(names) > 1 else (),
     )
 
 
