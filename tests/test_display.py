@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from samner.display import brief, cut, markdown, printable, printable_json
+from samner.display import brief, cut, known_names, markdown, printable, printable_json
 from samner.errors import SamnerError
 
 OBEYED = ["\x1b[2J", "\x9b2J", "\x07", "\r", "\x7f", "\u202e", "\u2066", "\u2028", "\ud83d"]
@@ -44,6 +44,14 @@ def test_a_value_is_shown_briefly_however_large_or_deep() -> None:
         assert len(brief(value)) < 300 and "\x1b" not in brief(value)
     assert brief("short") == "'short'" and brief(3) == "3"
     assert cut("a" * 5000).startswith("aaa") and len(cut("a" * 5000)) < 1000 and cut("short") == "short"
+
+
+def test_where_a_name_is_none_of_many_those_like_it_are_named() -> None:
+    assert known_names("spots", ["medicine", "sports"]) == "medicine, sports"
+    assert known_names("spots", []) == "none"
+    many = [f"expert{i}" for i in range(1999)] + ["sports"]
+    assert known_names("spots", many) == "sports, ... (2,000 in all)"
+    assert known_names("???", many) == "expert0, expert1, expert2, ... (2,000 in all)"
 
 
 def test_markdown_means_nothing_but_the_text() -> None:

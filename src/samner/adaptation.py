@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from samner import arguments
+from samner.display import known_names
 from samner.embedding import spread
 from samner.entities import EntityType, LabelsLike, entity_types
 from samner.errors import PoolError, SamnerError
@@ -140,7 +141,8 @@ def select(
     excluded = set(arguments.strings(exclude, "exclude", "name"))
     cards = pool.experts
     if unknown := excluded - set(cards):
-        raise PoolError(f"{pool.folder} has no expert {min(unknown)!r} to leave out; it has: {', '.join(cards)}")
+        name = min(unknown)
+        raise PoolError(f"{pool.folder} has no expert {name!r} to leave out; it has: {known_names(name, cards)}")
     cards = cards.without(excluded)
     selections = select_by(
         (mode,) if mode in SIGNALS else STRATEGIES, Target(pool, cards, read, types, count, samples, seed)

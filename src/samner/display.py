@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from difflib import get_close_matches
 from reprlib import Repr
 
 # C0 and C1 controls and DEL, line separators, marks that turn the direction of text, and half surrogate pairs
@@ -40,6 +42,15 @@ def brief(value: object, most: int = 80) -> str:
 def cut(text: str, most: int = 1000) -> str:
     """The text, without its middle if it is longer than a message should be."""
     return text if len(text) <= most else f"{text[: most * 3 // 4]} ... {text[-most // 5 :]}"
+
+
+def known_names(name: str, known: Iterable[str], most: int = 12) -> str:
+    """The names there are, where ``name`` is none of them: all of a few, else those most like it."""
+    names = list(known)
+    if len(names) <= most:
+        return ", ".join(names) or "none"
+    alike = get_close_matches(name, names, 3) or names[:3]
+    return f"{', '.join(alike)}, ... ({len(names):,} in all)"
 
 
 def reason(error: BaseException) -> str:

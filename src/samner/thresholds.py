@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from samner import arguments
+from samner.display import known_names
 from samner.entities import Entity, EntityType
 from samner.errors import SamnerError
 
@@ -40,7 +41,8 @@ def by_label(
     if not isinstance(given, Mapping):
         return dict.fromkeys(limits, arguments.probability(given, "threshold"))
     if unknown := [name for name in given if name not in limits]:
-        raise SamnerError(f"threshold names the label {unknown[0]!r}; the labels are {', '.join(limits)}")
+        there = known_names(unknown[0], limits)
+        raise SamnerError(f"threshold names the label {unknown[0]!r}; the labels are {there}")
     return limits | {name: arguments.probability(value, f"threshold of {name!r}") for name, value in given.items()}
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 from pathlib import Path
@@ -59,3 +60,14 @@ def test_what_cannot_be_done_leaves_the_model_as_it_is(samner, saved_model: Path
         result = samner("calibrate", saved_model, *arguments)
         assert result.exit_code == 2 and message in result.stderr.splitlines()[-1]
     assert (saved_model / "manifest.json").read_bytes() == before
+
+
+def test_a_folder_that_is_not_to_be_written_to_is_refused_before_the_work(samner, saved_model, labelled, monkeypatch):
+    access = os.access  # root may write anywhere
+    monkeypatch.setattr("os.access", lambda path, mode, **how: not mode & os.W_OK and access(path, mode, **how))
+    result = samner("calibrate", saved_model, labelled)
+    assert result.exit_code == 2
+    [said] = result.stderr.splitlines()
+    assert said.startswith(
+        f"error: {saved_model}/manifest.json: cannot be written, as its folder {saved_model} is not"
+    )

@@ -23,6 +23,15 @@ def test_what_was_taken_out_comes_back_with_the_key(samner, saved_model: Path, t
     result = samner("redact", out, "--restore", "--key", key)
     assert json.loads(result.stdout) == {"text": text, "entities": []}
     assert "restored 1 of 1 text" in result.stderr
+    damaged = tmp_path / "damaged.jsonl"
+    damaged.write_text(out.read_text().replace("<EMAIL_ADDRESS:gAAAA", "<EMAIL_ADDRESS:gBAAA"))
+    result = samner("redact", damaged, "--restore", "--key", key)
+    assert result.exit_code == 1
+    assert (
+        "error: not restored: 1 token that lost a part since 'encrypt' wrote them; the first is in text 1"
+        in result.stderr
+    )
+    assert json.loads(result.stdout)["text"].startswith("Aspirin relieves headache within hours. Write to <EMAIL_")
     result = samner("redact", given, "--restore", "--key", key)
     assert "warning: nothing is encrypted there" in result.stderr
     result = samner("redact", "-", "--patterns-only", stdin="Write to ada@example.org.")

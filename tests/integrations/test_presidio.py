@@ -11,7 +11,16 @@ from presidio_analyzer import AnalyzerEngine, RecognizerRegistry
 from presidio_analyzer.nlp_engine import NoOpNlpEngine
 
 from samner.errors import SamnerError
-from samner.integrations.presidio import Redactor, SamnerRecognizer, entity_name, new_key, read_key, restore, write_key
+from samner.integrations.presidio import (
+    Redactor,
+    SamnerRecognizer,
+    broken_tokens,
+    entity_name,
+    new_key,
+    read_key,
+    restore,
+    write_key,
+)
 from samner.task_model import TaskModel
 
 TEXT = "Ada Moreno takes Aspirin for a headache."
@@ -101,6 +110,9 @@ def test_what_was_encrypted_comes_back_wherever_it_stands(model: TaskModel, tmp_
     assert restore(f"He said: {clean.text}", key) == f"He said: {TEXT} Ünï@bücher.example.org"
     with pytest.raises(SamnerError, match=r"what stands at 0:\d+ was encrypted with another key, or changed"):
         restore(clean.text, other)
+    changed = [("<PERSON:gA", "<PERSON:xA"), ("<PERSON:gA", "<PERSON gA"), ("<PERSON:", "")]
+    assert [broken_tokens(clean.text.replace(*one, 1)) for one in changed] == [1, 1, 1]
+    assert broken_tokens(clean.text) == broken_tokens(f"{TEXT} gAAAA <sha512:{'0a' * 64}> <PERSON> <a:b>") == 0
     with pytest.raises(SamnerError, match="exists already"):
         write_key(tmp_path / "key", other)
     (tmp_path / "no key").write_text("secret")

@@ -82,10 +82,11 @@ class TestExtract:
             ({"texts": ["a"], "mode": "economy"}, "mode", "union, intersection, similarity, sampling"),
             ({"texts": ["a"] * 5}, "texts", "more than 4"),
             ({"texts": ["a" * 101]}, "texts", "over 100"),
+            ({"texts": ["a", "b" * 51]}, "texts[1]", "the text has 51 characters, over 50; cut it"),
         ],
     )
     def test_what_is_wrong_is_named_by_its_field(self, serving: Serving, asked: Any, field: str, message: str) -> None:
-        client = serving(texts=4, characters=100, labels=3)
+        client = serving(texts=4, characters=100, text=50, labels=3)
         response = client.post("/v1/extract", content=json.dumps(asked), headers={"content-type": "application/json"})
         status, said, at = problem(response)
         assert (status, at) == (422, field)
@@ -185,7 +186,7 @@ class TestStream:
     def test_a_wrong_line_is_named_before_anything_is_answered(
         self, serving: Serving, lines: str, field: str | None, message: str
     ) -> None:
-        status, said, at = problem(serving(characters=100).post("/v1/extract/stream", content=lines))
+        status, said, at = problem(serving(text=100).post("/v1/extract/stream", content=lines))
         assert (status, at) == (422, field) and message in said
 
     def test_what_goes_wrong_later_is_the_last_line(self, serving: Serving, ward: Ward) -> None:

@@ -115,6 +115,18 @@ def test_closing_answers_what_was_taken(model: TaskModel, ward: Ward) -> None:
         batcher.submit(ask(model), ["a"])
 
 
+def test_closing_does_not_wait_for_a_long_pass(model: TaskModel, ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("samner.serving.batching._PATIENCE", 0.05)
+    batcher = Batcher(Metrics(), wait=0.0)
+    ward.seconds = 1.0
+    future = batcher.submit(ask(model), ["a"])
+    while not future.running():
+        time.sleep(0.001)
+    batcher.close()
+    assert not future.done()
+    future.result(10)
+
+
 def test_from_many_threads_each_gets_its_own(model: TaskModel) -> None:
     batcher = Batcher(Metrics())
     wrong: list[int] = []

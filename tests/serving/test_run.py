@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -24,6 +25,10 @@ from tests.serving import conftest  # noqa: F401 - skips where the extra is miss
 
 ROOT = Path(__file__).parents[2]
 TOKEN = "a-token-for-this-very-test"
+HALF = (
+    f"POST /v1/extract HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n"
+    'Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"texts": ['
+)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +90,12 @@ def test_it_answers_and_finishes_what_it_accepted_when_it_is_told_to_stop(start:
         answers = [pool.submit(server.ask, "/v1/extract", {"texts": texts}) for _ in range(4)]
         while server.metric("samner_requests_under_way") < 5:  # the four, and the one that asks
             time.sleep(0.01)
+        slow = socket.create_connection(("127.0.0.1", server.port))
+        slow.sendall(HALF.encode())
+        while server.metric("samner_requests_under_way") < 6:
+            time.sleep(0.01)
         server.process.send_signal(signal.SIGTERM)
+        assert slow.recv(1000).startswith(b"HTTP/1.1 408 ")  # it does not hold up the end
         for answer in answers:
             found = answer.result()["results"]
             assert len(found) == 300 and all(one == found[0] for one in found)
@@ -93,6 +103,21 @@ def test_it_answers_and_finishes_what_it_accepted_when_it_is_told_to_stop(start:
     assert server.process.stderr is not None and server.process.stderr.read().strip() == "stopped"
     with pytest.raises(urllib.error.URLError):
         server.ask("/health/live")
+
+
+@pytest.mark.slow
+def test_a_pass_without_end_does_not_hold_up_the_end(start: Callable[..., Server]) -> None:
+    server = start("--timeout", 1, "--max-text", 10**7, "--max-characters", 10**7)
+    with ThreadPoolExecutor(1) as pool:
+        text = "Aspirin relieves headache within hours. " * 100_000
+        answer = pool.submit(server.ask, "/v1/extract", {"texts": [text]})
+        while server.metric("samner_requests_under_way") < 2:
+            time.sleep(0.01)
+        server.process.send_signal(signal.SIGTERM)
+        with pytest.raises(urllib.error.HTTPError, match="504"):
+            answer.result()
+    assert server.process.wait(60) == 0
+    assert server.process.stderr is not None and server.process.stderr.read().strip() == "stopped"
 
 
 def test_a_port_that_is_taken_is_said_before_anything_is_loaded(saved: Path) -> None:
@@ -103,3 +128,25 @@ def test_a_port_that_is_taken_is_said_before_anything_is_loaded(saved: Path) -> 
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"error: cannot serve on 127.0.0.1, port {port}: ")
+
+
+def test_who_still_waits_at_the_end_is_told() -> None:
+    from samner.serving.run import Told
+
+    async def forever(*_: Any) -> None:
+        await asyncio.Event().wait()
+
+    async def cut() -> list[Any]:
+        sent: list[Any] = []
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        asked = asyncio.create_task(Told(forever)({"type": "http"}, forever, send))
+        await asyncio.sleep(0)
+        asked.cancel()
+        await asked
+        return sent
+
+    start, body = asyncio.run(cut())
+    assert start["status"] == 503 and b"the server has stopped" in body["body"]

@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
+from samner.display import known_names
 from samner.errors import SamnerError
 from samner.merging.registry import make_method, methods
 from samner.pool import ExpertPool
@@ -178,7 +179,8 @@ class BenchmarkSettings(Settings):
         lists |= {f"published.{name}.scores": tuple(one.scores) for name, one in self.published.items()}
         for place, names in lists.items():
             if unknown := [name for name in names if name not in self.targets]:
-                raise ValueError(f"{place}: there is no target {unknown[0]!r}; there are {', '.join(self.targets)}")
+                there = known_names(unknown[0], self.targets)
+                raise ValueError(f"{place}: there is no target {unknown[0]!r}; there are {there}")
         parameters = {key: value for key, value in self.merge.items() if key != "method"}
         _checked("merge", lambda: make_method(self.method, parameters))
         arms: dict[str, Arm] = {}
@@ -188,7 +190,8 @@ class BenchmarkSettings(Settings):
             arms[arm.name] = arm
         for pair in self.comparisons:
             if unknown := [name for name in pair if name not in arms]:
-                raise ValueError(f"comparisons: there is no arm {unknown[0]!r}; there are {', '.join(arms)}")
+                there = known_names(unknown[0], arms)
+                raise ValueError(f"comparisons: there is no arm {unknown[0]!r}; there are {there}")
             if arms[pair[0]].texts != arms[pair[1]].texts:
                 raise ValueError(f"comparisons: {pair[0]} and {pair[1]} do not read the same texts")
         return self
@@ -357,4 +360,4 @@ def read_benchmark(
 def _known(path: Path, what: str, asked: Sequence[str], known: Sequence[str] | Mapping[str, Any]) -> None:
     for name in asked:
         if name not in known:
-            raise SamnerError(f"{path}: has no {what} {name!r}; it has: {', '.join(known)}")
+            raise SamnerError(f"{path}: has no {what} {name!r}; it has: {known_names(name, known)}")

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from samner.cli import options
-from samner.cli.options import check_output_file
+from samner.cli.options import check_output_file, check_replaceable
 from samner.cli.output import console, counted, say, table, write_json
 from samner.cli.runtime import open_model
 from samner.data import read_gold
+from samner.files import user_path
 from samner.progress import Progress
 
 if TYPE_CHECKING:
@@ -59,6 +60,9 @@ def calibrate(
 
         check_output_file(plot, gold, force=force)
         check_suffix(plot)
+    from samner.task_model import MANIFEST
+
+    check_replaceable(user_path(model) / MANIFEST)
     examples = read_gold(gold, format)
     say(f"read {counted(len(examples), 'text')} from {gold}")
     loaded = open_model(model, device)

@@ -15,6 +15,7 @@ from samner.arguments import probability
 from samner.cli.output import counted, say
 from samner.data import read_examples
 from samner.data.lines import STANDARD_STREAM
+from samner.display import known_names
 from samner.entities import EntityType, Example, LabelsLike, entity_types
 from samner.errors import DataError, SamnerError
 from samner.settings import plain_value
@@ -299,7 +300,8 @@ class Thresholds:
         """
         unknown = [label for label in self.by_label if label not in names]
         if unknown and not some:
-            raise SamnerError(f"--threshold names the label {unknown[0]!r}; the labels are {', '.join(names)}")
+            there = known_names(unknown[0], names)
+            raise SamnerError(f"--threshold names the label {unknown[0]!r}; the labels are {there}")
         if not self.by_label:
             return self.common
         common = {} if self.common is None else dict.fromkeys(names, self.common)
@@ -365,6 +367,16 @@ def check_output_file(path: Path, source: Path | None = None, *, force: bool = F
         raise SamnerError(f"{path} is what is read; write to another file")
     if path.exists() and not force:
         raise SamnerError(f"{path} exists already; name another file, remove it, or replace it with --force")
+
+
+def check_replaceable(path: Path) -> None:
+    """Check that a file that is there can be written anew later on.
+
+    Raises:
+        SamnerError: If its folder is not to be written to, in which what replaces it is made.
+    """
+    if path.exists():
+        _check_parent(path)
 
 
 def check_output_folder(path: Path) -> None:

@@ -159,7 +159,7 @@ def _redacted(redactor: Redactor, examples: Iterator[Example], keep: Sequence[st
 
 
 def _restore(examples: Iterator[Example], key: bytes, keep: Sequence[str], out: Path) -> None:
-    """Write texts with the words again that ``encrypt`` took out, and say how many."""
+    """Write texts with the words again that ``encrypt`` took out, and say how many; fail if tokens are left."""
     from samner.integrations import presidio
 
     counts: Counter[str] = Counter()
@@ -170,10 +170,19 @@ def _restore(examples: Iterator[Example], key: bytes, keep: Sequence[str], out: 
                 text = presidio.restore(example.text, key)
             except SamnerError as error:
                 raise SamnerError(f"text {number}: {error}") from error
-            counts.update(texts=1, restored=int(text != example.text))
+            broken = presidio.broken_tokens(example.text)
+            if broken and not counts["broken"]:
+                counts["first"] = number
+            counts.update(texts=1, restored=int(text != example.text), broken=broken)
             yield Example(text, meta={name: example.meta[name] for name in keep if name in example.meta})
 
     write_examples(whole(), out)
     say(f"restored {counts['restored']} of {counted(counts['texts'], 'text')}")
+    if counts["broken"]:
+        say(
+            f"error: not restored: {counted(counts['broken'], 'token')} that lost a part since 'encrypt' wrote them; "
+            f"the first is in text {counts['first']}"
+        )
+        raise typer.Exit(1)
     if not counts["restored"]:
         say("warning: nothing is encrypted there; --restore turns back --operator encrypt alone")

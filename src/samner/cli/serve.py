@@ -84,10 +84,20 @@ def serve(
             "--max-characters",
             metavar="N",
             min=1,
-            help="Of all texts of a request, and of one text of a stream.",
+            help="Of all texts of a request that is not streamed.",
             rich_help_panel=_LIMITS,
         ),
     ] = 1_000_000,
+    max_text: Annotated[
+        int,
+        typer.Option(
+            "--max-text",
+            metavar="N",
+            min=1,
+            help="Characters of one text, during which others wait.",
+            rich_help_panel=_LIMITS,
+        ),
+    ] = 100_000,
     max_labels: Annotated[
         int, typer.Option("--max-labels", metavar="N", min=1, help="Of a request.", rich_help_panel=_LIMITS)
     ] = 100,
@@ -112,6 +122,12 @@ def serve(
         float,
         typer.Option("--timeout", metavar="SECONDS", min=0.001, help="For an answer.", rich_help_panel=_LIMITS),
     ] = 60.0,
+    body_timeout: Annotated[
+        float,
+        typer.Option(
+            "--body-timeout", metavar="SECONDS", min=0.001, help="For a request's body.", rich_help_panel=_LIMITS
+        ),
+    ] = 60.0,
     access_log: Annotated[
         bool, typer.Option("--access-log", help="Write a line for every request to standard error; texts never.")
     ] = False,
@@ -128,7 +144,7 @@ def serve(
     _check_extras(page)
     from samner.serving.guards import TOKENS, read_tokens
     from samner.serving.limits import Limits
-    from samner.serving.run import bind
+    from samner.serving.run import bind, leave
     from samner.serving.run import serve as run
 
     limits = Limits(
@@ -136,9 +152,11 @@ def serve(
         stream_body=max_stream,
         texts=max_texts,
         characters=max_characters,
+        text=max_text,
         labels=max_labels,
         requests=max_requests,
         seconds=timeout,
+        body_seconds=body_timeout,
         jobs=max_jobs,
         kept=keep,
     )
@@ -163,14 +181,16 @@ def serve(
         say(f"warning: {host} can be reached from elsewhere, and no token is asked for; see --tokens or {TOKENS}")
     at = f"[{host}]" if ":" in host else host
     what = f"{counted(len(models), 'model')} and {counted(len(pools), 'pool')}"
-    run(
-        app,
-        bound,
-        limits,
-        lambda: say(f"serving {what} on http://{at}:{bound.getsockname()[1]}{' with a page' if with_page else ''}"),
-        access_log=access_log,
-    )
-    say("stopped")
+    url = f"http://{at}:{bound.getsockname()[1]}{' with a page' if with_page else ''}"
+    code = 0
+    try:
+        run(app, bound, limits, lambda: say(f"serving {what} on {url}"), access_log=access_log)
+    except KeyboardInterrupt:
+        code = 130
+    say("interrupted" if code else "stopped")
+    leave(code)
+    if code:
+        raise typer.Exit(code)
 
 
 def _check_extras(page: bool | None) -> None:

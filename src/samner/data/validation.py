@@ -176,7 +176,11 @@ def _check_meta(meta: Mapping[str, Any]) -> None:
     for key, value in meta.items():
         if key in ("text", "entities"):
             raise DataError(f"meta cannot have the key {key!r}, which is the example's own")
-        if _SURROGATE.search(json.dumps([key, value], ensure_ascii=False, default=str)):
+        try:
+            written = json.dumps([key, value], ensure_ascii=False, default=str, allow_nan=False)
+        except ValueError as error:
+            raise DataError(f"{short(key)} holds NaN or an infinity, for which JSON has no word; use null") from error
+        if _SURROGATE.search(written):
             raise DataError(f"{short(key)} holds half of a surrogate pair; give the whole pair")
 
 

@@ -214,6 +214,8 @@ def _operators(operator: str, key: bytes | None, names: Iterable[str]) -> dict[s
 
 
 _TOKEN = re.compile(r"<\w+:(gAAAA[\w=-]+)>")
+# a token without one of its ends, or long enough for one and not of hexadecimal digits alone
+_BROKEN = re.compile(r"gAAAA[\w=-]{20,}|<\w+:(?=[^>]*[A-Z])[\w=-]{90,}>")
 
 
 def restore(text: str, key: bytes) -> str:
@@ -233,6 +235,11 @@ def restore(text: str, key: bytes) -> str:
             ) from error
 
     return _TOKEN.sub(words, text)
+
+
+def broken_tokens(text: str) -> int:
+    """How many places look like a token of ``"encrypt"`` that lost a part, so that ``restore`` leaves them."""
+    return len(_BROKEN.findall(_TOKEN.sub(" ", text)))
 
 
 def _fernet(key: bytes) -> Fernet:

@@ -18,6 +18,7 @@ from weakref import WeakSet
 from samner import arguments, hub
 from samner.backbones import Backbone, load_backbone
 from samner.backbones.families import device_name
+from samner.display import known_names
 from samner.errors import HubError, ModelError, PoolError, SamnerError
 from samner.files import LEGAL, atomic_folder, copy_model, inside, model_files, user_path
 from samner.lora import LoraAdapter
@@ -246,8 +247,8 @@ class ExpertPool:
     def _folder(self, place: str, kind: str, name: str) -> Path:
         folder = inside(self.folder, f"{place}/{check_name(name)}")
         if not (folder / CARD).is_file():
-            known = ", ".join(sorted(card.parent.name for card in folder.parent.glob(f"[!.]*/{CARD}"))) or "none"
-            raise PoolError(f"{self.folder} has no {kind} {name!r}; it has: {known}")
+            known = sorted(card.parent.name for card in folder.parent.glob(f"[!.]*/{CARD}"))
+            raise PoolError(f"{self.folder} has no {kind} {name!r}; it has: {known_names(name, known)}")
         return folder
 
     def adapter(self, name: str) -> LoraAdapter:

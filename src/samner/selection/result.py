@@ -100,8 +100,8 @@ def first(ranking: Sequence[str], score: Mapping[str, float], count: Count) -> t
     return (ranking[0], *(name for name in ranking[1:MOST] if score[name] >= least > 0))
 
 
-def too_few(count: Count, there: int) -> tuple[str, ...]:
-    """Say that fewer experts are chosen than were asked for, if there are."""
+def too_few(count: Count, there: int) -> str:
+    """Say that fewer experts are chosen than were asked for, if there are; else nothing."""
     if not isinstance(count, int) or count <= there:
-        return ()
-    return (f"{count} experts were asked for, and there {'is' if there == 1 else 'are'} only {there}",)
+        return ""
+    return f"{count} experts were asked for, and there {'is' if there == 1 else 'are'} only {there}"

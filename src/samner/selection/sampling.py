@@ -11,7 +11,7 @@ from samner.backbones import Backbone
 from samner.entities import Entity, EntityType
 from samner.errors import PoolError, SamnerError
 from samner.scoring import Counts
-from samner.selection.result import AUTO, Count, PseudoLabel, Selection, check_count, first, too_few
+from samner.selection.result import AUTO, Count, PseudoLabel, Selection, check_count, first
 from samner.selection.similarity import Target
 from samner.spans import flat
 
@@ -111,7 +111,7 @@ def select_by_sampling(
         sample=tuple(places),
         pseudo_labels=labels,
         note="; ".join(filter(None, (note, _fewer(samples, len(places))))),
-        warnings=(*too_few(count, len(names)), *(_doubts(sample, gold) if len(names) > 1 else ())),
+        warnings=tuple(_doubts(sample, gold)) if len(names) > 1 else (),
     )
 
 

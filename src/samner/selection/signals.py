@@ -16,7 +16,7 @@ import numpy as np
 from samner.entities import EntityType
 from samner.pool import ExpertCard
 from samner.selection.home import at_home
-from samner.selection.result import AUTO, Selection
+from samner.selection.result import AUTO, Selection, too_few
 from samner.selection.sampling import by_sampling
 from samner.selection.similarity import Target, by_similarity
 from samner.selection.types import type_similarity
@@ -31,14 +31,18 @@ def select_by(signals: Iterable[str], target: Target) -> dict[str, Selection]:
     """Rank experts by several signals.
 
     Returns:
-        What each decided, by its name; all warn if no expert is close to the domain. Where the number of experts is
-        ``"auto"`` and the domain is an expert's own, all choose that one.
+        What each decided, by its name; all warn if no expert is close to the domain, and the first notes if there are
+        fewer experts than are to be chosen. Where the number of experts is ``"auto"`` and the domain is an expert's own,
+        all choose that one.
     """
     if target.count == AUTO and (name := at_home(target.experts, target.similarity.cosine, target.types)):
         note = f"this is the domain of {name!r}, which is asked alone"
         return {s: replace(target.similarity, strategy=s, chosen=(name,), home=True, note=note) for s in signals}
     far = unfamiliar(target.experts, target.similarity.cosine, target.types)
     selections = {name: SIGNALS[name](target) for name in signals}
+    if few := too_few(target.count, len(target.experts)):
+        name, selection = next(iter(selections.items()))
+        selections[name] = replace(selection, note="; ".join(filter(None, (few, selection.note))))
     return {name: replace(s, warnings=tuple(dict.fromkeys((*far, *s.warnings)))) for name, s in selections.items()}
 
 

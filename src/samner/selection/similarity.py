@@ -14,7 +14,7 @@ from samner.entities import EntityType
 from samner.errors import PoolError, SamnerError
 from samner.pool import Cards, ExpertCard, PoolSnapshot
 from samner.references import check_reference
-from samner.selection.result import AUTO, Count, Selection, check_count, first, too_few
+from samner.selection.result import AUTO, Count, Selection, check_count, first
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,7 @@ def select_by_similarity(experts: Mapping[str, ExpertCard], texts: Sequence[str]
     # unlike by BLAS, equal rows have equal cosines wherever they stand
     cosine = dict(zip(embeddings, np.einsum("ij,j->i", matrix, target).tolist(), strict=True))
     ranking = tuple(sorted(cosine, key=lambda name: (-cosine[name], name)))
-    return Selection(
-        "similarity", first(ranking, cosine, count), ranking, cosine, warnings=too_few(count, len(experts))
-    )
+    return Selection("similarity", first(ranking, cosine, count), ranking, cosine)
 
 
 def sentence_encoder_of(experts: Mapping[str, ExpertCard]) -> str:

@@ -18,6 +18,7 @@ from fastapi.security import HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from samner.data.validation import example_from_fields, to_record
+from samner.display import known_names
 from samner.entities import EntityType, Example, to_fields
 from samner.errors import DataError, SamnerError
 from samner.integrations import label_studio
@@ -26,9 +27,9 @@ from samner.serving import errors
 from samner.serving.batching import Answers, Batcher, Question
 from samner.serving.catalog import Catalog
 from samner.serving.errors import ApiError, as_api_error
-from samner.serving.guards import Bodies, Crowd, Hosts, Tokens
+from samner.serving.guards import Bodies, Crowd, Hosts, Patience, Tokens
 from samner.serving.jobs import Job, Jobs
-from samner.serving.limits import Limits
+from samner.serving.limits import Limits, too_long
 from samner.serving.metrics import Measured, Metrics
 from samner.serving.schemas import (
     AdaptRequest,
@@ -54,6 +55,7 @@ NDJSON = "application/x-ndjson"
 
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
     401: {"model": Problem, "description": "No token, or a wrong one, where the server wants one."},
+    408: {"model": Problem, "description": "The body did not come in time."},
     413: {"model": Problem, "description": "The body is too long."},
     422: {"model": Problem, "description": "The request is not valid, or asks for too much."},
     429: {"model": Problem, "description": "Too much is under way; Retry-After says when to try again."},
@@ -86,8 +88,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
-        await asyncio.to_thread(jobs.close)
-        await asyncio.to_thread(batcher.close)
+        await asyncio.gather(asyncio.to_thread(jobs.close), asyncio.to_thread(batcher.close))
 
     app = FastAPI(
         title="samner",
@@ -110,7 +111,8 @@ def create_app(
         # what is mounted at / answers for every path that is left, which is not to be so for the API's
         app.add_api_route("/v1/{path:path}", _nothing, methods=list(_VERBS), include_in_schema=False)
         mount(app, catalog, limits, batcher, jobs)
-    app.add_middleware(Bodies, limits=limits)
+    app.state.patience = Patience(limits.body_seconds)
+    app.add_middleware(Bodies, limits=limits, patience=app.state.patience)
     app.add_middleware(Crowd, limits=limits)
     if tokens := tuple(tokens):
         app.add_middleware(Tokens, tokens=tokens)
@@ -178,7 +180,7 @@ def _api(service: _Service) -> APIRouter:
         overlaps: Annotated[Overlaps, Query(description="Which entities may overlap.")] = "flat",
         mode: Annotated[str | None, Query(description="Another way to unite the parts of the model.")] = None,
     ) -> Response:
-        examples = _examples(await request.body(), service.limits.characters)
+        examples = _examples(await request.body(), service.limits)
         parts = [one.partition(": ") for one in label or ()]
         labels: Labels | None = [Label(name=name.strip(), description=said.strip()) for name, _, said in parts] or None
         _, question = service.question(model, labels, threshold, mode, overlaps, field="label")
@@ -263,6 +265,9 @@ class _Service:
             raise ApiError(422, f"there are {len(texts)} texts, more than {self.limits.texts}", "texts")
         if (characters := sum(map(len, texts))) > self.limits.characters:
             raise ApiError(422, f"the texts have {characters:,} characters, over {self.limits.characters:,}", "texts")
+        for place, text in enumerate(texts):
+            if said := too_long(text, self.limits):
+                raise ApiError(422, said, f"texts[{place}]")
 
     def types(self, labels: Labels, field: str = "labels") -> tuple[EntityType, ...]:
         if not labels or len(labels) > self.limits.labels:
@@ -329,7 +334,8 @@ class _Service:
         experts = pool.experts
         for place, expert in enumerate(asked.exclude):
             if expert not in experts:
-                raise ApiError(422, f"{name} has no expert {expert!r}", f"exclude[{place}]")
+                there = known_names(expert, experts)
+                raise ApiError(422, f"{name} has no expert {expert!r}; it has: {there}", f"exclude[{place}]")
         options = {key: getattr(asked, key) for key in ("mode", "experts", "samples", "seed", "exclude", "threshold")}
         return self.jobs.submit(asked.name, name, asked.texts, types, options)
 
@@ -366,7 +372,7 @@ def _held(model: TaskModel) -> list[str]:
     return [*both, *model.merges]
 
 
-def _examples(body: bytes, most: int) -> list[Example]:
+def _examples(body: bytes, limits: Limits) -> list[Example]:
     """The lines of a stream.
 
     Raises:
@@ -384,8 +390,8 @@ def _examples(body: bytes, most: int) -> list[Example]:
                 raise DataError('must be an object with a "text", or a string')
             meta = {key: value for key, value in record.items() if key not in ("text", "entities")}
             example = example_from_fields(record["text"], None, meta)
-            if len(example.text) > most:
-                raise DataError(f"the text has {len(example.text):,} characters, over {most:,}")
+            if long := too_long(example.text, limits):
+                raise DataError(long)
         except (DataError, ValueError, RecursionError) as error:
             said = str(error) if isinstance(error, DataError) else f"is no JSON ({error})"
             raise ApiError(422, said, f"line {number}") from error

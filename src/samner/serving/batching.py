@@ -25,6 +25,9 @@ WAIT = 0.003
 SHARE = 0.05
 """Of the seconds of a pass, those that the next one may wait besides: who was just answered may ask again at once."""
 
+_PATIENCE = 5.0
+"""Seconds that a server which stops waits for the pass under way: whoever still waits for it was told of the end."""
+
 
 class Question(NamedTuple):
     """What is asked of texts; texts of which the same is asked share a pass.
@@ -130,11 +133,11 @@ class Batcher:
         return waiting.future
 
     def close(self) -> None:
-        """Take no more questions, and answer those that were taken."""
+        """Take no more questions, and answer those that were taken, as far as that goes in a few seconds."""
         with self._change:
             self._closing = True
             self._change.notify()
-        self._thread.join()
+        self._thread.join(_PATIENCE)
 
     def _work(self) -> None:
         answered, seconds = 0, 0.0

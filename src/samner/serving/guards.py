@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import hashlib
 import hmac
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from starlette.datastructures import Headers
@@ -21,6 +23,8 @@ TOKENS = "SAMNER_TOKENS"
 """The environment variable that may hold tokens, parted by commas or blanks."""
 _OPEN = ("/health/",)
 _SHORTEST = 16
+_LAST = 1.0
+"""Seconds for which a server that stops waits for the rest of a body."""
 
 
 def read_tokens(file: Path | None, environment: Mapping[str, str]) -> tuple[str, ...]:
@@ -122,17 +126,49 @@ class Crowd:
             self.under_way -= 1
 
 
+class Patience:
+    """How long bodies are waited for: each for some seconds, and hardly any longer once the server stops.
+
+    Args:
+        seconds: For each.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._waits: set[asyncio.Timeout] = set()
+
+    @asynccontextmanager
+    async def wait(self) -> AsyncIterator[None]:
+        """Around what waits for one; ``TimeoutError`` if it took too long."""
+        async with asyncio.timeout(self.seconds) as wait:
+            self._waits.add(wait)
+            try:
+                yield
+            finally:
+                self._waits.discard(wait)
+
+    def end(self) -> None:
+        """The server stops: what has not come soon was not accepted. To be called in the event loop."""
+        self.seconds = min(self.seconds, _LAST)
+        until = asyncio.get_running_loop().time() + self.seconds
+        for wait in self._waits:
+            if not wait.expired():
+                wait.reschedule(min(wait.when() or until, until))
+
+
 class Bodies:
-    """Refuses bodies that are too long, by what they say of their length and by what comes.
+    """Refuses bodies that are too long, by what they say of their length and by what comes, or come too slowly.
 
     Args:
         app: The application.
         limits: How long they may be.
+        patience: How long they are waited for.
     """
 
-    def __init__(self, app: ASGIApp, limits: Limits) -> None:
+    def __init__(self, app: ASGIApp, limits: Limits, patience: Patience) -> None:
         self.app = app
         self.limits = limits
+        self.patience = patience
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -145,15 +181,23 @@ class Bodies:
             await error.response()(scope, receive, send)
             return
         parts, came, more = [], 0, True
-        while more:  # whole before anything is parsed; it is held in memory by all who read it anyway
-            message = await receive()
-            if message["type"] != "http.request":
-                return
-            parts.append(message.get("body", b""))
-            came, more = came + len(parts[-1]), message.get("more_body", False)
-            if came > most:
-                await error.response()(scope, receive, send)
-                return
+        try:
+            async with self.patience.wait():
+                while more:  # whole before anything is parsed; it is held in memory by all who read it anyway
+                    message = await receive()
+                    if message["type"] != "http.request":
+                        return
+                    parts.append(message.get("body", b""))
+                    came, more = came + len(parts[-1]), message.get("more_body", False)
+                    if came > most:
+                        break
+        except TimeoutError:
+            said = f"the body did not come within {self.patience.seconds:g} s; send fewer texts at a time"
+            await ApiError(408, said, headers={"Connection": "close"}).response()(scope, receive, send)
+            return
+        if came > most:
+            await error.response()(scope, receive, send)
+            return
         whole: list[Message] = [{"type": "http.request", "body": b"".join(parts), "more_body": False}]
 
         async def replayed() -> Message:

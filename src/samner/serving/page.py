@@ -27,7 +27,7 @@ from samner.serving.batching import Batcher, Question
 from samner.serving.catalog import Catalog
 from samner.serving.errors import ApiError
 from samner.serving.jobs import Jobs
-from samner.serving.limits import Limits
+from samner.serving.limits import Limits, too_long
 from samner.task_model import TaskModel
 
 _POLICY = (
@@ -322,6 +322,8 @@ class _Page:
                 f"give at most {self.limits.texts:,} texts of {self.limits.characters:,} characters in all here; "
                 "samner extract reads any number"
             )
+        if long := next(filter(None, (too_long(text, self.limits) for text in texts)), ""):
+            raise SamnerError(long)
 
     def _read(self, asked: _Asked, model: TaskModel, thresholds: Sequence[float]) -> list[Example]:
         limits = tuple(zip((one.name for one in asked.types), thresholds, strict=True))

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import atexit
+import os
 import signal
 import socket
+import sys
+import threading
 from collections.abc import Callable
 
 import uvicorn
 from fastapi import FastAPI
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from samner.errors import SamnerError
+from samner.serving.errors import ApiError
 from samner.serving.limits import Limits
 
 _GRACE = 5
@@ -51,8 +58,12 @@ def serve(
             if self.started:
                 on_ready()
 
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            app.state.patience.end()
+            await super().shutdown(sockets)
+
     config = uvicorn.Config(
-        app,
+        Told(app),
         log_level="info" if access_log else "warning",
         access_log=access_log,
         timeout_graceful_shutdown=int(limits.seconds) + _GRACE,
@@ -62,3 +73,41 @@ def serve(
     # uvicorn raises the signal again at the end: one that it has answered in good order is no failure
     signal.signal(signal.SIGTERM, lambda *_: None)
     Server(config).run(sockets=[bound])
+
+
+def leave(status: int) -> None:
+    """End the process here if a thread was given up, with a pass or a job; else return, for it to end as any other.
+
+    Python ends such threads where they are, and one in the midst of torch then aborts the process.
+    """
+    if any(thread.daemon for thread in threading.enumerate()):
+        atexit._run_exitfuncs()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+class Told:
+    """Tells of the end who is still waiting when uvicorn cancels, which is no fault to be logged with a traceback.
+
+    Args:
+        app: The application.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
+
+        async def noted(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, noted)
+        except asyncio.CancelledError:
+            if scope["type"] == "lifespan":
+                raise
+            if not begun:
+                await ApiError(503, "the server has stopped").response()(scope, receive, send)

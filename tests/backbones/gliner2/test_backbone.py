@@ -175,6 +175,7 @@ class TestWhatIsWrong:
             ("config.json", r"config\.json: no such file, so .* is not a GLiNER2 checkpoint"),
             ("encoder_config/config.json", r"encoder_config.config\.json: no such file"),
             ("model.safetensors", r"model\.safetensors: no such file; save the model as safetensors first"),
+            ("tokenizer.json", r"tokenizer\.json: no such file; save the tokenizer beside the model first"),
         ],
     )
     def test_a_folder_that_is_no_checkpoint(self, copied: Path, missing: str, message: str) -> None:
@@ -197,10 +198,12 @@ class TestWhatIsWrong:
     def test_damaged_weights(self, copied: Path) -> None:
         base = copied.parent / "base"
         create_base(base, str(copied))
-        weights = base / "model" / "model.safetensors"
-        weights.write_bytes(weights.read_bytes()[:1000])
-        with pytest.raises(ModelError, match="cannot be loaded as a GLiNER2 checkpoint"):
+        for weights in (base / "model" / "model.safetensors", copied / "model.safetensors"):
+            weights.write_bytes(weights.read_bytes()[:-1000])
+        with pytest.raises(ModelError, match=r"model\.safetensors: damaged or cut off \("):
             Gliner2Backbone.load(base)
+        with pytest.raises(ModelError, match=r"model\.safetensors: damaged or cut off \("):
+            create_base(base, str(copied))
 
     def test_settings_of_language_models(self, copied: Path) -> None:
         with pytest.raises(SamnerError, match="--prompt and --four-bit are for language models"):

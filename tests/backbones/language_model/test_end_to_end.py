@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,22 @@ def test_wrong_options_of_pool_create(lm, pool, tmp_path):
         result = samner("pool", "create", tmp_path / "new", *arguments)
         assert result.exit_code == 2 and message in result.stderr.replace("\n", " "), result.stderr
         assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("damaged", "message"),
+    [
+        ("model.safetensors", "model.safetensors: damaged or cut off ("),
+        ("tokenizer.json", "model: cannot be loaded"),
+    ],
+)
+def test_no_pool_is_made_over_half_a_model(lm, tmp_path, damaged, message):
+    shutil.copytree(lm, tmp_path / "model")
+    path = tmp_path / "model" / damaged
+    path.write_bytes(path.read_bytes()[:-100])
+    result = samner("pool", "create", tmp_path / "new", "--model", tmp_path / "model")
+    assert result.exit_code == 2 and message in result.stderr.replace("\n", " "), result.stderr
+    assert [one.name for one in tmp_path.iterdir()] == ["model"]
 
 
 def test_a_prompt_of_ones_own(lm, tmp_path):

@@ -123,6 +123,9 @@ def entity(**changes: object) -> str:
         ('{"text": "\\ud83d"}', "half of a surrogate pair"),
         ('{"text": "a", "page": {"of": ["\\ud83d"]}}', "'page' holds half of a surrogate pair"),
         ('{"text": "a", "entities": [], "id": "\\ud83d"}', "'id' holds half of a surrogate pair"),
+        ('{"text": "a", "weight": NaN}', "'weight' holds NaN or an infinity, for which JSON has no word; use null"),
+        ('{"text": "a", "page": {"of": [1e999]}}', "'page' holds NaN or an infinity"),
+        ('{"text": "a", "entities": [], "id": -Infinity}', "'id' holds NaN or an infinity"),
         ('{"text": "a", "entities": {}}', "entities must be a list, not {}"),
         ('{"text": "a", "entities": [[0, "x"]]}', "entities[0]: must be [start, end, label], not [0, 'x']"),
         ('{"text": "a", "entities": ["x"]}', "entities[0]: must be an object like"),
@@ -177,6 +180,7 @@ def test_refuses_a_line_in_one_line_that_says_where_and_why(tmp_path: Path, line
         (Example("Rome", (Entity(0, 4, "city"), Entity(0, 4, "city"))), "entities[1]: repeats the entity"),
         (Example("Rome", (Entity(0, 4, "city", score=2.0),)), "entities[0]: score must be"),
         (Example("\udc00"), "half of a surrogate pair"),
+        (Example("Rome", meta={"weight": float("inf")}), "'weight' holds NaN or an infinity"),
     ],
 )
 def test_writes_no_file_that_could_not_be_read(tmp_path: Path, example: Example, reason: str) -> None:

@@ -129,6 +129,8 @@ def test_parquet_of_others(tmp_path: Path) -> None:
         Example("in Rome", meta={"label": "x", "label_id": 1}),
         Example("b", meta={"label_id": 2}),
     ]
+    path = parquet(tmp_path / "a", {"text": ["a", "b"], "weight": [float("nan"), 0.5]})  # a gap, as floats have it
+    assert read_examples(path) == [Example("a"), Example("b", meta={"weight": 0.5})]
     names = b'{"info": {"features": {"ner_tags": {"feature": {"names": ["O", "B-x"]}}}}}'
     path = parquet(tmp_path / "b", {"tokens": [["a", "b"]], "ner_tags": [[0, 1]]}, {b"huggingface": names})
     assert read_examples(path) == [Example("a b", (Entity(2, 3, "x"),))]

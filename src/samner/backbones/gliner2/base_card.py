@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import ConfigDict, Field
 
 from samner import hub
+from samner.backbones.language_model.loading import check_weights
 from samner.errors import ModelError
 from samner.files import copy_model, inside, read_json, user_path, write_json
 from samner.references import allow, check_reference
@@ -17,6 +18,7 @@ from samner.settings import Format, Settings, validated
 CARD = "base.json"
 WEIGHTS = "model.safetensors"
 _MODEL = "model"
+_TOKENIZER = "tokenizer.json"
 _CONFIGS = ("config.json", "encoder_config/config.json")
 _ARCHITECTURES = ("span", "boundary")
 
@@ -95,7 +97,7 @@ def create_base(folder: Path, model: str) -> None:
 
 
 def checked(folder: Path) -> Path:
-    """The folder, if it holds a checkpoint as gliner2 writes them, in safetensors and without code.
+    """The folder, if it holds a checkpoint as gliner2 writes them, whole, in safetensors and without code.
 
     gliner2 would fall back to a pickle, and would run the code of an encoder that brings some.
 
@@ -112,4 +114,7 @@ def checked(folder: Path) -> Path:
         raise ModelError(f"{folder / _CONFIGS[0]}: the architecture must be {' or '.join(_ARCHITECTURES)}")
     if not (folder / WEIGHTS).is_file():
         raise ModelError(f"{folder / WEIGHTS}: no such file; save the model as safetensors first")
+    check_weights(folder)
+    if not (folder / _TOKENIZER).is_file() and not any(folder.glob("*.model")):  # sentencepiece's, of older ones
+        raise ModelError(f"{folder / _TOKENIZER}: no such file; save the tokenizer beside the model first")
     return folder

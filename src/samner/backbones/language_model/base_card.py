@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field, field_validator
 
 from samner.backbones.language_model.generation.prompt import DEFAULT_PROMPT, load_prompt, prompt_names
 from samner.backbones.language_model.gguf import base_from_gguf, is_gguf
-from samner.backbones.language_model.loading import with_model_errors
+from samner.backbones.language_model.loading import check_weights, load_tokenizer, with_model_errors
 from samner.errors import ModelError
 from samner.files import copy_model, inside, read_json, user_path, write_json
 from samner.references import KNOWN, allow, check_reference, located
@@ -105,7 +105,7 @@ def create_base(folder: Path, model: str, *, prompt: str = DEFAULT_PROMPT, four_
         four_bit: Hold the model in 4 bits where there is a GPU.
 
     Raises:
-        ModelError: If there is no such model, or it is not of this family.
+        ModelError: If there is no such model, it is not of this family, or a folder lacks weights or tokenizer.
         SamnerError: If there is no such prompt.
     """
     load_prompt(prompt)
@@ -116,8 +116,8 @@ def create_base(folder: Path, model: str, *, prompt: str = DEFAULT_PROMPT, four_
         shutil.copyfile(user_path(prompt), folder / _PROMPT)
         prompt = _PROMPT
     if local:
-        if not any(source.glob("*.safetensors")):
-            raise ModelError(f"{source}: holds no weights in safetensors; save the model so first")
+        check_weights(source)
+        load_tokenizer(str(source))  # refuses one that is missing or damaged
         copy_model(source, folder / _MODEL)
         model = _MODEL
     room = 2048 if context is None else context

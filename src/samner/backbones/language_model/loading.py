@@ -9,6 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from safetensors import SafetensorError, safe_open
+
 from samner.display import reason
 from samner.errors import ModelError, SamnerError
 from samner.files import read_json
@@ -141,6 +143,23 @@ def linear_layers(model: Any) -> dict[str, nn.Linear]:
     if not layers:
         raise ModelError(f"{type(model).__name__} has no linear layers of torch's kind for an adapter to go on")
     return layers
+
+
+def check_weights(folder: Path) -> None:
+    """Check that a folder's weights in safetensors are whole: no tensor is read.
+
+    Raises:
+        ModelError: If there are none, or a file is damaged or cut off.
+    """
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise ModelError(f"{folder}: holds no weights in safetensors; save the model so first")
+    for path in files:
+        try:
+            with safe_open(path, framework="pt"):  # checks that header and length agree
+                pass
+        except (SafetensorError, OSError) as error:
+            raise ModelError(f"{path}: damaged or cut off ({reason(error)})") from error
 
 
 def checkpoint_digest(folder: Path) -> str:

@@ -151,9 +151,10 @@ def record_of(
         coded: Columns that hold JSON.
     """
     record = {}
-    for key, value in row.items():
+    for key, cell in row.items():
+        value = cell if key in coded else plain(cell)
         if value is not None or key in ("text", "entities", "tokens", "ner_tags"):
-            record[key] = json.loads(value) if key in coded else _named(plain(value), names.get(key))
+            record[key] = json.loads(value) if key in coded else _named(value, names.get(key))
     return record
 
 
