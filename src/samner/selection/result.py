@@ -64,7 +64,7 @@ class Selection:
         return cls(**{**values, **tuples, "pseudo_labels": labels})
 
 
-AUTO = "auto"
+AUTO: Literal["auto"] = "auto"
 MOST = 3
 """Experts that ``"auto"`` chooses at most."""
 SHARE = 0.3

@@ -32,8 +32,8 @@ def select_by(signals: Iterable[str], target: Target) -> dict[str, Selection]:
 
     Returns:
         What each decided, by its name; all warn if no expert is close to the domain, and the first notes if there are
-        fewer experts than are to be chosen. Where the number of experts is ``"auto"`` and the domain is an expert's own,
-        all choose that one.
+        fewer experts than are to be chosen. Where the number of experts is ``"auto"`` and the domain is an expert's
+        own, all choose that one.
     """
     if target.count == AUTO and (name := at_home(target.experts, target.similarity.cosine, target.types)):
         note = f"this is the domain of {name!r}, which is asked alone"
