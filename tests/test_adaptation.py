@@ -561,7 +561,7 @@ def test_a_pool_says_how_its_experts_are_merged(tiny_pool: Path, tmp_path: Path)
 
 def test_in_its_own_domain_an_expert_answers_alone_and_as_it_is(different: ExpertPool) -> None:
     texts = ["Codeine relieves fever within hours.", "Triptan relieves headache within hours."]
-    model = adapt(different, texts, ["drug", "disease"], experts="auto", lam=0.5)
+    model = adapt(different, texts, ["drug", "disease"])
     assert {s.chosen for s in model.selections.values()} == {("medicine",)}
     assert all(s.home and "asked alone" in s.note for s in model.selections.values())
     assert len({merge.model for merge in model.merges.values()}) == 1
@@ -569,5 +569,7 @@ def test_in_its_own_domain_an_expert_answers_alone_and_as_it_is(different: Exper
     expected = different.backbone.predict(texts, model.types, ["medicine"], 0.05)["medicine"]
     found = model.predict(texts, threshold=0.05)
     assert {e.key for its in found for e in its} <= {e.key for its in expected for e in its} and any(found)
+    asked = adapt(different, texts, ["drug", "disease"], lam=0.5)  # who says how it is merged is obeyed
+    assert asked.settings["parameters"]["lam"] == 0.5 and model.settings["parameters"]["lam"] == 1.0
     paper = adapt(different, texts, ["drug", "disease"], experts=2)
     assert not any(s.home for s in paper.selections.values())

@@ -52,6 +52,16 @@ def test_weights_of_a_model_with_a_head_are_read(theirs: BertModel, mine: Bert) 
     assert all(torch.equal(w, mine.state_dict()[n]) for n, w in other.state_dict().items())
 
 
+def test_weights_named_as_of_old_are_read(theirs: BertModel, mine: Bert) -> None:
+    old = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}
+    weights = theirs.state_dict()
+    for new, name in old.items():
+        weights = {key.replace(new, name): weight for key, weight in weights.items()}
+    other = Bert(BertConfig(**SIZES))
+    other.load(weights)
+    assert all(torch.equal(w, mine.state_dict()[n]) for n, w in other.state_dict().items())
+
+
 def test_weights_of_another_model_are_refused(theirs: BertModel) -> None:
     with pytest.raises(RuntimeError, match="size mismatch"):
         Bert(BertConfig(**SIZES | {"hidden_size": 20})).load(theirs.state_dict())

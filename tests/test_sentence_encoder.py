@@ -132,6 +132,24 @@ def test_another_way_of_pooling_is_refused(folder: Path) -> None:
         SentenceEncoder(folder)
 
 
+@pytest.mark.parametrize("modes", [["mean", "max"], {}, []])
+def test_several_ways_of_pooling_are_refused(folder: Path, modes: object) -> None:
+    modules(folder, "Transformer", "Pooling")
+    write(folder / "1_Pooling" / "config.json", {"pooling_mode": modes})
+    with pytest.raises(ModelError, match="pools by"):
+        SentenceEncoder(folder)
+
+
+def test_no_more_is_read_of_a_text_than_there_are_positions(folder: Path) -> None:
+    positions = json.loads((folder / "config.json").read_bytes())["max_position_embeddings"]
+    write(folder / "sentence_bert_config.json", {"max_seq_length": 10 * positions})
+    encoder = SentenceEncoder(folder)
+    assert encoder.max_tokens == positions and np.isfinite(encoder.encode(["one two " * positions])).all()
+    write(folder / "sentence_bert_config.json", {"max_seq_length": 1})
+    with pytest.raises(ModelError, match="reads 1 tokens of a text"):
+        SentenceEncoder(folder)
+
+
 def test_a_module_outside_the_folder_is_refused(folder: Path) -> None:
     write(folder / "modules.json", [{"type": "a.Transformer", "path": ""}, {"type": "a.Pooling", "path": "../other"}])
     with pytest.raises(Exception, match="other"):

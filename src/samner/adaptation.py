@@ -24,9 +24,9 @@ from samner.selection import AUTO, SIGNALS, Count, Selection, Target, check_coun
 from samner.task_model import STRATEGIES, Merge, TaskModel, held, hold, modes
 from samner.thresholds import ThresholdLike, by_label
 
-_TEXTS = 500
 _AS_IT_IS = {"density", "lam"}
 """Parameters of merge methods by which, at 1, a single expert comes out as it went in."""
+_TEXTS = 500
 """Texts that experts are selected by, at most: more do not move a selection, but take long to embed."""
 
 
@@ -86,6 +86,7 @@ def adapt(
     experts = check_count(experts)
     seed, samples = arguments.whole(seed, "seed", 0), arguments.whole(samples, "samples", 1)
     make_method(method, {})  # refuses a name that is none
+    given = set(parameters)
     if "seed" in methods().get(method, {}):
         parameters = {**parameters, "seed": seed}
     parameters = merge_parameters(pool, method, parameters)
@@ -99,7 +100,7 @@ def adapt(
     say("selecting experts")
     selections = select(now, texts, types, mode=mode, count=experts, samples=samples, seed=seed, exclude=exclude)
     if any(selection.home for selection in selections.values()):
-        parameters = {**parameters, **dict.fromkeys(_AS_IT_IS & methods()[method].keys(), 1.0)}
+        parameters = {**parameters, **dict.fromkeys((_AS_IT_IS - given) & methods()[method].keys(), 1.0)}
     merges = {}
     for name, weights in recipes(selections, mode).items():
         say(f"merging for {name}")

@@ -42,6 +42,11 @@ class BertConfig:
             return None
 
 
+def _today(name: str) -> str:
+    """A weight's name as transformers writes it today; Google's first files said gamma and beta."""
+    return name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
+
+
 class States(NamedTuple):
     """What a pass answers: B x T x H."""
 
@@ -85,7 +90,7 @@ class Bert(nn.Module):
         Raises:
             RuntimeError: If they are not this model's.
         """
-        named = {name.removeprefix("bert."): weight for name, weight in weights.items()}
+        named = {_today(name.removeprefix("bert.")): weight for name, weight in weights.items()}
         self.load_state_dict({name: w for name, w in named.items() if not name.startswith(_NOT_HERE)})
 
     def get_input_embeddings(self) -> nn.Embedding:

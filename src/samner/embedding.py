@@ -69,7 +69,7 @@ def _load(reference: str, device: str, dtype: str) -> SentenceEncoder:
     try:
         folder = Path(path) if Path(path).is_dir() else hub.download(path)
         return SentenceEncoder(folder, device, getattr(torch, dtype))
-    except (OSError, ValueError, SamnerError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError, OverflowError, SamnerError) as error:
         raise ModelError(f"{reference}: not a sentence-transformers model ({reason(error)})") from error
 
 

@@ -26,6 +26,8 @@ from samner.windows import batches
 _BATCH_TOKENS = {"cpu": 1024, "other": 32768}  # padded; on a CPU more do not fit its cache
 _POOLING = {"mean": "pooling_mode_mean_tokens", "cls": "pooling_mode_cls_token", "max": "pooling_mode_max_tokens"}
 """Ways to pool, and what they were called in older files."""
+_LEAST_TOKENS = 3
+"""A sub-token, and what stands before and after it."""
 _OTHERS = ("pooling_mode_mean_sqrt_len_tokens", "pooling_mode_weightedmean_tokens", "pooling_mode_lasttoken")
 
 
@@ -56,7 +58,10 @@ class SentenceEncoder(nn.Module):
         if _optional(folder / "config_sentence_transformers.json").get("default_prompt_name"):
             raise ModelError(f"{folder}: puts a prompt before every sentence, which is not supported")
         self.transformer: Any = _transformer(place, config, dtype).to(device).eval()
-        self.max_tokens = int(settings.get("max_seq_length") or config["max_position_embeddings"])
+        positions = int(config["max_position_embeddings"])
+        self.max_tokens = min(int(settings.get("max_seq_length") or positions), positions)
+        if self.max_tokens < _LEAST_TOKENS:
+            raise ModelError(f"{folder}: reads {self.max_tokens} tokens of a text, which is too little")
         self.pad_id = int(config.get("pad_token_id") or 0)
         self.tokenizer = _tokenizer(place)
         self.tokenizer.no_padding()
@@ -122,7 +127,7 @@ def _modules(folder: Path) -> tuple[Path, str]:
     config = read_json(inside(folder, pooling) / "config.json")
     mode = config.get("pooling_mode") or [name for name, key in _POOLING.items() if config.get(key)]
     mode = mode[0] if isinstance(mode, list) and len(mode) == 1 else mode
-    if mode not in _POOLING or any(config.get(key) for key in _OTHERS):
+    if not isinstance(mode, str) or mode not in _POOLING or any(config.get(key) for key in _OTHERS):
         raise ModelError(f"{inside(folder, pooling)}: pools by {mode!r}; {', '.join(_POOLING)} are supported")
     return (inside(folder, place) if place else folder), str(mode)
 
@@ -137,7 +142,7 @@ def _transformer(folder: Path, config: dict[str, Any], dtype: torch.dtype) -> nn
         from transformers import AutoModel
 
         with quiet():
-            model: nn.Module = AutoModel.from_pretrained(folder, dtype=dtype)
+            model: nn.Module = AutoModel.from_pretrained(folder, dtype=dtype, use_safetensors=True)
         return model
     bert = Bert(sizes)
     try:

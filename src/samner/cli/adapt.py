@@ -147,11 +147,13 @@ def warn(warnings: Iterable[str]) -> None:
 def show_selections(selections: Mapping[str, Selection], to: Console) -> None:
     """Print what each strategy chose and the scores it chose by, and anything it wants known."""
     first = next(iter(selections.values()))
+    if first.home:  # no strategy was asked
+        selections = {"texts and types": first}
     sampling = selections.get("sampling")
     columns: dict[str, Mapping[str, float]] = {"cosine": first.cosine}
     if sampling:
         columns["F1"] = sampling.f1
-    picked_by = {name: [s.strategy for s in selections.values() if name in s.chosen] for name in first.ranking}
+    picked_by = {name: [how for how, s in selections.items() if name in s.chosen] for name in first.ranking}
     shown = [name for place, name in enumerate(first.ranking) if place < _SHOWN or picked_by[name]]
     rows = [
         [name, *(scores.get(name, "-") for scores in columns.values()), ", ".join(picked_by[name]) or "-"]
@@ -164,9 +166,9 @@ def show_selections(selections: Mapping[str, Selection], to: Console) -> None:
         found = f"{len(sampling.pseudo_labels)} entities in {counted(len(sampling.sample), 'sample text')}"
         votes = f", by {sampling.votes_needed} or more of {len(sampling.ranking)} experts"
         to.print(f"F1 is against {found} that experts agree on{votes if sampling.votes_needed else ''}")
-    for selection in selections.values():
+    for how, selection in selections.items():
         if selection.note:
-            to.print(f"note on {selection.strategy}: {selection.note}")
+            to.print(f"note on {how}: {selection.note}")
 
 
 def show_merges(model: TaskModel, to: Console) -> None:

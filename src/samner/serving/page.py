@@ -422,17 +422,19 @@ def _experts(model: TaskModel) -> str:
     if not selections:
         return "<p>Nothing is known of how this model was selected.</p>"
     first = next(iter(selections.values()))
+    if first.home:  # no strategy was asked
+        selections = {"texts and types": first}
     columns: dict[str, Mapping[str, float]] = {"similarity to the texts (cosine)": first.cosine}
     if sampling := selections.get("sampling"):
         columns["agreement with the majority (F1)"] = sampling.f1
     heads = "".join(f'<th scope="col">{name}</th>' for name in ("expert", *columns, "chosen by"))
     rows = []
     for name in first.ranking:
-        chosen = ", ".join(s.strategy for s in selections.values() if name in s.chosen) or "-"
+        chosen = ", ".join(how for how, s in selections.items() if name in s.chosen) or "-"
         bars = "".join(f"<td>{_bar(values.get(name, 0.0))}</td>" for values in columns.values())
         rows.append(f'<tr><th scope="row">{escape(name)}</th>{bars}<td>{escape(chosen)}</td></tr>')
     said = [f"Sampling asked experts about {len(sampling.sample)} of the texts."] if sampling else []
-    said += [f"{s.strategy}: {s.note}." for s in selections.values() if s.note]
+    said += [f"{how}: {s.note}." for how, s in selections.items() if s.note]
     table = f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
     return table + "".join(f"<p>{escape(one)}</p>" for one in said)
 
