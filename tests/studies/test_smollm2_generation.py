@@ -76,7 +76,8 @@ def test_what_is_assembled_is_whole_and_in_half_precision(pool: ExpertPool, tmp_
     assert "asked by the prompt `json-short`" in (assembled.folder / "README.md").read_text(encoding="utf-8")
 
 
-def test_a_small_data_set_has_more_than_its_share(data: Path) -> None:
+def test_a_small_data_set_has_more_than_its_share(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generation, "DOMAINS", DOMAINS)
     (drugs, few) = generation.lessons(data, DOMAINS["social"], 10, 0).train
     assert (len(drugs.examples), len(few.examples)) == (8, 2)
     assert generation.lessons(data, DOMAINS["social"], 10, 0).train[0].examples == drugs.examples
