@@ -23,7 +23,7 @@ from samner.adaptation import adapt
 from samner.data import read_examples, read_texts
 from samner.pool import ExpertPool
 from samner.scoring import micro_f1
-from samner.selection.types import type_similarity
+from samner.selection.similarity import type_similarity
 from samner.training import training_set
 from studies.training_data import POOL_DATA, Datasets, domains
 

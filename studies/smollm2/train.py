@@ -78,7 +78,7 @@ def recipe_of(kind: str, arguments: argparse.Namespace) -> Recipe:
     return Recipe.of(SETTINGS[kind]["recipe"] | changes | {"max_minutes": arguments.minutes}, "--recipe")
 
 
-def load(folder: Path, base: Path | None, device: str, compiled: bool = False) -> tuple[Any, Heads, Reader]:
+def load(folder: Path, base: Path | None, device: str) -> tuple[Any, Heads, Reader]:
     """The model without its own head, the heads and the reader; the base's own adapter, if there is one, is fused."""
     from transformers import AutoModel, AutoTokenizer
 
@@ -91,9 +91,6 @@ def load(folder: Path, base: Path | None, device: str, compiled: bool = False) -
         recipe = json.loads((base / "record.json").read_text())["recipe"]
         add_own(model, heads, tensors, recipe["alpha"] / recipe["rank"])
     hold(model, fastest_dtype(device))
-    if compiled:
-        for layer in model.layers:
-            layer.compile(dynamic=True)
     return model, heads, Reader(AutoTokenizer.from_pretrained(folder))
 
 
@@ -126,7 +123,6 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True, help="folder of the dequantised SmolLM2")
     parser.add_argument("--recipe", nargs="*", default=[], metavar="NAME=VALUE", help="in place of the lesson's")
     parser.add_argument("--taught", nargs="*", default=[], choices=[*DOMAINS], help="domains that teach the base, too")
-    parser.add_argument("--compile", action="store_true", help="compile the layers: minutes saved on a GPU")
     parser.add_argument("--wordnet", type=Path, default=Path("runs/wordnet"))
     parser.add_argument("--runs", type=Path, default=Path("runs/smollm2"))
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -140,7 +136,7 @@ def main() -> None:
             return
         data = base_data(arguments.data, arguments.wordnet, arguments.taught)
         recipe = recipe_of("base", arguments)
-        model, heads, reader = load(arguments.model, None, arguments.device, arguments.compile)
+        model, heads, reader = load(arguments.model, None, arguments.device)
         log.info("base: %d sets, %d texts", len(data.train), sum(len(s.examples) for s in data.train))
         own, outcome = train_base(model, heads, reader, data, recipe, run=runs / ".base", resume=True)
         base.mkdir(exist_ok=True)
@@ -156,7 +152,7 @@ def main() -> None:
         names = [name for sets in DOMAINS.values() for name in sets] if part == "unified" else DOMAINS[part]
         data = data_of(arguments.data, names)
         recipe = recipe_of(kind, arguments)
-        model, heads, reader = load(arguments.model, base, arguments.device, arguments.compile)
+        model, heads, reader = load(arguments.model, base, arguments.device)
         folder.mkdir(parents=True, exist_ok=True)
         log.info("%s: %s", part, ", ".join(names))
         outcome = train_adapter(

@@ -6,7 +6,7 @@ from samner.embedding import embed_domain
 from samner.entities import EntityType, entity_types
 from samner.pool import ExpertCard
 from samner.selection import unfamiliar
-from samner.selection.types import type_similarity
+from samner.selection.similarity import type_similarity
 
 
 def card(name: str, *types: str) -> ExpertCard:

@@ -8,7 +8,7 @@ import numpy as np
 
 from samner.entities import EntityType
 from samner.pool import ExpertCard
-from samner.selection.types import type_similarity
+from samner.selection.similarity import type_similarity
 
 TEXTS = 0.4
 """Cosine that an expert's texts and the target's have at least. A few sentences are less like a domain than many."""

@@ -18,8 +18,7 @@ from samner.pool import ExpertCard
 from samner.selection.home import at_home
 from samner.selection.result import AUTO, Selection, too_few
 from samner.selection.sampling import by_sampling
-from samner.selection.similarity import Target, by_similarity
-from samner.selection.types import type_similarity
+from samner.selection.similarity import Target, by_similarity, type_similarity
 
 Signal: TypeAlias = Callable[[Target], Selection]
 

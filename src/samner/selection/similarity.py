@@ -1,4 +1,4 @@
-"""A target, and selection by similarity: the experts whose training texts are most like the target's texts."""
+"""A target, and selection by similarity: the experts whose texts, or whose types, are most like the target's."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
 from samner.display import brief
-from samner.embedding import embed_domain
+from samner.embedding import embed_domain, embed_names
 from samner.entities import EntityType
 from samner.errors import PoolError, SamnerError
 from samner.pool import Cards, ExpertCard, PoolSnapshot
@@ -92,3 +93,13 @@ def sentence_encoder_of(experts: Mapping[str, ExpertCard]) -> str:
         )
     ((reference, name),) = models.items()
     return check_reference(reference, f"the card of the expert {name!r}")
+
+
+def type_similarity(types: Sequence[EntityType], experts: Mapping[str, ExpertCard]) -> npt.NDArray[np.float32]:
+    """For each type, the cosine of its name with the one most like it among the names that the experts know."""
+    known = sorted({name for card in experts.values() for name in card.types})
+    if not known:
+        return np.zeros(len(types), dtype=np.float32)
+    reference = sentence_encoder_of(experts)
+    similar = embed_names([t.name for t in types], reference) @ embed_names(known, reference).T
+    return np.asarray(similar.max(axis=1), dtype=np.float32)

@@ -163,8 +163,7 @@ def _train(
         return loss / max(1.0, float(right[..., 2].sum()))
 
     def evaluate() -> float:
-        with torch.compiler.set_stance("force_eager"):  # a compiled model is compiled for steps alone
-            scores = [dev_score(model, heads, reader, s, recipe.dev_texts, recipe.max_words) for s in data.dev]
+        scores = [dev_score(model, heads, reader, s, recipe.dev_texts, recipe.max_words) for s in data.dev]
         return sum(scores) / len(scores)
 
     schedule = Schedule.of(recipe, recipe.steps, judged=bool(data.dev), weight_decay=0.0)
