@@ -1,18 +1,21 @@
 """Train the built-in pool: base, experts, unified baseline. Resumable; settings in builtin_pool.yaml.
 
     python -m studies.wordnet_types ../shared/data/foundation/multiconer2/train.jsonl --out runs/foundation/wordnet
-    python -m studies.train_builtin_pool --data ../shared/data compare      # choose the base by leave-one-domain-out
     python -m studies.train_builtin_pool --data ../shared/data train        # train all parts into runs/builtin
-    python -m studies.train_builtin_pool --data ../shared/data variants     # choose the experts' recipe, the same way
     python -m studies.train_builtin_pool --data ../shared/data assemble     # write them to src/samner/pools/builtin
+
+How the first pool's base and recipe of experts were chosen, by leave-one-domain-out:
+
+    python -m studies.train_builtin_pool --data ../shared/data --settings studies/first_pool.yaml compare
+    python -m studies.train_builtin_pool --data ../shared/data --settings studies/first_pool.yaml variants
 
 Every part is skipped where it is finished and resumed where it was stopped. Each can be a process of its own, with the
 others beside it once the base is there; ``--minutes`` is then the part's:
 
-    python -m studies.train_builtin_pool --data ../shared/data --minutes 4 base
+    python -m studies.train_builtin_pool --data ../shared/data --minutes 2 base
     python -m studies.train_builtin_pool --data ../shared/data --settings studies/chosen_pool.yaml choose wide defined
-    python -m studies.train_builtin_pool --data ../shared/data --minutes 3 expert news
-    python -m studies.train_builtin_pool --data ../shared/data --minutes 3 unified
+    python -m studies.train_builtin_pool --data ../shared/data --minutes 7 expert news
+    python -m studies.train_builtin_pool --data ../shared/data --minutes 43 unified
 """
 
 from __future__ import annotations
@@ -277,7 +280,8 @@ def model_card(trainer: Trainer, pool: ExpertPool) -> str:
         f"as they are). Made by `studies/train_builtin_pool.py` with `studies/{name}_pool.yaml`. Weights are in half",
         "precision.",
         f"Scores: strict span micro-F1 on the first {texts} texts of each dev split, averaged over data sets, at the",
-        f"threshold {SCORED_AT} of training; the pool ships with {base['threshold']}. Seconds are of one CPU core.",
+        f"threshold {SCORED_AT} of training; the pool ships with {base['threshold']}.",
+        f"Seconds are of {trainer.settings['machine']}.",
         "",
         "| part | steps | seconds | dev F1 |",
         "|---|---|---|---|",

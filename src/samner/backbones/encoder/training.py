@@ -156,8 +156,7 @@ def _train(
     vectors = backbone.type_vectors(plan.prompts)
     gpu = backbone.device.type == "cuda"
     batches = Ahead(plan, backbone.device, workers=WORKERS if gpu else 0)
-    # on a CPU float32: training in bfloat16 is faster on some processors only
-    low = fastest_dtype(str(backbone.device)) if gpu else torch.float32
+    low = fastest_dtype(str(backbone.device))
 
     def loss_at(step: int) -> Tensor:
         parts = [loss_of(part) for part in batches(step)]
