@@ -122,31 +122,27 @@ class Candidates:
     @classmethod
     def of(cls, answered: Answered) -> Candidates:
         places, entities = [], []
-        columns: dict[tuple[str, str], list[float]] = {}
+        voices = list(answered.found)
+        kinds = {"raw": voices, "flat": voices, "span": TASK_MODELS, "overlap": TASK_MODELS}
+        columns: dict[str, dict[str, list[float]]] = {k: {model: [] for model in its} for k, its in kinds.items()}
         for place in range(len(answered.target.gold)):
             its = {model: {e.key: e for e in texts[place]} for model, texts in answered.found.items()}
-            left = {model: {e.key for e in flat(found.values())} for model, found in its.items()}
+            left = {model: {e.key: e for e in flat(found.values())} for model, found in its.items()}
             every = {key: e for found in its.values() for key, e in found.items()}
             for key, entity in every.items():
                 places.append(place)
                 entities.append(entity)
-                for model, found in its.items():
-                    score = found[key].score if key in found else 0.0
-                    columns.setdefault(("raw", model), []).append(score)
-                    columns.setdefault(("flat", model), []).append(score if key in left[model] else 0.0)
+                for model in voices:
+                    columns["raw"][model].append(its[model][key].score if key in its[model] else 0.0)
+                    columns["flat"][model].append(left[model][key].score if key in left[model] else 0.0)
                 for one, other in (TASK_MODELS, TASK_MODELS[::-1]):
-                    seen = [its[other][k] for k in left[other]]
-                    same = [e.score for e in seen if (e.start, e.end) == (entity.start, entity.end)]
-                    near = [
-                        e.score
-                        for e in seen
-                        if e.label == entity.label and e.start < entity.end and entity.start < e.end
-                    ]
-                    columns.setdefault(("span", one), []).append(max(same, default=0.0))
-                    columns.setdefault(("overlap", one), []).append(max(near, default=0.0))
-        tables: dict[str, dict[str, np.ndarray]] = {kind: {} for kind in ("raw", "flat", "span", "overlap")}
-        for (kind, model), values in columns.items():
-            tables[kind][model] = np.array(values)
+                    near = [e for e in left[other].values() if e.start < entity.end and entity.start < e.end]
+                    same = [e.score for e in near if (e.start, e.end) == (entity.start, entity.end)]
+                    columns["span"][one].append(max(same, default=0.0))
+                    columns["overlap"][one].append(
+                        max((e.score for e in near if e.label == entity.label), default=0.0)
+                    )
+        tables = {kind: {model: np.array(v) for model, v in its.items()} for kind, its in columns.items()}
         return cls(answered.target, places, entities, **tables, selections=answered.selections)
 
     @cached_property
