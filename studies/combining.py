@@ -67,18 +67,23 @@ class Answerer:
             FLOOR,
         ]
 
+    def kept(self, target: Target, seed: int) -> dict[str, Any] | None:
+        return self.cache.get("combining", self._key(target, seed))
+
     def ask(self, target: Target, seed: int) -> Answered:
-        types = [t.prompt for t in target.types]
-        key = [self.decides, target.domain, types, target.texts, list(target.unlabelled), seed]
-        kept = self.cache.get("combining", key)
+        kept = self.kept(target, seed)
         if kept is None:
             start = time.perf_counter()
             kept = self._answers(target, seed)
-            self.cache.put("combining", key, kept)
+            self.cache.put("combining", self._key(target, seed), kept)
             print(f"{target.name}, draw {seed}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
         found = {name: [[Entity(*e) for e in its] for its in texts] for name, texts in kept["found"].items()}
         selections = {name: Selection.from_dict(values) for name, values in kept["selections"].items()}
         return Answered(target, found, selections)
+
+    def _key(self, target: Target, seed: int) -> list[object]:
+        types = [t.prompt for t in target.types]
+        return [self.decides, target.domain, types, target.texts, list(target.unlabelled), seed]
 
     def _answers(self, target: Target, seed: int) -> dict[str, Any]:
         model = adapt(
@@ -467,6 +472,12 @@ def report(every: Sequence[Candidates]) -> Iterator[str]:
         yield f"| {name} | {' | '.join(cells)} |"
 
 
+def in_turn(targets: Sequence[Target]) -> list[Target]:
+    """A data set of each domain after the other, so that a run cut short has something of each."""
+    domains = [list(its) for _, its in itertools.groupby(targets, key=lambda t: t.domain)]
+    return [target for row in itertools.zip_longest(*domains) for target in row if target]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pool", type=Path)
@@ -476,6 +487,7 @@ def main() -> None:
     parser.add_argument("--texts", type=int, default=50, help="dev texts of each data set to score on")
     parser.add_argument("--experts", default=3, type=lambda given: given if given == "auto" else int(given))
     parser.add_argument("--seeds", type=int, default=1, help="how many draws of sample texts")
+    parser.add_argument("--kept", action="store_true", help="report on what is on disk; ask nothing")
     parser.add_argument("--settings", type=Path, default=POOL_DATA)
     arguments = parser.parse_args()
 
@@ -483,7 +495,9 @@ def main() -> None:
     known = domains(arguments.settings, arguments.domains)
     known = {name: sets for name, sets in known.items() if name in pool.experts}
     answerer = Answerer(pool, Cache(arguments.cache), arguments.experts)
-    targets = read_targets(known, Datasets(arguments.data), pool.experts, arguments.texts)
+    targets = in_turn(read_targets(known, Datasets(arguments.data), pool.experts, arguments.texts))
+    if arguments.kept:
+        targets = [t for t in targets if all(answerer.kept(t, seed) for seed in range(arguments.seeds))]
     every = [Candidates.of(answerer.ask(target, seed)) for target in targets for seed in range(arguments.seeds)]
     for line in itertools.chain(shares(every), report(every)):
         print(line, flush=True)
