@@ -401,6 +401,8 @@ def isotonic(known: Sequence[Candidates]) -> Rule:
     return rule
 
 
+SHARES = tuple(np.arange(0.02, 0.6, 0.02).round(2).tolist())
+"""Thresholds of what learned rules give, which are shares of right entities: low where few are right."""
 LEARNED: dict[str, Callable[[Sequence[Candidates]], Rule]] = {
     "logistic regression": partial(logistic, False),
     "logistic regression, with the base": partial(logistic, True),
@@ -440,9 +442,9 @@ def learned(fit: Callable[[Sequence[Candidates]], Rule], every: Sequence[Candida
     def taught(known: Sequence[Candidates]) -> Setting:
         rule = fit(known)
         means = [
-            np.mean([*average(known, [c.f1(rule(c), threshold) for c in known]).values()]) for threshold in THRESHOLDS
+            np.mean([*average(known, [c.f1(rule(c), threshold) for c in known]).values()]) for threshold in SHARES
         ]
-        return rule, THRESHOLDS[int(np.argmax(means))]
+        return rule, SHARES[int(np.argmax(means))]
 
     values = {}
     for domain in {c.target.domain for c in every}:
