@@ -29,7 +29,7 @@ from samner.cache import Cache
 from samner.entities import Entity
 from samner.files import sha256
 from samner.pool import ExpertPool
-from samner.selection import Count, Selection
+from samner.selection import Count
 from samner.spans import flat
 from studies.selection_rules import Target, interval, read_targets
 from studies.training_data import POOL_DATA, Datasets, domains
@@ -48,7 +48,6 @@ class Answered:
 
     target: Target
     found: Mapping[str, list[list[Entity]]]
-    selections: Mapping[str, Selection]
 
 
 class Answerer:
@@ -78,8 +77,7 @@ class Answerer:
             self.cache.put("combining", self._key(target, seed), kept)
             print(f"{target.name}, draw {seed}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
         found = {name: [[Entity(*e) for e in its] for its in texts] for name, texts in kept["found"].items()}
-        selections = {name: Selection.from_dict(values) for name, values in kept["selections"].items()}
-        return Answered(target, found, selections)
+        return Answered(target, found)
 
     def _key(self, target: Target, seed: int) -> list[object]:
         types = [t.prompt for t in target.types]
@@ -97,7 +95,7 @@ class Answerer:
             name: [[[e.start, e.end, e.label, round(e.score, 4)] for e in its] for its in answers[held]]
             for name, held in asked.items()
         }
-        return {"found": found, "selections": {name: s.to_dict() for name, s in model.selections.items()}}
+        return {"found": found}
 
 
 @dataclass(frozen=True)
@@ -112,7 +110,6 @@ class Candidates:
         flat: The same where each model has first resolved its own overlaps.
         span: By task model the highest score that the other one gives to the same span, whatever the type.
         overlap: The same of entities of the same type that overlap.
-        selections: Why the experts in the task models were chosen.
     """
 
     target: Target
@@ -122,7 +119,6 @@ class Candidates:
     flat: Scores
     span: Scores
     overlap: Scores
-    selections: Mapping[str, Selection]
 
     @classmethod
     def of(cls, answered: Answered) -> Candidates:
@@ -148,7 +144,7 @@ class Candidates:
                         max((e.score for e in near if e.label == entity.label), default=0.0)
                     )
         tables = {kind: {model: np.array(v) for model, v in its.items()} for kind, its in columns.items()}
-        return cls(answered.target, places, entities, **tables, selections=answered.selections)
+        return cls(answered.target, places, entities, **tables)
 
     @cached_property
     def right(self) -> np.ndarray:

@@ -30,7 +30,7 @@ def answers(draw, texts=3):
 def answered(similarity, sampling, base, gold, domain="news") -> Answered:
     examples = [Example(TEXT, tuple(flat(its))) for its in gold]
     target = Target(domain, domain, TYPES, examples, [TEXT], ())
-    return Answered(target, {"similarity": similarity, "sampling": sampling, "economy": base, "base": base}, {})
+    return Answered(target, {"similarity": similarity, "sampling": sampling, "economy": base, "base": base})
 
 
 @settings(max_examples=30, deadline=None)
