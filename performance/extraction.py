@@ -3,6 +3,7 @@
 python -m performance.extraction [PART ...]
 
 models: two task models (the union) over one, in turn, in one process.
+smollm2: the same over the pool smollm2, asked for six types in the 24 texts of the demo.
 peers: texts a second for 5, 50 and 500 types, one thread each, beside GLiNER over encoders with random weights (its
 speed does not depend on them): that of gliner_small-v2.1, and one of the shape of the built-in pool's. Each runs in a
 process of its own, in turn, and the best of two rounds counts. The names of types are embedded before, by samner once,
@@ -66,28 +67,39 @@ def main(arguments: Sequence[str] | None = None) -> None:
             write_part(PAGE, f"{PART} {name}", text)
 
 
-def union() -> Any:
-    """A union over the built-in pool whose two task models are of different experts."""
+def union(pool: str = "builtin") -> Any:
+    """A union over a pool whose two task models are of different experts."""
     from samner import ExpertPool, adapt
 
-    model = adapt(ExpertPool.load("builtin", "cpu"), sentences(24), LABELS)
+    model = adapt(ExpertPool.load(pool, "cpu"), sentences(24), LABELS)
     assert len({merge.model for merge in model.merges.values()}) == 2
     return model
 
 
 def models() -> str:
     """One task model and two."""
-    model = union()
-    texts = sentences(120)
+    return one_and_two(union(), sentences(120), LABELS)
+
+
+def smollm2() -> str:
+    """One task model and two over a language model, in the number format that the processor decides."""
+    from samner.precision import precision
+
+    text = one_and_two(union("smollm2"), sentences(24), LABELS[:6], rounds=3)
+    return f"{precision()}.\n\n{text}\n\nPeak RSS: {peak() / 1e6:,.0f} MB."
+
+
+def one_and_two(model: Any, texts: Sequence[str], labels: Sequence[str], rounds: int = ROUNDS) -> str:
+    """What a union takes over one of its task models."""
     ways: dict[str, Callable[[], object]] = {
-        "one task model": lambda: model.predict(texts, mode="similarity"),
-        "two task models (the union)": lambda: model.predict(texts),
+        "one task model": lambda: model.predict(texts, labels, mode="similarity"),
+        "two task models (the union)": lambda: model.predict(texts, labels),
     }
-    model.predict(texts[:24])
-    rounds = [{name: processor_seconds(way) for name, way in ways.items()} for _ in range(ROUNDS)]
-    least = {name: min(one[name] for one in rounds) for name in ways}
+    model.predict(texts[:24], labels)
+    took = [{name: processor_seconds(way) for name, way in ways.items()} for _ in range(rounds)]
+    least = {name: min(one[name] for one in took) for name in ways}
     first = next(iter(least.values()))
-    rows = [[name, f"{len(texts) / took:.1f}", f"{took / first:.2f}"] for name, took in least.items()]
+    rows = [[name, f"{len(texts) / its:.1f}", f"{its / first:.2f}"] for name, its in least.items()]
     return table(("asked", "texts/s of processor", "time / one"), rows)
 
 
@@ -182,7 +194,7 @@ def length() -> str:
     return table(("words of the text", "seconds of processor", "microseconds a word", "peak RSS, MB"), rows)
 
 
-PARTS: dict[str, Callable[[], str]] = {"models": models, "peers": peers, "length": length}
+PARTS: dict[str, Callable[[], str]] = {"models": models, "smollm2": smollm2, "peers": peers, "length": length}
 
 
 if __name__ == "__main__":

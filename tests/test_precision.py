@@ -29,6 +29,26 @@ def test_it_is_what_the_processor_has_instructions_for(
     assert fastest_dtype() is (torch.bfloat16 if expected == "bfloat16" else torch.float32)
 
 
+@pytest.mark.parametrize(("bfloat16", "rest"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_what_is_not_in_eight_bits_is_in_bfloat16_where_the_processor_has_that(
+    bfloat16: bool, rest: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": bfloat16}, raising=False)
+    monkeypatch.setenv("SAMNER_PRECISION", "int8")
+    assert precision() == "int8"
+    assert fastest_dtype() is rest
+
+
+def test_without_products_in_eight_bits_there_is_no_such_format(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "arm64")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_vnni": True}, raising=False)
+    monkeypatch.delenv("SAMNER_PRECISION", raising=False)
+    assert precision() == "float32"
+    monkeypatch.setenv("SAMNER_PRECISION", "int8")
+    with pytest.raises(SamnerError, match="on cpu it must be float32, bfloat16, not 'int8'"):
+        precision()
+
+
 def test_other_devices_compute_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SAMNER_PRECISION", raising=False)
     assert precision("meta") == "float32"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,9 @@ from torch import nn
 from samner.backbones.base import BASE
 from samner.backbones.int8 import OUTLIERS, Columns, Int8Input, Int8Weight
 from samner.backbones.mixed_batch import MixedModels
+from samner.precision import multiplies_int8
+
+pytestmark = pytest.mark.skipif(not multiplies_int8(), reason="torch has no products in eight bits here")
 
 
 def product(x: torch.Tensor, weight: torch.Tensor, peaks: torch.Tensor) -> torch.Tensor:
@@ -49,6 +54,14 @@ def test_no_more_than_half_of_a_narrow_input_is_taken_apart() -> None:
 
 def test_a_row_of_zeros_stays_zero() -> None:
     assert (product(torch.zeros(2, 40), torch.randn(3, 40), torch.ones(40)) == 0).all()
+
+
+def test_a_pickled_weight_is_the_same() -> None:
+    x, columns = torch.randn(4, 40), Columns.largest(torch.ones(40))
+    weight = Int8Weight.of(torch.randn(3, 40), columns, torch.float32)
+    given = Int8Input.of(x, columns, torch.float32)
+    same = pickle.loads(pickle.dumps(weight))
+    assert torch.equal(same.multiply(given, torch.empty(4, 3)), weight.multiply(given, torch.empty(4, 3)))
 
 
 @pytest.fixture

@@ -36,4 +36,4 @@ def test_the_peer_has_an_encoder_of_the_pool_s_shape_and_needs_no_samner() -> No
 def test_an_unknown_part_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         extraction.main(["no-such"])
-    assert "unknown part 'no-such'; there are models, peers, length" in capsys.readouterr().err
+    assert "unknown part 'no-such'; there are models, smollm2, peers, length" in capsys.readouterr().err

@@ -218,7 +218,7 @@ class MixedModels:
         model = self._models.pop(name, None)
         if model and model.deltas:
             del model
-            _give_back()
+            give_back()
 
     def only(self, names: Collection[str]) -> MixedModels:
         """The same layers with only these models on them."""
@@ -284,7 +284,7 @@ class MixedModels:
                     else:
                         weights[module] = places[module].copy_(weight)
                 model.weights = weights
-                _give_back()
+                give_back()
             return model.weights
 
     def _model(self, name: str) -> _Model:
@@ -359,7 +359,7 @@ class MixedBackbone(Backbone):
         return sorted({prompt for prompts in self.types.values() for prompt in prompts})
 
 
-def _give_back() -> None:
+def give_back() -> None:
     """Let the system have the memory that was freed: C libraries keep it, and glibc can be asked."""
     with suppress(OSError, AttributeError, TypeError):  # another library, or a system without
         ctypes.CDLL(None).malloc_trim(0)
@@ -437,7 +437,7 @@ def _forward(layer: nn.Linear, plain: Callable[[Tensor], Tensor], x: Tensor) -> 
 
 def _in_eight_bits(layer: nn.Linear, eight: _Eight, rows: _Rows, n: int, x: Int8Input) -> Tensor:
     """What a layer and task models' weights in its place answer; a batch's row is n rows of the input."""
-    answer = x.outliers.new_empty(len(x.values), layer.out_features)
+    answer = torch.empty(len(x.values), layer.out_features, dtype=eight.weight.dtype)
     if not rows.eights:
         eight.weight.multiply(x, answer)
     for start, stop, weight in (*((*part, eight.weight) for part in rows.plain), *rows.eights):
@@ -449,5 +449,5 @@ def _in_eight_bits(layer: nn.Linear, eight: _Eight, rows: _Rows, n: int, x: Int8
 def _last(plan: _Plan, given: Tensor, x: Tensor, eight: _Eight) -> Int8Input:
     """An input in eight bits; those of a block's first layers are one."""
     if not plan.last or plan.last[0][0] is not given:
-        plan.last[:] = [(given, Int8Input.of(x, eight.columns, eight.weight.outliers.dtype))]
+        plan.last[:] = [(given, Int8Input.of(x, eight.columns, eight.weight.dtype))]
     return plan.last[0][1]

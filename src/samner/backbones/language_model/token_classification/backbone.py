@@ -19,7 +19,7 @@ from samner.backbones.language_model.gguf import base_from_gguf
 from samner.backbones.language_model.loading import checkpoint_digest, load_tokenizer, with_model_errors
 from samner.backbones.language_model.token_classification.inputs import Reader
 from samner.backbones.language_model.token_classification.network import Heads, predict
-from samner.backbones.mixed_batch import MixedBackbone, MixedModels
+from samner.backbones.mixed_batch import MixedBackbone, MixedModels, give_back
 from samner.backbones.training import TrainingData, TrainingRecipe
 from samner.display import reason
 from samner.entities import Entity, EntityType
@@ -125,12 +125,14 @@ class TokenClassifier(MixedBackbone):
         linears = {name: m for name, m in self.model.named_modules() if isinstance(m, nn.Linear)}
         for layer in linears.values():
             layer.to(fastest_dtype(device))
+        _narrow(self.model.get_input_embeddings(), fastest_dtype(device))
         # what stays as it was loaded lies in the mapped file, which would be held whole
         for parameter in self.model.parameters():
             parameter.data = parameter.data.clone() if parameter.dtype is torch.float32 else parameter.data
         self.mixed = MixedModels(linears)
         if precision(device) == "int8":
             self.mixed.quantize(self._read_something)
+        give_back()  # what the weights took in float32
         self.max_tokens = self.card.max_tokens
         self.threshold = self.card.threshold
         self.types = self.card.types
@@ -246,6 +248,16 @@ def _checkpoint(name: str, folder: Path) -> Path:
         return download(check_reference(name, folder / "base.json"))
     except HubError as error:
         raise ModelError(str(error)) from error
+
+
+def _narrow(embeddings: nn.Module, dtype: torch.dtype) -> None:
+    """Hold embeddings in a type, and let them answer in float32: what is added up over the layers stays in that."""
+    embeddings.to(dtype)
+    embeddings.register_forward_hook(_in_float32)
+
+
+def _in_float32(module: nn.Module, given: Any, states: Tensor) -> Tensor:
+    return states.float()
 
 
 def _load(reference: str, device: torch.device) -> Any:

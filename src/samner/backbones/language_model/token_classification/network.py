@@ -17,7 +17,8 @@ from samner.spans import ROLES, decode
 from samner.windows import batches
 from samner.words import Tokens
 
-_BATCH_TOKENS = 2048
+_BATCH_TOKENS = 512  # of one model: more would bring texts of other lengths together, and pad more than it gains
+_PASS_TOKENS = 2048  # of all models together
 
 
 class Heads(nn.Module):
@@ -126,7 +127,7 @@ def predict(
     with torch.autocast(device.type, dtype, enabled=dtype is not torch.float32):
         with rows(1):
             shared = SharedTypes(model, part, models)
-        for group in batches([len(q.copies) for q in questions], _BATCH_TOKENS // models):
+        for group in batches([len(q.copies) for q in questions], min(_BATCH_TOKENS, _PASS_TOKENS // models)):
             with rows(len(group)):
                 scores = shared.logits(model, heads, [questions[i] for i in group], reader.padding)
             values = scores.float().sigmoid().cpu().numpy()
