@@ -258,7 +258,7 @@ def calibrate(trainer: Trainer, pool: Path) -> None:
 def assemble(trainer: Trainer, out: Path) -> None:
     """Copy the trained pool to where it is used, adapters in half precision."""
     with atomic_folder(out, overwrite=True) as target:
-        shutil.copytree(trainer.pool, target, dirs_exist_ok=True)
+        shutil.copytree(trainer.pool, target, ignore=shutil.ignore_patterns(".*"), dirs_exist_ok=True)
         calibrate(trainer, target)  # the settings may have been set since it was trained
         for card in sorted(target.rglob("expert.json")):
             weights = card.parent / "adapter_model.safetensors"
