@@ -2,8 +2,9 @@
 
     python -m studies.home src/samner/pools/builtin --data ../shared/data
 
-Each training set's dev texts are a target twice: with all experts, where its domain's expert is to be asked alone, and
-with that one hidden, where nobody is at home. So many texts as are given are drawn anew for each seed; what an expert
+Each training set's dev texts are a target in three ways: with all experts, where its domain's expert should be asked
+alone; the same with its types called otherwise (``paraphrases.yaml``); and with that expert hidden, where nobody is at
+home. So many texts as are given are drawn anew for each seed; what an expert
 alone and the union find on other dev texts says what each decision is worth in strict F1. Limits are chosen on all
 domains but one (highest F1) and judged on the targets of that one. Answers are kept on disk by content, as those of
 ``studies.selection_rules``.
@@ -29,14 +30,18 @@ from samner.selection.similarity import sentence_encoder_of, type_similarity
 from samner.spans import flat
 from studies.selection_rules import Answerer, Table, Target, f1, read_targets, shipped
 from studies.training_data import POOL_DATA, Datasets, domains
+from studies.wordings import other_wordings, reworded
 
 Floats = npt.NDArray[np.float64]
 
 NUMBERS = (1, 5, 10, 20, 60)
 """How many texts a target is given by."""
 SEEDS = range(10)
+KINDS = ("known", "renamed", "hidden")
 DRAWN_FROM = 200
 """Dev texts of a data set, other than those that are scored."""
+CHOSEN_BY = 20
+"""Texts that the union's experts are chosen by, however many a target is given by."""
 
 
 class Limits(NamedTuple):
@@ -66,7 +71,7 @@ class Cases:
         name: Its data set.
         number: How many texts it is given by.
         own: Whether the nearest expert is its domain's.
-        hidden: Whether its domain's expert is hidden.
+        kind: One of ``KINDS``.
         cosine: Of the nearest expert's texts.
         ahead: By how much the next expert's cosine is less.
         types: Mean cosine of its types with those most like them of the nearest expert's.
@@ -78,7 +83,7 @@ class Cases:
     name: npt.NDArray[np.str_]
     number: npt.NDArray[np.int64]
     own: npt.NDArray[np.bool_]
-    hidden: npt.NDArray[np.bool_]
+    kind: npt.NDArray[np.str_]
     cosine: Floats
     ahead: Floats
     types: Floats
@@ -122,12 +127,17 @@ def nested(cases: Cases) -> tuple[dict[str, Limits], npt.NDArray[np.bool_]]:
 
 
 def looks(
-    target: Target, vectors: npt.NDArray[np.float32], cards: Mapping[str, ExpertCard], f1s: Mapping[str, float]
+    target: Target,
+    kind: str,
+    vectors: npt.NDArray[np.float32],
+    cards: Mapping[str, ExpertCard],
+    f1s: Mapping[str, float],
 ) -> Iterator[dict[str, object]]:
     """A target's cases: as it looks by its first texts of each seed's draw.
 
     Args:
         target: Its experts are those that may be asked.
+        kind: One of ``KINDS``.
         vectors: Of the texts that may be drawn, a row each.
         cards: Of the experts.
         f1s: Of each expert alone, and of the union.
@@ -145,7 +155,7 @@ def looks(
                 "name": target.name,
                 "number": number,
                 "own": nearest == target.domain,
-                "hidden": target.domain not in target.experts,
+                "kind": kind,
                 "cosine": best,
                 "ahead": best - next_best,
                 "types": known[nearest],
@@ -155,7 +165,13 @@ def looks(
 
 
 def f1s(target: Target, cards: Mapping[str, ExpertCard], answers: Answerer) -> dict[str, float]:
-    """Strict F1 of each expert alone and of the union that ``auto`` makes where nobody is at home."""
+    """Strict F1 of each expert alone and of the union that ``auto`` makes where nobody is at home.
+
+    Args:
+        target: Its texts to adapt to are those that the union's experts are chosen by.
+        cards: Of the experts.
+        answers: Asks.
+    """
     alone = answers.experts(target, target.texts)
     values = {name: f1(target, [flat(found) for found in its]) for name, its in alone.items()}
     table = Table(target, cards, answers)
@@ -174,18 +190,19 @@ def report(cases: Cases) -> Iterator[str]:
     yield f"| all | | | | {_f1s(cases, taken)} |"
     yield f"\nChosen on all: {choose(cases)}; shipped: {SHIPPED}.\n"
     yield (
-        "| texts | at home, found: nested | shipped | expert hidden, taken as at home: nested | shipped "
-        "| F1: nested | shipped | union | best of both |"
+        "| texts | at home, found: nested | shipped | renamed, found: nested | shipped "
+        "| hidden, taken as at home: nested | shipped | F1: nested | shipped | union | best of both |"
     )
-    yield "|---|---:|---:|---:|---:|---:|---:|---:|---:|"
+    yield f"|---|{'---:|' * 10}"
     for number in NUMBERS:
         those = cases.number == number
         its = cases.where(those)
         cells = []
-        for rows in (~its.hidden, its.hidden):
+        for kind in KINDS:
+            rows = its.kind == kind
             part = its.where(rows)
             for mark in (taken[those][rows], part.at_home(SHIPPED)):
-                cells.append(100 * part.mean(mark & (part.own | part.hidden)))
+                cells.append(100 * part.mean(mark & (part.own | (kind == "hidden"))))
         yield f"| {number} | {' | '.join(f'{c:.0f} %' for c in cells)} | {_f1s(its, taken[those])} |"
 
 
@@ -195,15 +212,19 @@ def _f1s(cases: Cases, taken: npt.NDArray[np.bool_]) -> str:
 
 
 def read_cases(targets: Sequence[Target], data: Datasets, cards: Mapping[str, ExpertCard], answers: Answerer) -> Cases:
-    """The cases of all data sets, with their own expert and without it."""
-    rows = []
+    """The cases of all data sets, in all kinds."""
+    rows: list[dict[str, object]] = []
+    wordings = other_wordings()
     for target in targets:
         scored = set(target.texts)
         texts = [e.text for e in data.examples(target.name, "dev") if e.text not in scored][:DRAWN_FROM]
         vectors = encode(texts, sentence_encoder_of(cards), fast=True)
-        for experts in (tuple(cards), target.experts):
-            its = replace(target, experts=experts)
-            rows += looks(its, vectors, cards, f1s(its, cards, answers))
+        few = replace(target, unlabelled=target.unlabelled[:CHOSEN_BY])
+        known = replace(few, experts=tuple(cards))
+        types, gold = reworded(target.types, target.gold, wordings)
+        renamed = replace(known, types=types, gold=gold)
+        for kind, its in zip(KINDS, (known, renamed, few), strict=True):
+            rows += looks(its, kind, vectors, cards, f1s(its, cards, answers))
     return Cases.of(rows)
 
 

@@ -98,20 +98,22 @@ class Answerer:
         found = []
         for target in targets:
             key = self._key(asked, target, target.texts, threshold)
-            if self.cache.get("answers", key) is None:
+            if self.cache.get("found", key) is None:
                 merged = merged or (merge_experts(self.pool, weights, "ties", parameters) if weights else None)
-                self._ask(key, target, target.texts, [merged.model if merged else BASE], threshold)
-            found += self._read(key)
+                self._ask(target, target.texts, {merged.model if merged else BASE: key}, threshold)
+            found.append(self._read(key))
         return found
 
     def alone(self, target: Target, texts: Sequence[str]) -> dict[str, Answers]:
         """What the base and every expert that is left claim by themselves, with any score that is not negligible."""
-        names = [BASE, *target.experts]
-        key = self._key(["alone", [[name, self.digests.get(name, "")] for name in names]], target, texts, FAINT)
-        if self.cache.get("answers", key) is None:
-            self.pool.load_experts(target.experts)
-            self._ask(key, target, texts, names, FAINT)
-        return dict(zip(names, self._read(key), strict=True))
+        keys = {
+            name: self._key(["alone", self.digests.get(name, name)], target, texts, FAINT)
+            for name in (BASE, *target.experts)
+        }
+        if new := [name for name, key in keys.items() if self.cache.get("found", key) is None]:
+            self.pool.load_experts(name for name in new if name != BASE)
+            self._ask(target, texts, {name: keys[name] for name in new}, FAINT)
+        return {name: self._read(key) for name, key in keys.items()}
 
     def experts(self, target: Target, texts: Sequence[str]) -> dict[str, Answers]:
         """The answers of every expert that is left, by itself."""
@@ -132,19 +134,15 @@ class Answerer:
     def _key(self, asked: list[object], target: Target, texts: Sequence[str], threshold: float) -> list[object]:
         return [self.base, asked, threshold, [t.prompt for t in target.types], list(texts)]
 
-    def _ask(
-        self, key: list[object], target: Target, texts: Sequence[str], models: Sequence[str], threshold: float
-    ) -> None:
-        answers = self.pool.backbone.predict(texts, target.types, models, threshold)
-        values = [
-            [[[e.start, e.end, e.label, shown_score(e.score)] for e in entities] for entities in answers[model]]
-            for model in models
-        ]
-        self.cache.put("answers", key, values)
+    def _ask(self, target: Target, texts: Sequence[str], keys: Mapping[str, list[object]], threshold: float) -> None:
+        """Ask models in one go, and keep what each answers under its key."""
+        answers = self.pool.backbone.predict(texts, target.types, list(keys), threshold)
+        for model, key in keys.items():
+            found = [[[e.start, e.end, e.label, shown_score(e.score)] for e in es] for es in answers[model]]
+            self.cache.put("found", key, found)
 
-    def _read(self, key: list[object]) -> list[Answers]:
-        kept = self.cache.get("answers", key) or []
-        return [[[Entity(*e) for e in entities] for entities in found] for found in kept]
+    def _read(self, key: list[object]) -> Answers:
+        return [[Entity(*e) for e in entities] for entities in self.cache.get("found", key) or []]
 
 
 class Recorded:
@@ -579,7 +577,7 @@ def main() -> None:
 
     pool = ExpertPool.load(arguments.pool)
     answers, cards = Answerer(pool, Cache(arguments.cache)), pool.experts
-    known = domains(arguments.settings, arguments.domains)
+    known = {n: sets for n, sets in domains(arguments.settings, arguments.domains).items() if n in cards}
     targets = read_targets(known, Datasets(arguments.data), cards, arguments.texts)
     for subset in subsets(list(cards)):  # each is merged once for all data sets that it may be chosen for
         answers.merged(dict.fromkeys(subset, 1.0), [t for t in targets if set(subset) <= set(t.experts)])

@@ -3,11 +3,12 @@
     python -m studies.warning src/samner/pools/builtin --data ../shared/data > runs/warning.jsonl
     python -m studies.warning --table runs/warning.jsonl
 
-First measures, a line of JSON for each set; four groups of sets:
+First measures, a line of JSON for each set; five groups of sets:
 
-- ``hidden``: dev splits of the training sets, their domain's expert hidden. These alone decide on the rule of
-  ``samner.selection.signals.unfamiliar``.
+- ``hidden``: dev splits of the training sets, their domain's expert hidden.
 - ``known``: the same with all experts; nothing should be said.
+- ``renamed``: the same with their types called otherwise (``paraphrases.yaml``); nothing should be said either. These
+  three decide on the rule of ``samner.selection.signals.unfamiliar``.
 - ``target`` and ``wide``: test texts of the targets and of the wide sets, which choose nothing. Whether wide sets
   taught the base is for the caller to say.
 
@@ -37,8 +38,11 @@ from samner.selection import signals
 from samner.selection.similarity import type_similarity
 from samner.training import training_set
 from studies.training_data import POOL_DATA, Datasets, domains
+from studies.wordings import other_wordings, reworded
 
-GROUPS = ("hidden", "known", "target", "wide")
+GROUPS = ("hidden", "known", "renamed", "target", "wide")
+TRAINING = GROUPS[:3]
+"""Those of training sets."""
 POOR = 20.0
 """Strict F1 below which a user should have been warned."""
 
@@ -69,12 +73,15 @@ def sets(data: Path, groups: Sequence[str], unlabelled: int, texts: int) -> Iter
     """The data sets of some groups."""
     known = Datasets(data)
     for group in groups:
-        if group in ("hidden", "known"):
+        if group in TRAINING:
             for domain, names in domains(POOL_DATA).items():
                 for name in names:
                     dev = known.examples(name, "dev")
                     read = [e.text for e in dev[:-texts]][:unlabelled]
-                    yield Set(group, name, domain, read, dev[-texts:], known.types(name))
+                    types, gold = known.types(name), dev[-texts:]
+                    if group == "renamed":
+                        types, gold = reworded(types, gold, other_wordings())
+                    yield Set(group, name, domain, read, gold, types)
             continue
         source = "unlabeled" if group == "target" else "train"
         for folder in sorted(path.parent for path in (data / group).glob("**/test.jsonl")):
@@ -172,7 +179,7 @@ def table(rows: Sequence[Row]) -> Iterator[str]:
     yield "| set | nearest | cosine of texts | of types | names unknown | auto asks | warned | F1 |"
     yield "|---|---|---:|---:|---:|---|---|---:|"
     for r in rows:
-        name = r["set"] + (f", without {r['domain']}" if r["group"] == "hidden" else "")
+        name = r["set"] + {"hidden": f", without {r['domain']}", "renamed": ", types renamed"}.get(r["group"], "")
         yield (
             f"| {name} | {r['nearest']} | {r['cosine']:.2f} | {r['types']:.2f} | {100 * r['unknown']:.0f} % "
             f"| {chosen(r)} | {said(r)} | {r['f1']:.1f} |"
@@ -193,7 +200,7 @@ def table(rows: Sequence[Row]) -> Iterator[str]:
             its = [r for r in rows if r["group"] == group and not r["home"]]
             cells.append(f"{ranked(np.array([float(r[signal]) for r in its]), poor(its)):.2f}")
         yield f"| {signal} | {' | '.join(cells)} |"
-    judged = [r for r in rows if r["group"] in ("hidden", "known")]
+    judged = [r for r in rows if r["group"] in TRAINING]
     if not judged:
         return
     yield "\n| domain left out | texts | types | wrong: nested | shipped |\n|---|---:|---:|---:|---:|"

@@ -6,7 +6,7 @@ from studies.home import SHIPPED, Cases, choose, nested
 
 
 def case(domain: str, cosine: float, alone: float, union: float, **others: object) -> dict[str, object]:
-    look = {"number": 10, "own": alone > union, "hidden": alone <= union, "ahead": 0.3, "types": 1.0}
+    look = {"number": 10, "own": alone > union, "kind": "known", "ahead": 0.3, "types": 1.0}
     return {"domain": domain, "name": domain, "cosine": cosine, "alone": alone, "union": union, **look, **others}
 
 
