@@ -7,17 +7,21 @@ nearest expert's types is like: no text is marked with it, so what is found of i
 of whose types the nearest expert knows: with these one foreign type at a time, which is marked. Prints for each, as
 Markdown, strict F1 of the nearest expert alone and of the union of three experts each, the same of the foreign type,
 how like the expert's its types are, and whether ``auto`` takes the target as at home.
+
+Then how a foreign type is told from another name of a known one (``paraphrases.yaml``), by its cosine with the type
+most like it that the expert knows: the limit of ``samner.selection.home.FOREIGN``, chosen on all domains but one.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from samner.adaptation import adapt
 from samner.data import read_examples
@@ -25,14 +29,16 @@ from samner.embedding import spread
 from samner.entities import Entity, EntityType, Example
 from samner.pool import ExpertPool
 from samner.scoring import micro_f1
-from samner.selection import select_by_similarity
-from samner.selection.home import TYPES, at_home
+from samner.selection import home, select_by_similarity
 from samner.selection.similarity import type_similarity
 from samner.spans import flat
 from studies.training_data import POOL_DATA, Datasets, domains
+from studies.wordings import other_wordings
 
-FOREIGN = 0.6
-"""Cosine below which a type is foreign to an expert: of its name and the one most like it that the expert knows."""
+SURELY = 0.6
+"""Cosine below which a type is taken for a foreign one here: of its name and the one most like it that is known."""
+KNOWN = 0.85
+"""Cosine from which it is taken for a known one."""
 EACH = 3
 """Foreign types of a wide set that are tried: the most frequent."""
 
@@ -64,8 +70,8 @@ def marked(data: Path, pool: ExpertPool, unlabelled: int, texts: int) -> Iterato
         counts = Counter(entity.label for example in scored for entity in example.entities)
         types = [EntityType(name) for name, _ in counts.most_common()]
         likeness = type_similarity(types, {nearest: pool.experts[nearest]})
-        known = tuple(t for t, like in zip(types, likeness, strict=True) if like >= TYPES)
-        foreign = [t for t, like in zip(types, likeness, strict=True) if like < FOREIGN]
+        known = tuple(t for t, like in zip(types, likeness, strict=True) if like >= KNOWN)
+        foreign = [t for t, like in zip(types, likeness, strict=True) if like < SURELY]
         for other in foreign[:EACH] if known else ():
             yield Mixed(str(folder.relative_to(data)), read, scored, known, other)
 
@@ -79,7 +85,7 @@ def unmarked(data: Path, pool: ExpertPool, unlabelled: int, texts: int) -> Itera
             {t for other, those in known.items() if other != domain for n in those for t in sets.types(n)}, key=str
         )
         likeness = type_similarity(others, {domain: pool.experts[domain]})
-        foreign = [t for t, like in zip(others, likeness, strict=True) if like < FOREIGN]
+        foreign = [t for t, like in zip(others, likeness, strict=True) if like < SURELY]
         for name in names:
             dev = sets.examples(name, "dev")
             read = [e.text for e in dev[:-texts]][:unlabelled]
@@ -98,7 +104,7 @@ def row(pool: ExpertPool, its: Mixed) -> str:
     union = model.predict(texts)
     model.close()
     likeness = type_similarity(types, {nearest: pool.experts[nearest]})
-    taken = at_home(pool.experts, cosine, types) is not None
+    taken = home.at_home(pool.experts, cosine, types) is not None
     foreign, every = {its.foreign.name}, {t.name for t in types}
     cells = [
         its.name,
@@ -119,6 +125,50 @@ def claims(answers: Sequence[Sequence[Entity]], label: EntityType) -> int:
     return sum(entity.label == label.name for entities in answers for entity in entities)
 
 
+class Names(NamedTuple):
+    """How like an expert's types some names are: other names of these, and types of other domains."""
+
+    other: npt.NDArray[np.float32]
+    foreign: npt.NDArray[np.float32]
+
+    def wrong(self, limit: float) -> float:
+        """Share of the names that the limit takes for what they are not, both kinds weighing the same."""
+        return float(((self.other < limit).mean() + (self.foreign >= limit).mean()) / 2)
+
+
+def names(data: Path, pool: ExpertPool) -> dict[str, Names]:
+    """By domain."""
+    sets, wordings = Datasets(data), other_wordings()
+    types = {
+        d: {t.name for n in ns for t in sets.types(n)} for d, ns in domains(POOL_DATA).items() if d in pool.experts
+    }
+    found = {}
+    for domain, own in types.items():
+        card = {domain: pool.experts[domain]}
+        other = sorted({wording for name in own for wording in wordings.get(name, ())} - own)
+        foreign = sorted({name for others in types.values() for name in others} - own)
+        found[domain] = Names(*(type_similarity([EntityType(n) for n in those], card) for those in (other, foreign)))
+    return found
+
+
+def told(found: Mapping[str, Names]) -> Iterator[str]:
+    """Markdown: for each domain the limit that is best on the others, and how often that and the shipped one err."""
+    yield "| domain left out | limit | other names below | foreign types below | wrong | wrong, shipped |"
+    yield "|---|---:|---:|---:|---:|---:|"
+    for domain, its in found.items():
+        limit = best([others for name, others in found.items() if name != domain])
+        cells = [(its.other < limit).mean(), (its.foreign < limit).mean(), its.wrong(limit), its.wrong(home.FOREIGN)]
+        yield f"| {domain} | {limit:.2f} | {' | '.join(f'{100 * cell:.0f} %' for cell in cells)} |"
+    yield f"\nBest on all: {best(list(found.values())):.2f}; shipped: {home.FOREIGN}."
+
+
+def best(found: Sequence[Names]) -> float:
+    """The limit that is wrong least often, on average."""
+    return float(
+        min(np.arange(0.3, 0.8, 0.05).round(2), key=lambda limit: np.mean([its.wrong(limit) for its in found]))
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pool")
@@ -134,6 +184,9 @@ def main() -> None:
         )
         for target in kind(arguments.data, pool, arguments.unlabelled, arguments.texts):
             print(row(pool, target), flush=True)
+    print()
+    for line in told(names(arguments.data, pool)):
+        print(line)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ import numpy as np
 from samner.adaptation import merge_experts, merge_parameters
 from samner.backbones import BASE
 from samner.cache import Cache
-from samner.embedding import sentence_encoder
+from samner.embedding import embed_names
 from samner.entities import Entity, EntityType, Example, shown_score
 from samner.files import sha256
 from samner.pool import ExpertCard, ExpertPool
@@ -171,6 +171,7 @@ class Table:
     definitions: Mapping[str, str] = field(default_factory=dict)
     kept: dict[Subset, Answers] = field(default_factory=dict)
     joined: dict[Subset, float] = field(default_factory=dict)
+    sampled: dict[tuple[int, int | str], Selection] = field(default_factory=dict)
     samples: dict[int, tuple[list[str], signals.Floats]] = field(default_factory=dict)
 
     def found(self, subset: Subset) -> Answers:
@@ -209,21 +210,15 @@ class Table:
     @cached_property
     def type_similarity(self) -> dict[str, np.ndarray]:
         """For each expert, the cosine of each of the target's types with the one most like it among the expert's."""
-        encode = sentence_encoder().encode
-        types = encode([t.prompt for t in self.target.types])
-        return {name: (types @ encode(list(self.cards[name].types)).T).max(axis=1) for name in self.target.experts}
+        types = embed_names([t.prompt for t in self.target.types])
+        return {name: (types @ embed_names(self.cards[name].types).T).max(axis=1) for name in self.target.experts}
 
     @cached_property
     def type_similarity_defined(self) -> Scores:
         """The mean of the same, where types are told by their definitions, too, if they have one."""
-        encode = sentence_encoder().encode
-        names = signals.described((t.name for t in self.target.types), self.definitions)
-        return {
-            name: float(
-                (encode(names) @ encode(signals.described(self.cards[name].types, self.definitions)).T).max(1).mean()
-            )
-            for name in self.target.experts
-        }
+        types = embed_names(signals.described((t.name for t in self.target.types), self.definitions))
+        known = {name: signals.described(self.cards[name].types, self.definitions) for name in self.target.experts}
+        return {name: float((types @ embed_names(its).T).max(axis=1).mean()) for name, its in known.items()}
 
     @cached_property
     def activations(self) -> dict[str, tuple[float, float]]:
@@ -243,9 +238,10 @@ class Table:
         return self.samples[seed]
 
     def sampling(self, seed: int, count: int | str = 1) -> Selection:
-        cosine, target = self.similarity.cosine, self.target
-        options = {"seed": seed, "count": count}
-        return select_by_sampling(self.recorded, cosine, target.unlabelled, target.types, **options)  # type: ignore
+        if (seed, count) not in self.sampled:
+            given = self.recorded, self.similarity.cosine, self.target.unlabelled, self.target.types
+            self.sampled[seed, count] = select_by_sampling(*given, seed=seed, count=count)  # type: ignore
+        return self.sampled[seed, count]
 
     def votes(self, seed: int) -> dict[str, dict[tuple[int, int, int, str], float]]:
         """What each expert finds in the sample, with its scores."""
