@@ -129,7 +129,9 @@ def measure(pool: ExpertPool, its: Set) -> dict[str, Any]:
 KINDS = {"no expert is close": "far", "no two experts agreed": "no agreement", "rests on": "few agree"}
 """What a warning begins with or says, and what the table calls it."""
 
-GRID = list(itertools.product(np.arange(0.40, 0.91, 0.02).round(2), np.arange(0.45, 0.91, 0.02).round(2)))
+NEVER = 1.01
+"""Cosine that no texts have: types alone decide."""
+GRID = list(itertools.product((*np.arange(0.40, 0.91, 0.02).round(2), NEVER), np.arange(0.45, 0.91, 0.02).round(2)))
 """Cosines of texts and of types that are tried for the warning that no expert is close."""
 
 
@@ -184,13 +186,15 @@ def table(rows: Sequence[Row]) -> Iterator[str]:
             f"| {name} | {r['nearest']} | {r['cosine']:.2f} | {r['types']:.2f} | {100 * r['unknown']:.0f} % "
             f"| {chosen(r)} | {said(r)} | {r['f1']:.1f} |"
         )
-    yield f"\n| group | sets | F1 below {POOR:.0f} | of these warned | of the others warned | at home |"
-    yield "|---|---:|---:|---:|---:|---:|"
+    yield f"\n| group | sets | F1 below {POOR:.0f} | of these far | any warning | of others far | any warning | at home |"
+    yield "|---|---:|---:|---:|---:|---:|---:|---:|"
     for group in GROUPS:
         if not (its := [r for r in rows if r["group"] == group]):
             continue
         bad, warned = poor(its), np.array([bool(r["warnings"]) for r in its])
-        counts = [len(its), bad.sum(), (bad & warned).sum(), (~bad & warned).sum(), sum(r["home"] for r in its)]
+        strange = np.array(["far" in said(r) for r in its])
+        counts = [len(its), *((bad & some).sum() for some in (bad, strange, warned))]
+        counts += [*((~bad & some).sum() for some in (strange, warned)), sum(r["home"] for r in its)]
         yield f"| {group} | {' | '.join(map(str, counts))} |"
     yield f"\n| lower where F1 is below {POOR:.0f} (0.5 is chance) | {' | '.join(GROUPS)} |"
     yield f"|---|{'---:|' * len(GROUPS)}"
@@ -212,8 +216,12 @@ def table(rows: Sequence[Row]) -> Iterator[str]:
         cells = [*(f"{limit:.2f}" for limit in limits), *(f"{count} of {len(its)}" for count in counts)]
         yield f"| {domain} | {' | '.join(cells)} |"
     best = choose(judged)
-    words = [f"texts {a:.2f}, types {b:.2f}, wrong in {100 * wrong(judged, (a, b)):.0f} %" for a, b in (best, shipped)]
-    yield f"\nChosen on all: {words[0]}; shipped: {words[1]}."
+    yield f"\nChosen on all: {best[0]:.2f} and {best[1]:.2f}; shipped: {shipped[0]:.2f} and {shipped[1]:.2f}.\n"
+    yield f"| wrong | training domains | {' | '.join(GROUPS)} |\n|---|{'---:|' * (1 + len(GROUPS))}"
+    for name, limits in (("shipped", shipped), ("chosen on all", best), ("types alone", (NEVER, signals.TYPES))):
+        groups = [[r for r in rows if r["group"] == group] for group in GROUPS]
+        cells = [f"{int((far(its, *limits) != poor(its)).sum())} of {len(its)}" for its in groups]
+        yield f"| {name} | {100 * wrong(judged, limits):.0f} % | {' | '.join(cells)} |"
 
 
 def main() -> None:

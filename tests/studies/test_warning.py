@@ -50,5 +50,5 @@ def test_the_table_says_what_was_asked_and_said() -> None:
     lines = list(table(ROWS))
     assert "| a, without a | news | 0.30 | 0.50 | 50 % | news + legal, news | far | 5.0 |" in lines
     assert any("news alone" in line for line in lines)
-    assert "| hidden | 4 | 1 | 1 | 0 | 1 |" in lines
+    assert "| hidden | 4 | 1 | 1 | 1 | 0 | 0 | 1 |" in lines
     assert any(line.startswith("| d | ") for line in lines)
