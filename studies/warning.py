@@ -178,6 +178,7 @@ def ranked(values: npt.NDArray[np.float64], bad: npt.NDArray[np.bool_]) -> float
 
 def table(rows: Sequence[Row]) -> Iterator[str]:
     """Markdown: the sets, then how the warnings and other signals do."""
+    there = [group for group in GROUPS if any(row["group"] == group for row in rows)]
     yield "| set | nearest | cosine of texts | of types | names unknown | auto asks | warned | F1 |"
     yield "|---|---|---:|---:|---:|---|---|---:|"
     for r in rows:
@@ -186,23 +187,23 @@ def table(rows: Sequence[Row]) -> Iterator[str]:
             f"| {name} | {r['nearest']} | {r['cosine']:.2f} | {r['types']:.2f} | {100 * r['unknown']:.0f} % "
             f"| {chosen(r)} | {said(r)} | {r['f1']:.1f} |"
         )
-    yield f"\n| group | sets | F1 below {POOR:.0f} | of these far | any warning | of others far | any warning | at home |"
+    yield f"\n| group | sets | F1 below {POOR:.0f} | of these far | warned | of the others far | warned | at home |"
     yield "|---|---:|---:|---:|---:|---:|---:|---:|"
-    for group in GROUPS:
-        if not (its := [r for r in rows if r["group"] == group]):
-            continue
+    for group in there:
+        its = [r for r in rows if r["group"] == group]
         bad, warned = poor(its), np.array([bool(r["warnings"]) for r in its])
         strange = np.array(["far" in said(r) for r in its])
         counts = [len(its), *((bad & some).sum() for some in (bad, strange, warned))]
         counts += [*((~bad & some).sum() for some in (strange, warned)), sum(r["home"] for r in its)]
         yield f"| {group} | {' | '.join(map(str, counts))} |"
-    yield f"\n| lower where F1 is below {POOR:.0f} (0.5 is chance) | {' | '.join(GROUPS)} |"
-    yield f"|---|{'---:|' * len(GROUPS)}"
+    yield f"\n| lower where F1 is below {POOR:.0f} (0.5 is chance) | {' | '.join(there)} |"
+    yield f"|---|{'---:|' * len(there)}"
     for signal in ("cosine", "types", "agreement", "both", "score", "found"):
         cells = []
-        for group in GROUPS:
+        for group in there:
             its = [r for r in rows if r["group"] == group and not r["home"]]
-            cells.append(f"{ranked(np.array([float(r[signal]) for r in its]), poor(its)):.2f}")
+            value = ranked(np.array([float(r[signal]) for r in its]), poor(its))
+            cells.append("" if np.isnan(value) else f"{value:.2f}")
         yield f"| {signal} | {' | '.join(cells)} |"
     judged = [r for r in rows if r["group"] in TRAINING]
     if not judged:
@@ -217,9 +218,9 @@ def table(rows: Sequence[Row]) -> Iterator[str]:
         yield f"| {domain} | {' | '.join(cells)} |"
     best = choose(judged)
     yield f"\nChosen on all: {best[0]:.2f} and {best[1]:.2f}; shipped: {shipped[0]:.2f} and {shipped[1]:.2f}.\n"
-    yield f"| wrong | training domains | {' | '.join(GROUPS)} |\n|---|{'---:|' * (1 + len(GROUPS))}"
+    yield f"| wrong | training domains | {' | '.join(there)} |\n|---|{'---:|' * (1 + len(there))}"
     for name, limits in (("shipped", shipped), ("chosen on all", best), ("types alone", (NEVER, signals.TYPES))):
-        groups = [[r for r in rows if r["group"] == group] for group in GROUPS]
+        groups = [[r for r in rows if r["group"] == group] for group in there]
         cells = [f"{int((far(its, *limits) != poor(its)).sum())} of {len(its)}" for its in groups]
         yield f"| {name} | {100 * wrong(judged, limits):.0f} % | {' | '.join(cells)} |"
 
