@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import yaml
 
 from samner.backbones import TrainingSet
-from samner.entities import EntityType
+from samner.entities import EntityType, Example
 from studies.training_data import HERE, Datasets
 
 SCHEMAS = "wide/dialogue/sgd"
@@ -29,6 +31,21 @@ _LEAD = re.compile(
 def other_wordings() -> dict[str, list[str]]:
     """Other names of the types that the domains and the encyclopedia have, from the project's own list."""
     return dict(yaml.safe_load((HERE / "paraphrases.yaml").read_text(encoding="utf-8")))
+
+
+def reworded(
+    types: Sequence[EntityType], examples: Sequence[Example], wordings: Mapping[str, Sequence[str]]
+) -> tuple[tuple[EntityType, ...], list[Example]]:
+    """A data set's types and texts as of somebody who calls the types otherwise: each by a wording that is drawn."""
+    rng, names = np.random.default_rng(0), {t.name: t.name for t in types}
+    for name in names:
+        others = [other for other in wordings.get(name, ()) if other not in names and other not in names.values()]
+        names[name] = others[rng.integers(len(others))] if others else name
+    renamed = [
+        Example(e.text, tuple(replace(x, label=names[x.label]) for x in e.entities if x.label in names))
+        for e in examples
+    ]
+    return tuple(EntityType(names[t.name]) for t in types), renamed
 
 
 def definitions(data: Datasets, sets: Sequence[TrainingSet]) -> dict[str, list[str]]:

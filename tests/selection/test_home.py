@@ -4,7 +4,7 @@ import pytest
 
 from samner.entities import entity_types
 from samner.pool import ExpertCard
-from samner.selection.home import at_home
+from samner.selection.home import at_home, foreign
 
 CARDS = {
     name: ExpertCard(name=name, base="base", types=types, embedding=(1.0,))
@@ -37,3 +37,9 @@ def test_the_domain_is_its_whose_texts_and_types_are_the_targets() -> None:
 )
 def test_what_is_only_near_is_nobodys(near: dict[str, float], types: list[str]) -> None:
     assert at_home(CARDS, near, entity_types(types)) is None
+
+
+def test_types_unlike_any_that_the_expert_was_taught_are_foreign() -> None:
+    asked = entity_types(["medicine", "illness", "stadium"])
+    assert foreign(CARDS["medicine"], asked) == ["stadium"]
+    assert foreign(CARDS["medicine"], KNOWN) == []

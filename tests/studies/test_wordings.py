@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from samner.backbones import TrainingSet
-from samner.entities import entity_types
+from samner.entities import Entity, Example, entity_types
 from studies.training_data import Datasets
-from studies.wordings import GLOSSES, SCHEMAS, definitions
+from studies.wordings import GLOSSES, SCHEMAS, definitions, reworded
 
 
 @pytest.fixture
@@ -48,3 +48,10 @@ def test_glosses_define_the_types_of_wordnet(data: Datasets) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="types/descriptions.json: neither in"):
         definitions(Datasets(tmp_path), [])
+
+
+def test_who_calls_types_otherwise_has_the_same_entities() -> None:
+    text = Example("Bern, Rex", (Entity(0, 4, "city"), Entity(6, 9, "dog"), Entity(0, 9, "other")))
+    types, (same,) = reworded(entity_types(["city", "dog", "town"]), [text], {"city": ["town", "place"]})
+    assert [t.name for t in types] == ["place", "dog", "town"]  # a name that another type has is not taken
+    assert same.entities == (Entity(0, 4, "place"), Entity(6, 9, "dog"))

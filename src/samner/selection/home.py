@@ -16,6 +16,8 @@ AHEAD = 0.1
 """By how much no other expert's texts come close to that: what several experts could read belongs to none."""
 TYPES = 0.85
 """Cosine that the target's types have on average with those most like them that the expert was taught."""
+FOREIGN = 0.45
+"""Cosine below which a type is nothing like what the expert was taught, and no other name of it either."""
 
 
 def at_home(experts: Mapping[str, ExpertCard], cosine: Mapping[str, float], types: Sequence[EntityType]) -> str | None:
@@ -31,3 +33,9 @@ def at_home(experts: Mapping[str, ExpertCard], cosine: Mapping[str, float], type
         return None
     known = float(np.mean(type_similarity(types, {nearest: experts[nearest]})))
     return nearest if known >= TYPES else None
+
+
+def foreign(card: ExpertCard, types: Sequence[EntityType]) -> list[str]:
+    """The names of those types that are nothing like any that an expert was taught."""
+    likeness = type_similarity(types, {card.name: card})
+    return [t.name for t, like in zip(types, likeness, strict=True) if like < FOREIGN]

@@ -15,7 +15,7 @@ import numpy as np
 
 from samner.entities import EntityType
 from samner.pool import ExpertCard
-from samner.selection.home import at_home
+from samner.selection.home import at_home, foreign
 from samner.selection.result import AUTO, Selection, too_few
 from samner.selection.sampling import by_sampling
 from samner.selection.similarity import Target, by_similarity, type_similarity
@@ -36,6 +36,8 @@ def select_by(signals: Iterable[str], target: Target) -> dict[str, Selection]:
     """
     if target.count == AUTO and (name := at_home(target.experts, target.similarity.cosine, target.types)):
         note = f"this is the domain of {name!r}, which is asked alone"
+        if strange := foreign(target.experts[name], target.types):
+            note += f"; it was never taught anything like {_listed(strange)}: expect little of that"
         return {s: replace(target.similarity, strategy=s, chosen=(name,), home=True, note=note) for s in signals}
     far = unfamiliar(target.experts, target.similarity.cosine, target.types)
     selections = {name: SIGNALS[name](target) for name in signals}
