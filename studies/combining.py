@@ -511,6 +511,8 @@ def main() -> None:
     targets = in_turn(read_targets(known, Datasets(arguments.data), pool.experts, arguments.texts))
     if arguments.kept:
         targets = [t for t in targets if all(answerer.kept(t, seed) for seed in range(arguments.seeds))]
+    if not targets:
+        parser.error(f"nothing to report on: no data set of {arguments.pool}'s domains, or none kept")
     every = [Candidates.of(answerer.ask(target, seed)) for target in targets for seed in range(arguments.seeds)]
     for line in itertools.chain(shares(every), report(every)):
         print(line, flush=True)

@@ -335,8 +335,11 @@ def main() -> None:
     known = {"choose": pools, "variants": settings["expert"]["variants"], "expert": trainer.domains}.get(
         arguments.stage, ()
     )
+    if arguments.stage == "choose" and not pools:
+        parser.error("choose: name the pools to choose from")
     if unknown := set(arguments.names) - set(known):
-        parser.error(f"{arguments.stage}: no {min(unknown)!r} in {arguments.settings}; there is: {', '.join(known)}")
+        there = f"there is: {', '.join(known)}" if known else "this stage takes no names"
+        parser.error(f"{arguments.stage}: no {min(unknown)!r} in {arguments.settings}; {there}")
     names = arguments.names or list(known)
     if arguments.stage == "assemble":
         assemble(trainer, arguments.out)

@@ -9,7 +9,19 @@ from hypothesis import strategies as st
 from samner.entities import Entity, EntityType, Example
 from samner.recogniser import combine
 from samner.spans import flat
-from studies.combining import LEARNED, LIMIT, RULES, Answered, Candidates, alone, highest, lowest, nested, noisy_or
+from studies.combining import (
+    LEARNED,
+    LIMIT,
+    RULES,
+    Answered,
+    Candidates,
+    alone,
+    highest,
+    lowest,
+    main,
+    nested,
+    noisy_or,
+)
 from studies.selection_rules import Target, f1
 
 TEXT = "abcdef"
@@ -69,3 +81,19 @@ def test_every_rule_scores_answers_and_a_setting_is_chosen_on_other_domains():
     # at 0.5 news and social alone would be all right, but legal's own answers are not asked
     chosen, _ = nested([(highest, 0.2), (highest, 0.5)], every)
     assert chosen[1] == 0
+
+
+def test_nothing_to_report_on_is_said(tmp_path, monkeypatch, capsys):
+    (tmp_path / "settings.yaml").write_text("domains: {nobody: {}}", encoding="utf-8")
+    paths = [
+        "--data",
+        str(tmp_path),
+        "--cache",
+        str(tmp_path / "c.sqlite"),
+        "--settings",
+        str(tmp_path / "settings.yaml"),
+    ]
+    monkeypatch.setattr("sys.argv", ["combining", "src/samner/pools/builtin", *paths])
+    with pytest.raises(SystemExit):
+        main()
+    assert "nothing to report on" in capsys.readouterr().err

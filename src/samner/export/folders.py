@@ -161,8 +161,8 @@ def export_task_model(
 
     Example:
         >>> model = TaskModel.load("my-domain")
-        >>> list(export_task_model(model, "adapters", "peft", rank=64)["parts"])
-        ['similarity', 'sampling']
+        >>> "similarity" in export_task_model(model, "adapters", "peft", rank=64)["parts"]
+        True
     """
     out = Path(out)
     kind = _known(to, MODELS)
