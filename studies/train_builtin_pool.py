@@ -241,7 +241,9 @@ def variants(trainer: Trainer, names: Iterable[str]) -> None:
     for name in names:
         changes = trainer.settings["expert"]["variants"][name]
         folder = trainer.runs / f"{trainer.settings['name']}-{name}"
-        pool = ExpertPool.load(folder) if folder.is_dir() else ExpertPool.create(folder, trainer.pool / "base")
+        if not folder.is_dir():
+            ExpertPool.create(folder, trainer.pool / "base")
+        pool = ExpertPool.load(folder, trainer.device)
         calibrate(trainer, folder)
         options = trainer.settings["expert"]["recipe"] | changes
         for domain, sets in trainer.domains.items():
