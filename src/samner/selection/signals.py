@@ -77,7 +77,7 @@ def unfamiliar(
     return (
         f"no expert is close to this domain: the most similar texts are those of {nearest!r} (cosine "
         f"{cosine[nearest]:.2f}), and no expert was trained for anything like {_listed(unknown)}; "
-        "expect much to be missed or wrong",
+        "expect much to be missed or wrong, unless the base itself was taught them",
     )
 
 
