@@ -18,7 +18,13 @@ from performance.merge.bench import Bench
 from performance.merge.measure import ROOT
 from samner.errors import SamnerError
 
-PARTS = {"engine": engine.part, "peers": peers.part, "growth": growth.part, "knots": knots.part}
+PARTS = {
+    "engine": engine.part,
+    "largest": engine.largest,
+    "peers": peers.part,
+    "growth": growth.part,
+    "knots": knots.part,
+}
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from performance.merge.measure import ROOT, Result, run
-from performance.merge.shapes import LLAMA_1B, LLAMA_8B, SMALL, Shape
+from performance.merge.shapes import LLAMA_1B, LLAMA_8B, LLAMA_70B, SMALL, Shape
 from samner.errors import SamnerError
 
 MERGEKIT = ROOT / "performance" / ".venv-mergekit" / "bin" / "python"
@@ -29,6 +29,10 @@ class Bench:
     full: bool
     failures: list[str] = field(default_factory=list)
     _made: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def largest(self) -> Shape:
+        return SMALL if self.quick else LLAMA_70B
 
     @property
     def large(self) -> Shape:

@@ -1,4 +1,4 @@
-"""Part ``engine``: an adapter set of Llama-3.1-8B's shapes, beside what the machine could do at best."""
+"""Adapter sets of Llama-3.1-8B's shapes, beside what the machine could do at best, and of 70B's."""
 
 from __future__ import annotations
 
@@ -36,6 +36,27 @@ def part(bench: Bench) -> str:
         f"{shape.numel(layers) / 1e9:.2f} billion values each; global TIES at density 0.2."
     )
     return "\n\n".join([intro, table(header, rows), "Seconds by stage:", table(stage_header, stages)])
+
+
+def largest(bench: Bench) -> str:
+    """Part ``largest``: a few layers of Llama-3.1-70B's shapes, and what its 80 take by the line through them."""
+    shape, counts, whole = bench.largest, (1, 2) if bench.quick else (2, 4, 8), 80
+    results = [bench.run("ours.null", paths=bench.adapters(shape, n, EXPERTS, RANK), threads=2) for n in counts]
+    first, last = results[0], results[-1]
+    beyond = (whole - counts[-1]) / (counts[-1] - counts[0])
+    drawn = Result(
+        seconds=last.seconds + beyond * (last.seconds - first.seconds),
+        before=last.before,
+        peak=round(last.peak + beyond * (last.peak - first.peak)),
+    )
+    rows = [
+        [name, f"{shape.numel(n) / 1e9:.1f}", seconds(r.seconds), megabytes(r.before), megabytes(r.peak)]
+        for name, n, r in zip(
+            [*map(str, counts), f"{whole}, by arithmetic"], [*counts, whole], [*results, drawn], strict=True
+        )
+    ]
+    header = ["layers", "billion values each", "seconds", "RSS before, MB", "peak RSS, MB"]
+    return f"{EXPERTS} adapters of rank {RANK}; null sink, two threads.\n\n{table(header, rows)}"
 
 
 def limits(shape: Shape, layers: int, rates: dict[str, object], stored: bool) -> tuple[float, float]:

@@ -39,6 +39,7 @@ class Shape:
         return sum(rows * columns for rows, columns in self.modules(layers).values())
 
 
+LLAMA_70B = Shape(8192, 28672, 1024)  # Llama-3.1-70B, which has 80 layers
 LLAMA_8B = Shape(4096, 14336, 1024)  # Llama-3.1-8B, which has 32 layers
 LLAMA_1B = Shape(2048, 8192, 512)  # Llama-3.2-1B, which has 16 layers
 SMALL = Shape(512, 1792, 128)  # an eighth of the 8B's widths, for trying
