@@ -26,6 +26,7 @@ from sklearn.linear_model import LogisticRegression
 from samner.adaptation import adapt, merge_experts, merge_parameters, recipes
 from samner.backbones import BASE
 from samner.cache import Cache
+from samner.cli.output import guarded
 from samner.entities import Entity
 from samner.files import sha256
 from samner.pool import ExpertPool
@@ -491,6 +492,7 @@ def in_turn(targets: Sequence[Target]) -> list[Target]:
     return [target for row in itertools.zip_longest(*domains) for target in row if target]
 
 
+@guarded()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pool", type=Path)

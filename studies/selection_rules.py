@@ -23,6 +23,7 @@ import numpy as np
 from samner.adaptation import merge_experts, merge_parameters
 from samner.backbones import BASE
 from samner.cache import Cache
+from samner.cli.output import guarded
 from samner.embedding import embed_names
 from samner.entities import Entity, EntityType, Example, shown_score
 from samner.files import sha256
@@ -561,6 +562,7 @@ def interval(gains: np.ndarray) -> tuple[float, float]:
     return float(np.quantile(means, 0.025)), float(np.quantile(means, 0.975))
 
 
+@guarded()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pool", type=Path)
