@@ -130,7 +130,8 @@ def _server(pool: str, folder: Path) -> Iterator[int]:
     samner = [sys.executable, "-m", "samner"]
     sample = str(files("samner") / "samples" / "pharma_news.txt")
     adapt = [*samner, "adapt", "--pool", pool, "--labels", ",".join(LABELS), sample, "-o", str(folder / "model")]
-    subprocess.run(adapt, check=True, stdout=subprocess.DEVNULL)
+    if failed := subprocess.run(adapt, check=False, stdout=subprocess.DEVNULL).returncode:
+        raise SystemExit(failed)  # it has said why
     serve = [*samner, "serve", "--model", str(folder / "model"), "--port", "0", "--no-page"]
     server = subprocess.Popen(serve, stderr=subprocess.PIPE, text=True)
     try:
