@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from samner.cache import Cache
+from samner.cli.output import guarded
 from samner.embedding import encode, spread, unit_mean
 from samner.entities import Example
 from samner.pool import ExpertCard, ExpertPool
@@ -273,6 +274,7 @@ def wide_targets(data: Datasets, cards: Mapping[str, ExpertCard], texts: int) ->
             yield Target(folder.parent.name, name, types, gold, [read[i] for i in order], tuple(cards))
 
 
+@guarded()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pool", type=Path)

@@ -36,6 +36,7 @@ from safetensors.torch import load_file, save_file
 from samner.backbones import TrainingData, TrainingSet
 from samner.backbones.encoder.backbone import EncoderBackbone
 from samner.backbones.encoder.training import Recipe, train_base
+from samner.cli.output import guarded
 from samner.files import atomic_folder, read_json, write_json
 from samner.pool import ExpertCard, ExpertPool
 from samner.training import train_expert, training_set
@@ -313,6 +314,7 @@ def model_card(trainer: Trainer, pool: ExpertPool) -> str:
 STAGES = {"compare": compare, "train": train}
 
 
+@guarded()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder that holds foundation/ and train/")

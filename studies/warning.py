@@ -29,6 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from samner.adaptation import adapt
+from samner.cli.output import guarded
 from samner.data import read_examples
 from samner.embedding import spread
 from samner.entities import EntityType, Example
@@ -225,6 +226,7 @@ def table(rows: Sequence[Row]) -> Iterator[str]:
         yield f"| {name} | {100 * wrong(judged, limits):.0f} % | {' | '.join(cells)} |"
 
 
+@guarded()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pool", nargs="?")

@@ -21,7 +21,7 @@ FAR = {"medicine": 0.2, "sports": 0.1}
 def test_texts_and_types_unlike_any_are_warned_of_with_the_reasons() -> None:
     (said,) = unfamiliar(CARDS, FAR, entity_types(["programming language", "operating system"]))
     assert "the most similar texts are those of 'medicine' (cosine 0.20)" in said
-    assert "anything like 'programming language', 'operating system'; expect much" in said
+    assert "names close to 'programming language', 'operating system'; expect much" in said
 
 
 def test_close_texts_or_close_types_are_enough() -> None:
@@ -46,7 +46,7 @@ def test_experts_without_types_know_none() -> None:
     cards = {"old": card("old")}
     types = entity_types(["drug", "dose"])
     assert type_similarity(types, cards) == pytest.approx([0.0, 0.0])
-    assert "anything like 'drug', 'dose'" in unfamiliar(cards, {"old": 0.1}, types)[0]
+    assert "names close to 'drug', 'dose'" in unfamiliar(cards, {"old": 0.1}, types)[0]
 
 
 def test_a_single_type_tells_too_little() -> None:

@@ -76,7 +76,7 @@ def unfamiliar(
     unknown = [entity_type.name for entity_type, value in zip(types, likeness, strict=True) if value < TYPES]
     return (
         f"no expert is close to this domain: the most similar texts are those of {nearest!r} (cosine "
-        f"{cosine[nearest]:.2f}), and no expert was trained for anything like {_listed(unknown)}; "
+        f"{cosine[nearest]:.2f}), and no expert was trained for types with names close to {_listed(unknown)}; "
         "expect much to be missed or wrong, unless the base itself was taught them",
     )
 
