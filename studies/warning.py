@@ -35,7 +35,6 @@ from samner.entities import EntityType, Example
 from samner.pool import ExpertPool
 from samner.scoring import micro_f1
 from samner.selection import signals
-from samner.selection.similarity import type_similarity
 from samner.training import training_set
 from studies.training_data import POOL_DATA, Datasets, domains
 from studies.wordings import other_wordings, reworded
@@ -108,7 +107,7 @@ def measure(pool: ExpertPool, its: Set) -> dict[str, Any]:
         "nearest": nearest,
         "cosine": similar.cosine[nearest],
         "number": len(its.types),
-        "types": float(np.mean(type_similarity(its.types, cards))),
+        "types": float(np.mean(signals.familiarity(its.types, cards, pool.base_types))),
         "unknown": sum(t.name not in known for t in its.types) / len(its.types),
         "home": similar.home,
         "similarity": similar.chosen,
