@@ -79,6 +79,7 @@ class Cases:
         cosine: Of the nearest expert's texts.
         ahead: By how much the next expert's cosine is less.
         types: Mean cosine of its types with those most like them of the nearest expert's.
+        foreign: Share of its types that are like none of these.
         alone: F1 of the nearest expert alone.
         union: F1 of the union.
     """
@@ -91,6 +92,7 @@ class Cases:
     cosine: Floats
     ahead: Floats
     types: Floats
+    foreign: Floats
     alone: Floats
     union: Floats
 
@@ -104,6 +106,7 @@ class Cases:
     def at_home(self, limits: Limits) -> Bools:
         """Which are taken as at home."""
         found: Bools = (self.cosine + self.types >= limits.both) & (self.ahead >= limits.ahead)
+        found &= self.foreign < home.HALF
         return found & (self.cosine >= limits.texts) & (self.types >= limits.types)
 
     def f1(self, taken: Bools) -> Floats:
@@ -150,7 +153,7 @@ def looks(
         cards: Of the experts.
         numbers: How many texts it is given by.
     """
-    known = {name: float(np.mean(type_similarity(target.types, {name: cards[name]}))) for name in target.experts}
+    likeness = {name: type_similarity(target.types, {name: cards[name]}) for name in target.experts}
     experts = np.array([cards[name].embedding for name in target.experts])
     seen = []
     for seed in SEEDS:
@@ -167,7 +170,8 @@ def looks(
                     "nearest": nearest,
                     "cosine": float(cosine[best]),
                     "ahead": float(cosine[best] - cosine[others[0]]) if others else np.inf,
-                    "types": known[nearest],
+                    "types": float(likeness[nearest].mean()),
+                    "foreign": float((likeness[nearest] < home.FOREIGN).mean()),
                 }
             )
     return seen

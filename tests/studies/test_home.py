@@ -10,7 +10,7 @@ from studies.selection_rules import Target
 
 
 def case(domain: str, cosine: float, alone: float, union: float, **others: object) -> dict[str, object]:
-    look = {"number": 10, "nearest": domain, "kind": "known", "ahead": 0.3, "types": 0.8}
+    look = {"number": 10, "nearest": domain, "kind": "known", "ahead": 0.3, "types": 0.8, "foreign": 0.0}
     return {"domain": domain, "name": domain, "cosine": cosine, "alone": alone, "union": union, **look, **others}
 
 
@@ -26,6 +26,11 @@ def test_texts_make_up_for_names_in_a_sum_and_not_in_limits_of_each() -> None:
     cases = Cases.of([case("a", 0.9, 60, 40, types=0.5), case("a", 0.9, 60, 40, types=0.5, ahead=0.05)])
     assert cases.at_home(Limits(1.4, 0.1)).tolist() == [True, False]
     assert not cases.at_home(FORMER).any()
+
+
+def test_what_is_half_foreign_is_nobodys() -> None:
+    cases = Cases.of([case("a", 0.9, 60, 40, foreign=0.4), case("a", 0.9, 60, 40, foreign=0.5)])
+    assert cases.at_home(Limits(1.4, 0.1)).tolist() == [True, False]
 
 
 def test_a_domain_is_judged_by_limits_of_the_others() -> None:

@@ -17,6 +17,8 @@ AHEAD = 0.1
 """By how much no other expert's texts come close to the target's: what several experts could read belongs to none."""
 FOREIGN = 0.45
 """Cosine below which a type is nothing like what the expert was taught, and no other name of it either."""
+HALF = 0.5
+"""Share of foreign types from which a target is nobody's own, however alike the texts are."""
 
 
 def at_home(experts: Mapping[str, ExpertCard], cosine: Mapping[str, float], types: Sequence[EntityType]) -> str | None:
@@ -30,8 +32,10 @@ def at_home(experts: Mapping[str, ExpertCard], cosine: Mapping[str, float], type
     nearest, *others = sorted(cosine, key=lambda name: (-cosine[name], name))
     if any(cosine[nearest] - cosine[name] < AHEAD for name in others[:1]):
         return None
-    known = float(np.mean(type_similarity(types, {nearest: experts[nearest]})))
-    return nearest if cosine[nearest] + known >= BOTH else None
+    likeness = type_similarity(types, {nearest: experts[nearest]})
+    if np.mean(likeness < FOREIGN) >= HALF or cosine[nearest] + np.mean(likeness) < BOTH:
+        return None
+    return nearest
 
 
 def foreign(card: ExpertCard, types: Sequence[EntityType]) -> list[str]:
