@@ -79,7 +79,7 @@ class Cases:
         cosine: Of the nearest expert's texts.
         ahead: By how much the next expert's cosine is less.
         types: Mean cosine of its types with those most like them of the nearest expert's.
-        foreign: Share of its types that are like none of these.
+        others: By how much that is more with those of all experts.
         alone: F1 of the nearest expert alone.
         union: F1 of the union.
     """
@@ -92,7 +92,7 @@ class Cases:
     cosine: Floats
     ahead: Floats
     types: Floats
-    foreign: Floats
+    others: Floats
     alone: Floats
     union: Floats
 
@@ -106,7 +106,7 @@ class Cases:
     def at_home(self, limits: Limits) -> Bools:
         """Which are taken as at home."""
         found: Bools = (self.cosine + self.types >= limits.both) & (self.ahead >= limits.ahead)
-        found &= self.foreign < home.HALF
+        found &= self.others <= home.OTHERS
         return found & (self.cosine >= limits.texts) & (self.types >= limits.types)
 
     def f1(self, taken: Bools) -> Floats:
@@ -153,7 +153,9 @@ def looks(
         cards: Of the experts.
         numbers: How many texts it is given by.
     """
-    likeness = {name: type_similarity(target.types, {name: cards[name]}) for name in target.experts}
+    asked = {name: cards[name] for name in target.experts}
+    known = {name: float(type_similarity(target.types, {name: card}).mean()) for name, card in asked.items()}
+    by_all = float(type_similarity(target.types, asked).mean())
     experts = np.array([cards[name].embedding for name in target.experts])
     seen = []
     for seed in SEEDS:
@@ -170,8 +172,8 @@ def looks(
                     "nearest": nearest,
                     "cosine": float(cosine[best]),
                     "ahead": float(cosine[best] - cosine[others[0]]) if others else np.inf,
-                    "types": float(likeness[nearest].mean()),
-                    "foreign": float((likeness[nearest] < home.FOREIGN).mean()),
+                    "types": known[nearest],
+                    "others": by_all - known[nearest],
                 }
             )
     return seen

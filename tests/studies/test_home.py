@@ -10,7 +10,7 @@ from studies.selection_rules import Target
 
 
 def case(domain: str, cosine: float, alone: float, union: float, **others: object) -> dict[str, object]:
-    look = {"number": 10, "nearest": domain, "kind": "known", "ahead": 0.3, "types": 0.8, "foreign": 0.0}
+    look = {"number": 10, "nearest": domain, "kind": "known", "ahead": 0.3, "types": 0.8, "others": 0.0}
     return {"domain": domain, "name": domain, "cosine": cosine, "alone": alone, "union": union, **look, **others}
 
 
@@ -28,8 +28,8 @@ def test_texts_make_up_for_names_in_a_sum_and_not_in_limits_of_each() -> None:
     assert not cases.at_home(FORMER).any()
 
 
-def test_what_is_half_foreign_is_nobodys() -> None:
-    cases = Cases.of([case("a", 0.9, 60, 40, foreign=0.4), case("a", 0.9, 60, 40, foreign=0.5)])
+def test_what_others_know_better_is_nobodys() -> None:
+    cases = Cases.of([case("a", 0.9, 60, 40, others=0.1), case("a", 0.9, 60, 40, others=0.2)])
     assert cases.at_home(Limits(1.4, 0.1)).tolist() == [True, False]
 
 

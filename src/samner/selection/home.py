@@ -15,10 +15,10 @@ BOTH = 1.35
 types with those most like them that it was taught. The more alike the texts, the less alike the names need be."""
 AHEAD = 0.1
 """By how much no other expert's texts come close to the target's: what several experts could read belongs to none."""
+OTHERS = 0.15
+"""By how much more the types may be like what all experts were taught than what it was: mixed domains are nobody's."""
 FOREIGN = 0.45
 """Cosine below which a type is nothing like what the expert was taught, and no other name of it either."""
-HALF = 0.5
-"""Share of foreign types from which a target is nobody's own, however alike the texts are."""
 
 
 def at_home(experts: Mapping[str, ExpertCard], cosine: Mapping[str, float], types: Sequence[EntityType]) -> str | None:
@@ -33,9 +33,9 @@ def at_home(experts: Mapping[str, ExpertCard], cosine: Mapping[str, float], type
     if any(cosine[nearest] - cosine[name] < AHEAD for name in others[:1]):
         return None
     likeness = type_similarity(types, {nearest: experts[nearest]})
-    if np.mean(likeness < FOREIGN) >= HALF or cosine[nearest] + np.mean(likeness) < BOTH:
+    if cosine[nearest] + np.mean(likeness) < BOTH:
         return None
-    return nearest
+    return nearest if np.mean(type_similarity(types, experts) - likeness) <= OTHERS else None
 
 
 def foreign(card: ExpertCard, types: Sequence[EntityType]) -> list[str]:
