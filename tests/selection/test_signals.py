@@ -6,6 +6,7 @@ from samner.embedding import embed_domain
 from samner.entities import EntityType, entity_types
 from samner.pool import ExpertCard
 from samner.selection import unfamiliar
+from samner.selection.signals import familiarity
 from samner.selection.similarity import type_similarity
 
 
@@ -28,6 +29,18 @@ def test_close_texts_or_close_types_are_enough() -> None:
     strange = entity_types(["programming language", "operating system"])
     assert unfamiliar(CARDS, {"medicine": 0.1, "sports": 0.9}, strange) == ()
     assert unfamiliar(CARDS, FAR, entity_types(["disease", "person"])) == ()
+
+
+def test_what_the_base_was_taught_by_that_very_name_is_known() -> None:
+    asked = entity_types(["Programming Language", "operating system", "file"])
+    base_types = ["programming language", "operating system"]
+    assert unfamiliar(CARDS, FAR, asked, base_types) == ()
+    assert familiarity(asked, CARDS, base_types)[:2] == pytest.approx([1.0, 1.0])
+    (said,) = unfamiliar(CARDS, FAR, asked, base_types[:1])
+    assert "anything like 'operating system', 'file'; expect much to be missed or wrong" in said
+    assert "base itself" not in said  # of a base that says what it was taught nothing is left open
+    (said,) = unfamiliar(CARDS, FAR, asked)
+    assert said.endswith("unless the base itself was taught them")
 
 
 def test_only_the_unknown_types_are_named_and_not_too_many() -> None:
