@@ -37,7 +37,7 @@ def test_what_the_base_was_taught_by_that_very_name_is_known() -> None:
     assert unfamiliar(CARDS, FAR, asked, base_types) == ()
     assert familiarity(asked, CARDS, base_types)[:2] == pytest.approx([1.0, 1.0])
     (said,) = unfamiliar(CARDS, FAR, asked, base_types[:1])
-    assert "anything like 'operating system', 'file'; expect much to be missed or wrong" in said
+    assert "names close to 'operating system', 'file'; expect much to be missed or wrong" in said
     assert "base itself" not in said  # of a base that says what it was taught nothing is left open
     (said,) = unfamiliar(CARDS, FAR, asked)
     assert said.endswith("unless the base itself was taught them")
