@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from samner import Entity, ExpertPool, TaskModel, adapt
+from samner.cli.output import guarded
 from samner.cli.runtime import start
 from samner.data import read_examples
 from samner.pools import default_pool
@@ -58,6 +59,7 @@ def marked(text: str, entities: Sequence[Entity], labels: Sequence[str]) -> Text
     return result.append(text[last:])
 
 
+@guarded()
 def main() -> None:
     device = start("auto")  # quietens the libraries below
     console = Console(width=110)

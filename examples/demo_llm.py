@@ -21,6 +21,7 @@ from examples.demo import LABELS, marked, sampling_line, selection_table
 from samner import ExpertPool, adapt
 from samner.backbones.language_model.backbone import CausalBackbone
 from samner.backbones.language_model.generation.ask import Engine, Generated, Question
+from samner.cli.output import guarded
 from samner.cli.runtime import start
 
 DEMO_LM, DEMO_LABELS = "demo-lm", ["person", "company", "drug", "disease", "chemical"]
@@ -46,6 +47,7 @@ def sample(pool: str) -> tuple[list[str], list[str]]:
     return (resources.files("samner") / "samples" / file).read_text(encoding="utf-8").splitlines(), labels
 
 
+@guarded()
 def main() -> None:
     device = start("auto")  # quietens the libraries below
     console = Console(width=110)

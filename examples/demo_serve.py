@@ -21,9 +21,12 @@ from contextlib import contextmanager
 from importlib import resources
 from typing import Any
 
+from samner.cli.output import guarded
+
 LABELS = ["person", "organization", "city", "drug", "disease", "date"]
 
 
+@guarded()
 def main() -> None:
     pool = sys.argv[1] if len(sys.argv) > 1 else "builtin"
     sample = resources.files("samner") / "samples" / "pharma_news.txt"

@@ -30,7 +30,7 @@ from pathlib import Path
 
 import psutil
 
-from performance.merge.measure import ROOT
+from performance.merge.measure import ROOT, answer
 
 PAGE, PART = ROOT / "docs" / "benchmarks.md", "performance.adapt"
 LABELS = ("person", "company", "city", "drug", "disease", "court", "government agency", "date")
@@ -55,11 +55,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     from performance.merge.report import machine, megabytes, table
     from samner.benchmark.report.document import check_part, write_part
+    from samner.cli.output import guarded
 
     writes = given.before is not None and (given.pool, given.sentences) == (POOL, SENTENCES)
-    if writes:
-        check_part(PAGE, PART)
-    with sources(given.before) as trees:
+    with guarded(), sources(given.before) as trees:
+        if writes:
+            check_part(PAGE, PART)
         runs: dict[str, list[tuple[Stages, int]]] = {name: [] for name in trees}
         for _ in range(given.repeats):
             for name, tree in trees.items():
@@ -84,10 +85,10 @@ def sources(before: str | None) -> Iterator[dict[str, Path]]:
         yield {"now": ROOT}
         return
     with tempfile.TemporaryDirectory() as name:
-        archive = subprocess.run(
-            ["git", "-C", ROOT, "archive", before, "src"], stdout=subprocess.PIPE, check=True
-        ).stdout
-        with tarfile.open(fileobj=io.BytesIO(archive)) as files:
+        archive = subprocess.run(["git", "-C", ROOT, "archive", before, "src"], stdout=subprocess.PIPE, check=False)
+        if archive.returncode:
+            raise SystemExit(archive.returncode)  # git has said why
+        with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
             files.extractall(name, filter="data")
         yield {"before": Path(name), "now": ROOT}
 
@@ -96,9 +97,8 @@ def child(tree: Path, pool: str, sentences: int) -> tuple[Stages, int]:
     """What a process measures that finds samner in a folder."""
     command = [sys.executable, "-m", "performance.adapt", "--measure", "--pool", pool, "--sentences", str(sentences)]
     with tempfile.TemporaryDirectory() as home:
-        environment = os.environ | {"PYTHONPATH": f"{tree / 'src'}{os.pathsep}{ROOT}", "SAMNER_HOME": home}
-        done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    stages, peak = json.loads(done.stdout.splitlines()[-1])
+        environment = {"PYTHONPATH": f"{tree / 'src'}{os.pathsep}{ROOT}", "SAMNER_HOME": home}
+        stages, peak = answer(command, environment)
     return {stage: tuple(took) for stage, took in stages.items()}, peak
 
 

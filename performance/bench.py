@@ -29,7 +29,8 @@ from pathlib import Path
 from typing import Any
 
 from performance.adapt import LABELS, sample
-from performance.merge.measure import ROOT
+from performance.merge.measure import ROOT, answer
+from samner.cli.output import guarded
 
 EXPECTED = ROOT / "performance" / "expected.json"
 TOLERANCE = 0.35
@@ -47,6 +48,7 @@ Action = Callable[[], object]
 Ratios = dict[str, float]
 
 
+@guarded()
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"any of {', '.join(PARTS)}; all by default")
@@ -124,10 +126,8 @@ def line(name: str, ratio: float, expected: float | None) -> str:
 def child(part: str) -> Ratios:
     """What a part measures, in a process of its own with one thread and a home of its own."""
     with tempfile.TemporaryDirectory(prefix="samner-bench-") as home:
-        environment = os.environ | {"SAMNER_HOME": home, "OMP_NUM_THREADS": "1"}
         command = [sys.executable, "-m", "performance.bench", "--measure", part]
-        done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    ratios: Ratios = json.loads(done.stdout.splitlines()[-1])
+        ratios: Ratios = answer(command, {"SAMNER_HOME": home, "OMP_NUM_THREADS": "1"})
     return ratios
 
 

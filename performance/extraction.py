@@ -20,7 +20,6 @@ import argparse
 import itertools
 import json
 import os
-import subprocess
 import sys
 import time
 import warnings
@@ -29,9 +28,10 @@ from typing import Any
 
 from performance.adapt import LABELS, peak
 from performance.bench import processor_seconds, sentences
-from performance.merge.measure import ROOT
+from performance.merge.measure import ROOT, answer
 from performance.merge.report import machine, table
 from samner.benchmark.report.document import check_part, write_part
+from samner.cli.output import guarded
 
 PAGE, PART = ROOT / "docs" / "benchmarks.md", "performance.extraction"
 GLINER = ROOT / "performance" / ".venv-gliner" / "bin" / "python"
@@ -43,6 +43,7 @@ Timed = dict[str, dict[str, float]]
 """By what is measured ("seconds" a text, "memory" in bytes) and the number of types."""
 
 
+@guarded()
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"any of {', '.join(PARTS)}; all by default")
@@ -166,14 +167,6 @@ def rate(runs: Sequence[Timed], kinds: int) -> float:
     """Texts a second with so many types, the best of the rounds; 0 if that was not asked."""
     seconds = [run["seconds"][str(kinds)] for run in runs if str(kinds) in run["seconds"]]
     return 1 / min(seconds) if seconds else 0.0
-
-
-def answer(command: Sequence[str], environment: dict[str, str]) -> Any:
-    """The JSON that a process prints last."""
-    done = subprocess.run(command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{command[0]}: {(done.stderr.strip().splitlines() or ['failed'])[-1]}")
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 def types(count: int) -> list[str]:

@@ -27,6 +27,7 @@ import numpy as np
 from performance.adapt import LABELS
 from performance.bench import processor_seconds, sentences
 from performance.merge.measure import ROOT
+from samner.cli.output import guarded
 
 PAGE, PART, PLOT = ROOT / "docs" / "benchmarks.md", "performance.growth", ROOT / "docs" / "growth.svg"
 ROUNDS = 3
@@ -58,6 +59,7 @@ def _slope(sizes: Sequence[int], seconds: Sequence[float]) -> float:
     return float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
 
 
+@guarded()
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--no-write", action="store_true", help="print the table, and leave docs alone")

@@ -22,6 +22,7 @@ from performance.merge.measure import ROOT
 from performance.merge.report import machine, seconds, table
 from samner import ExpertPool
 from samner.benchmark.report.document import check_part, write_part
+from samner.cli.output import guarded
 from samner.data import read_texts
 from samner.entities import Entity, EntityType
 from samner.merging import merge
@@ -33,6 +34,7 @@ EXPERTS, SAMPLES = 6, 10
 Answers = dict[str, list[list[Entity]]]
 
 
+@guarded()
 def main(arguments: Sequence[str] | None = None) -> str:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pool", default=POOL, help="a pool over a causal language model")

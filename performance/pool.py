@@ -15,8 +15,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -31,11 +29,12 @@ import psutil
 import torch
 from safetensors.torch import save
 
-from performance.merge.measure import ROOT
+from performance.merge.measure import ROOT, answer
 from performance.merge.report import machine, table
 from samner import ExpertPool
 from samner.adaptation import select
 from samner.benchmark.report.document import check_part, write_part
+from samner.cli.output import guarded
 from samner.embedding import embed_domain
 from samner.entities import entity_types
 from samner.pool import ExpertCard
@@ -64,6 +63,7 @@ MEMORY = {
 T = TypeVar("T")
 
 
+@guarded()
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--experts", default="100,1000,3000", help="sizes of the pool, parted by commas")
@@ -131,10 +131,8 @@ def grow(folder: Path, count: int) -> ExpertPool:
 def child(folder: Path, home: Path, *options: str) -> dict[str, float]:
     """What a process of its own measures, which keeps what is the user's in ``home``."""
     command = [sys.executable, "-m", "performance.pool", "--measure", str(folder), *options]
-    environment = os.environ | {"SAMNER_HOME": str(home)}
-    done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    answer: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return answer
+    found: dict[str, float] = answer(command, {"SAMNER_HOME": str(home)})
+    return found
 
 
 def measured(folder: Path, brief: bool) -> dict[str, float]:

@@ -25,6 +25,7 @@ from performance.merge.report import machine, table
 from samner import ExpertPool
 from samner.backbones import BASE
 from samner.benchmark.report.document import check_part, write_part
+from samner.cli.output import guarded
 from samner.data import read_examples
 from samner.entities import EntityType
 from samner.precision import VARIABLE, Precision
@@ -34,6 +35,7 @@ from samner.spans import flat
 PAGE, PART = ROOT / "docs" / "benchmarks.md", "performance.precision"
 
 
+@guarded()
 def main(arguments: Sequence[str] | None = None) -> str:
     sample = Path(str(files("samner") / "samples" / "pharma_news.gold.jsonl"))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -27,6 +27,7 @@ from typing import Any
 from performance.merge.measure import ROOT
 from performance.merge.report import machine, table
 from samner.benchmark.report.document import check_part, write_part
+from samner.cli.output import guarded
 from samner.precision import VARIABLE, precision
 
 PAGE, PART = ROOT / "docs" / "benchmarks.md", "performance.runtime"
@@ -44,6 +45,7 @@ ASK = {
 }
 
 
+@guarded()
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="the labelled data sets")

@@ -26,6 +26,7 @@ from performance.merge.report import machine, table
 from samner import ExpertPool, adapt
 from samner.backbones import BASE
 from samner.benchmark.report.document import check_part, write_part
+from samner.cli.output import guarded
 from samner.entities import EntityType
 from samner.integrations.ray import connected, extract_files
 
@@ -34,6 +35,7 @@ LABELS = ("person", "organization", "city", "drug", "disease", "date")
 HOUR = 3600
 
 
+@guarded()
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workers", default="1,2")

@@ -32,6 +32,7 @@ from statistics import median
 from performance.merge.measure import ROOT
 from performance.merge.report import machine, table
 from samner.benchmark.report.document import check_part, write_part
+from samner.cli.output import guarded
 
 LABELS = ("person", "organization", "city", "drug", "disease", "date")
 PAGE, PART = ROOT / "docs" / "serving.md", "performance.serve"
@@ -65,6 +66,7 @@ class Run:
         return sorted(self.took)[int(share * (len(self.took) - 1))]
 
 
+@guarded()
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m performance.serve", description=__doc__)
     parser.add_argument("--seconds", type=float, default=120.0, help="of the many callers, beside what is not counted")
@@ -128,7 +130,8 @@ def _server(pool: str, folder: Path) -> Iterator[int]:
     samner = [sys.executable, "-m", "samner"]
     sample = str(files("samner") / "samples" / "pharma_news.txt")
     adapt = [*samner, "adapt", "--pool", pool, "--labels", ",".join(LABELS), sample, "-o", str(folder / "model")]
-    subprocess.run(adapt, check=True, stdout=subprocess.DEVNULL)
+    if failed := subprocess.run(adapt, check=False, stdout=subprocess.DEVNULL).returncode:
+        raise SystemExit(failed)  # it has said why
     serve = [*samner, "serve", "--model", str(folder / "model"), "--port", "0", "--no-page"]
     server = subprocess.Popen(serve, stderr=subprocess.PIPE, text=True)
     try:

@@ -9,84 +9,69 @@ target's test set is read.
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
-from pathlib import Path
+from functools import cache, cached_property, partial
 from typing import Any
 
 import numpy as np
 from sklearn.isotonic import IsotonicRegression
-from sklearn.linear_model import LogisticRegression
 
 from samner.adaptation import adapt, merge_experts, merge_parameters, recipes
 from samner.backbones import BASE
 from samner.cache import Cache
+from samner.cli.output import guarded
 from samner.entities import Entity
 from samner.files import sha256
 from samner.pool import ExpertPool
-from samner.selection import Count
 from samner.spans import flat
-from studies.selection_rules import Target, interval, read_targets
-from studies.training_data import POOL_DATA, Datasets, domains
+from studies.selection_rules import Target, asked, interval, study
 
+EXPERTS, SEED = 3, 0
 FLOOR = 0.02
 """The score from which answers are kept."""
 TASK_MODELS = ("similarity", "sampling")
-VOICES = (*TASK_MODELS, "base")
 
 Scores = Mapping[str, np.ndarray]
-
-
-@dataclass(frozen=True)
-class Answered:
-    """A target with all that each model finds in each of its texts, overlaps and all."""
-
-    target: Target
-    found: Mapping[str, list[list[Entity]]]
 
 
 class Answerer:
     """Answers of task models and base, kept by everything that decides them."""
 
-    def __init__(self, pool: ExpertPool, cache: Cache, count: Count) -> None:
+    def __init__(self, pool: ExpertPool, cache: Cache) -> None:
         self.pool = pool
         self.cache = cache
-        self.count = count
         self.decides = [
             pool.backbone.fingerprint,
             sha256(pool.base_folder / "base.json"),  # says how scores are made
             {name: card.files for name, card in pool.experts.items()},
             merge_parameters(pool, "ties", {}),
-            count,
+            EXPERTS,
             FLOOR,
         ]
 
-    def kept(self, target: Target, seed: int) -> dict[str, Any] | None:
-        return self.cache.get("combining", self._key(target, seed))
+    def kept(self, target: Target) -> dict[str, Any] | None:
+        return self.cache.get("combining", self._key(target))
 
-    def ask(self, target: Target, seed: int) -> Answered:
-        kept = self.kept(target, seed)
+    def ask(self, target: Target) -> Candidates:
+        kept = self.kept(target)
         if kept is None:
             start = time.perf_counter()
-            kept = self._answers(target, seed)
-            self.cache.put("combining", self._key(target, seed), kept)
-            print(f"{target.name}, draw {seed}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
+            kept = self._answers(target)
+            self.cache.put("combining", self._key(target), kept)
+            print(f"{target.name}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
         found = {name: [[Entity(*e) for e in its] for its in texts] for name, texts in kept["found"].items()}
-        return Answered(target, found)
+        return Candidates.of(target, found)
 
-    def _key(self, target: Target, seed: int) -> list[object]:
+    def _key(self, target: Target) -> list[object]:
         types = [t.prompt for t in target.types]
-        return [self.decides, target.domain, types, target.texts, list(target.unlabelled), seed]
+        return [self.decides, target.domain, types, target.texts, list(target.unlabelled), SEED]
 
-    def _answers(self, target: Target, seed: int) -> dict[str, Any]:
-        model = adapt(
-            self.pool, target.unlabelled, target.types, experts=self.count, seed=seed, exclude=[target.domain]
-        )
+    def _answers(self, target: Target) -> dict[str, Any]:
+        model = adapt(self.pool, target.unlabelled, target.types, experts=EXPERTS, seed=SEED, exclude=[target.domain])
         weights = recipes(model.selections, "economy")["economy"]
         economy = merge_experts(self.pool, weights, "ties", merge_parameters(self.pool, "ties", {}))
         asked = {name: merge.model for name, merge in model.merges.items()} | {"economy": economy.model, "base": BASE}
@@ -98,7 +83,7 @@ class Answerer:
         return {"found": found}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Candidates:
     """All that any model finds in a target's texts: N entities as columns.
 
@@ -108,8 +93,6 @@ class Candidates:
         entities: The entities; the scores are nobody's.
         raw: By model the N scores; 0 where it does not find the entity.
         flat: The same where each model has first resolved its own overlaps.
-        span: By task model the highest score that the other one gives to the same span, whatever the type.
-        overlap: The same of entities of the same type that overlap.
     """
 
     target: Target
@@ -117,34 +100,24 @@ class Candidates:
     entities: list[Entity]
     raw: Scores
     flat: Scores
-    span: Scores
-    overlap: Scores
 
     @classmethod
-    def of(cls, answered: Answered) -> Candidates:
+    def of(cls, target: Target, found: Mapping[str, list[list[Entity]]]) -> Candidates:
+        """From what each model finds in each text, overlaps and all."""
         places, entities = [], []
-        voices = list(answered.found)
-        kinds = {"raw": voices, "flat": voices, "span": TASK_MODELS, "overlap": TASK_MODELS}
-        columns: dict[str, dict[str, list[float]]] = {k: {model: [] for model in its} for k, its in kinds.items()}
-        for place in range(len(answered.target.gold)):
-            its = {model: {e.key: e for e in texts[place]} for model, texts in answered.found.items()}
-            left = {model: {e.key: e for e in flat(found.values())} for model, found in its.items()}
-            every = {key: e for found in its.values() for key, e in found.items()}
-            for key, entity in every.items():
+        raw: dict[str, list[float]] = {model: [] for model in found}
+        resolved: dict[str, list[float]] = {model: [] for model in found}
+        for place in range(len(target.gold)):
+            its = {model: {e.key: e for e in texts[place]} for model, texts in found.items()}
+            left = {model: {e.key: e for e in flat(claims.values())} for model, claims in its.items()}
+            for key, entity in {key: e for claims in its.values() for key, e in claims.items()}.items():
                 places.append(place)
                 entities.append(entity)
-                for model in voices:
-                    columns["raw"][model].append(its[model][key].score if key in its[model] else 0.0)
-                    columns["flat"][model].append(left[model][key].score if key in left[model] else 0.0)
-                for one, other in (TASK_MODELS, TASK_MODELS[::-1]):
-                    near = [e for e in left[other].values() if e.start < entity.end and entity.start < e.end]
-                    same = [e.score for e in near if (e.start, e.end) == (entity.start, entity.end)]
-                    columns["span"][one].append(max(same, default=0.0))
-                    columns["overlap"][one].append(
-                        max((e.score for e in near if e.label == entity.label), default=0.0)
-                    )
-        tables = {kind: {model: np.array(v) for model, v in its.items()} for kind, its in columns.items()}
-        return cls(answered.target, places, entities, **tables)
+                for model in found:
+                    raw[model].append(its[model][key].score if key in its[model] else 0.0)
+                    resolved[model].append(left[model][key].score if key in left[model] else 0.0)
+        raw_scores, flat_scores = ({m: np.array(v) for m, v in scores.items()} for scores in (raw, resolved))
+        return cls(target, places, entities, raw_scores, flat_scores)
 
     @cached_property
     def right(self) -> np.ndarray:
@@ -159,25 +132,35 @@ class Candidates:
             key=lambda n: ((e := self.entities[n]).start - e.end, e.start, e.label),
         )
 
-    def f1(self, scores: np.ndarray, threshold: float) -> float:
-        """F1 of what has at least that score, overlaps resolved by it: ``flat`` once more, but for many thresholds."""
-        ranked = np.array(self.ties, dtype=int)
-        ranked = ranked[scores[ranked] >= threshold]
-        taken: dict[int, list[Entity]] = {}
-        hits = 0
-        for n in ranked[np.argsort(-scores[ranked], kind="stable")].tolist():
-            entity, kept = self.entities[n], taken.setdefault(self.places[n], [])
-            if all(e.end <= entity.start or entity.end <= e.start for e in kept):
-                kept.append(entity)
-                hits += int(self.right[n])
-        gold = sum(len({e.key for e in example.entities}) for example in self.target.gold)
-        return 200 * hits / max(sum(map(len, taken.values())) + gold, 1)
+
+@cache
+def f1(c: Candidates, rule: Rule, threshold: float) -> float:
+    """F1 of what a rule gives at least that score, overlaps resolved by it: ``flat`` once more, but for many."""
+    scores = rule(c)
+    ranked = np.array(c.ties, dtype=int)
+    ranked = ranked[scores[ranked] >= threshold]
+    taken: dict[int, list[Entity]] = {}
+    hits = 0
+    for n in ranked[np.argsort(-scores[ranked], kind="stable")].tolist():
+        entity, kept = c.entities[n], taken.setdefault(c.places[n], [])
+        if all(e.end <= entity.start or entity.end <= e.start for e in kept):
+            kept.append(entity)
+            hits += int(c.right[n])
+    gold = sum(len({e.key for e in example.entities}) for example in c.target.gold)
+    return 200 * hits / max(sum(map(len, taken.values())) + gold, 1)
 
 
-# -- rules: from candidates to the scores that count ------------------------------------------------------------------
+# -- rules: from candidates to the scores that count; their settings are learned on other domains ---------------------
 
 Rule = Callable[[Candidates], np.ndarray]
 Setting = tuple[Rule, float]
+Learner = Callable[[Sequence[Candidates]], Setting]
+"""From what is known of some domains to the rule and the threshold for others."""
+
+LIMIT = 0.2
+THRESHOLDS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6)
+SHARES = tuple(np.arange(0.02, 0.6, 0.02).round(2).tolist())
+"""Thresholds of what isotonic curves give, which are shares of right entities: low where few are right."""
 
 
 def both(c: Candidates, kind: str = "flat") -> tuple[np.ndarray, np.ndarray]:
@@ -197,179 +180,35 @@ def alone(model: str) -> Rule:
     return lambda c: c.flat[model]
 
 
-def mean(kind: str, weight: float = 0.5) -> Rule:
-    def rule(c: Candidates) -> np.ndarray:
-        one, other = both(c, kind)
-        return weight * one + (1 - weight) * other
-
-    return rule
+def mean(kind: str) -> Rule:
+    return lambda c: sum(both(c, kind)) / 2  # type: ignore[return-value]
 
 
-def mean_log_odds(weight: float = 0.0) -> Rule:
-    """The mean of log-odds, what was not found at the floor; the base's has a weight besides."""
-
-    def rule(c: Candidates) -> np.ndarray:
-        one, other = map(log_odds, both(c, "raw"))
-        return 1 / (1 + np.exp(-(one + other + weight * log_odds(c.raw["base"])) / (2 + weight)))
-
-    return rule
-
-
-def noisy_or(kind: str, weight: float = 0.0) -> Rule:
+def noisy_or(weight: float = 0.0) -> Rule:
     """The chance that not all are wrong, were they independent; the base counts by a weight."""
 
     def rule(c: Candidates) -> np.ndarray:
-        one, other = both(c, kind)
-        return 1 - (1 - one) * (1 - other) * (1 - weight * getattr(c, kind)["base"])
+        one, other = both(c, "raw")
+        return 1 - (1 - one) * (1 - other) * (1 - weight * c.raw["base"])
 
     return rule
 
 
-def mean_of_three(c: Candidates) -> np.ndarray:
-    return sum(c.raw[m] for m in VOICES) / 3  # type: ignore[return-value]
+def agreed(limit: float) -> Rule:
+    """The highest score where both claim it; else only from a limit of its own."""
+    return lambda c: np.where((lowest(c) >= LIMIT) | (highest(c) >= limit), highest(c), 0)
 
 
-def two_of_three(c: Candidates) -> np.ndarray:
-    return np.sort([c.flat[m] for m in VOICES], axis=0)[1]
+def best(rules: Sequence[Rule], thresholds: Sequence[float], known: Sequence[Candidates]) -> Setting:
+    """The rule and threshold of the highest F1."""
+    return max(
+        itertools.product(rules, thresholds),
+        key=lambda setting: np.mean([*average(known, [f1(c, *setting) for c in known]).values()]),
+    )
 
 
-def ranked_by_mean(limit: float) -> Rule:
-    """Counts by the highest score, and wins over what overlaps it by the mean."""
-    return lambda c: np.where(highest(c) >= limit, mean("raw")(c), 0)
-
-
-def agreed(kind: str, low: float, limit: float) -> Rule:
-    """The highest score where the other model gives at least ``low``; else only from a limit of its own."""
-
-    def rule(c: Candidates) -> np.ndarray:
-        one, other = both(c)
-        if kind == "entity":
-            supported = lowest(c) >= low
-        elif kind == "base":
-            supported = (lowest(c) >= low) | (c.flat["base"] >= low)
-        else:
-            support = getattr(c, kind)
-            supported = np.where(one >= other, support["similarity"], support["sampling"]) >= low
-        return np.where(supported | (highest(c) >= limit), highest(c), 0)
-
-    return rule
-
-
-def by_model(similarity: float, sampling: float) -> Rule:
-    """Alone, each model counts from a limit of its own."""
-
-    def rule(c: Candidates) -> np.ndarray:
-        one, other = both(c)
-        return np.where((one >= similarity) | (other >= sampling) | (lowest(c) >= LIMIT), highest(c), 0)
-
-    return rule
-
-
-def surer(signal: Callable[[Candidates, str], float], margin: float = 0.0) -> Rule:
-    """One task model alone where a signal prefers it by a share of the whole; else the union."""
-
-    def rule(c: Candidates) -> np.ndarray:
-        one, other = (signal(c, m) for m in TASK_MODELS)
-        lead = (one - other) / max(one + other, 1e-9)
-        if abs(lead) <= margin:
-            return highest(c)
-        return c.flat["similarity" if lead > 0 else "sampling"]
-
-    return rule
-
-
-def confidence(c: Candidates, model: str) -> float:
-    return float(c.flat[model][c.flat[model] >= LIMIT].sum())
-
-
-def mean_confidence(c: Candidates, model: str) -> float:
-    found = c.flat[model] >= LIMIT
-    return float(c.flat[model][found].mean()) if found.any() else 0.0
-
-
-def agreement_with_base(c: Candidates, model: str) -> float:
-    one, base = c.flat[model] >= LIMIT, c.flat["base"] >= LIMIT
-    return float(2 * (one & base).sum() / max(one.sum() + base.sum(), 1))
-
-
-def log_odds(scores: np.ndarray) -> np.ndarray:
-    clipped = np.clip(scores, FLOOR, 0.999)
-    return np.log(clipped / (1 - clipped))
-
-
-THRESHOLDS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6)
-LIMIT = 0.2
-
-
-def at(rules: Iterable[Rule], thresholds: Iterable[float] = THRESHOLDS) -> list[Setting]:
-    return list(itertools.product(rules, thresholds))
-
-
-LIMITS = (0.25, 0.3, 0.4, 0.5, 0.6, 0.8)
-RULES: dict[str, list[Setting]] = {
-    "union, as it is": at([highest], [LIMIT]),
-    "similarity, as it is": at([alone("similarity")], [LIMIT]),
-    "sampling, as it is": at([alone("sampling")], [LIMIT]),
-    "intersection, as it is": at([lowest], [LIMIT]),
-    "economy, as it is": at([alone("economy")], [LIMIT]),
-    "base, as it is": at([alone("base")], [LIMIT]),
-    "union": at([highest]),
-    "similarity": at([alone("similarity")]),
-    "sampling": at([alone("sampling")]),
-    "intersection": at([lowest]),
-    "economy": at([alone("economy")]),
-    "base": at([alone("base")]),
-    "mean": at([mean("raw")]),
-    "mean, each without overlaps": at([mean("flat")]),
-    "weighted mean": at(mean("raw", w) for w in (0.3, 0.4, 0.5, 0.6, 0.7)),
-    "mean of log-odds": at([mean_log_odds()]),
-    "noisy or": at([noisy_or("raw")]),
-    "noisy or, each without overlaps": at([noisy_or("flat")]),
-    "noisy or, with the base": at(noisy_or("raw", w) for w in (0.25, 0.5, 1.0)),
-    "union, overlaps by the mean": at((ranked_by_mean(t) for t in THRESHOLDS), [0.001]),
-    "alone from a higher score": at((agreed("entity", LIMIT, t) for t in LIMITS), [LIMIT]),
-    "the same, the other from a lower one": at(
-        (agreed("entity", low, t) for low in (0.02, 0.05, 0.1) for t in LIMITS), [LIMIT]
-    ),
-    "the same, agreed on the span": at(
-        (agreed("span", low, t) for low in (0.02, 0.05, 0.1, 0.2) for t in LIMITS), [LIMIT]
-    ),
-    "the same, agreed on an overlap": at(
-        (agreed("overlap", low, t) for low in (0.02, 0.05, 0.1, 0.2) for t in LIMITS), [LIMIT]
-    ),
-    "alone, each from a score of its own": at(
-        (by_model(a, b) for a in (LIMIT, *LIMITS, 1.01) for b in (LIMIT, *LIMITS, 1.01)), [LIMIT]
-    ),
-    "alone from a higher score, or with the base": at(
-        (agreed("base", low, t) for low in (0.02, 0.05, 0.1, 0.2) for t in LIMITS), [LIMIT]
-    ),
-    "two of three, with the base": at([two_of_three]),
-    "mean of three, with the base": at([mean_of_three]),
-    "mean of log-odds, with the base": at(mean_log_odds(w) for w in (0.25, 0.5, 1.0)),
-    "the one surer in sum": at((surer(confidence, m) for m in (0, 0.1, 0.2, 0.4)), [LIMIT]),
-    "the one surer on average": at((surer(mean_confidence, m) for m in (0, 0.05, 0.1, 0.2)), [LIMIT]),
-    "the one closer to the base": at((surer(agreement_with_base, m) for m in (0, 0.05, 0.1, 0.2)), [LIMIT]),
-}
-
-
-def logistic(with_base: bool, known: Sequence[Candidates]) -> Rule:
-    """Logistic regression of rightness on scores and agreement; every data set counts the same."""
-
-    def features(c: Candidates) -> np.ndarray:
-        one, other = both(c)
-        columns = [log_odds(one), log_odds(other), (one >= other).astype(float), (lowest(c) > 0).astype(float)]
-        columns += [np.maximum(*(log_odds(values) for values in c.overlap.values()))]
-        columns += [log_odds(c.flat["base"]), (c.flat["base"] > 0).astype(float)] if with_base else []
-        return np.stack(columns, axis=1)
-
-    def found(c: Candidates) -> np.ndarray:
-        return highest(c) > 0
-
-    x = np.concatenate([features(c)[found(c)] for c in known])
-    y = np.concatenate([c.right[found(c)] for c in known])
-    weight = np.concatenate([np.full(found(c).sum(), 1 / max(found(c).sum(), 1)) for c in known])
-    fitted = LogisticRegression(C=1e3, max_iter=1000).fit(x, y, weight * len(x) / weight.sum())
-    return lambda c: np.where(found(c), fitted.predict_proba(features(c))[:, 1], 0)
+def at(rules: Iterable[Rule], thresholds: Sequence[float] = THRESHOLDS) -> Learner:
+    return partial(best, list(rules), thresholds)
 
 
 def isotonic(known: Sequence[Candidates]) -> Rule:
@@ -397,12 +236,21 @@ def isotonic(known: Sequence[Candidates]) -> Rule:
     return rule
 
 
-SHARES = tuple(np.arange(0.02, 0.6, 0.02).round(2).tolist())
-"""Thresholds of what learned rules give, which are shares of right entities: low where few are right."""
-LEARNED: dict[str, Callable[[Sequence[Candidates]], Rule]] = {
-    "logistic regression": partial(logistic, False),
-    "logistic regression, with the base": partial(logistic, True),
-    "isotonic curves": isotonic,
+PLAIN: dict[str, Rule] = {
+    "union": highest,
+    **{model: alone(model) for model in TASK_MODELS},
+    "intersection": lowest,
+    **{model: alone(model) for model in ("economy", "base")},
+}
+RULES: dict[str, Learner] = {
+    **{f"{name}, as it is": at([rule], [LIMIT]) for name, rule in PLAIN.items()},
+    **{name: at([rule]) for name, rule in PLAIN.items()},
+    "mean": at([mean("raw")]),
+    "mean, each without overlaps": at([mean("flat")]),
+    "noisy or": at([noisy_or()]),
+    "noisy or, with the base": at(noisy_or(weight) for weight in (0.25, 0.5, 1.0)),
+    "alone from a higher score": at((agreed(limit) for limit in (0.25, 0.3, 0.4, 0.5, 0.6, 0.8)), [LIMIT]),
+    "isotonic curves": lambda known: best([isotonic(known)], SHARES, known),
 }
 
 
@@ -417,37 +265,12 @@ def average(known: Sequence[Candidates], values: Iterable[float]) -> dict[str, f
     return {domain: float(np.mean(its)) for domain, its in by_domain.items()}
 
 
-def nested(settings: Sequence[Setting], every: Sequence[Candidates]) -> tuple[np.ndarray, np.ndarray]:
-    """F1 of each target with the setting that is best on the other domains, and with the best on all."""
-    table = np.array([[c.f1(rule(c), threshold) for c in every] for rule, threshold in settings])
-
-    def best(places: Sequence[int]) -> int:
-        its = [every[i] for i in places]
-        return int(np.argmax([np.mean([*average(its, row[places]).values()]) for row in table]))
-
-    chosen = []
-    for i, c in enumerate(every):
-        others = [j for j, other in enumerate(every) if other.target.domain != c.target.domain]
-        chosen.append(table[best(others), i])
-    return np.array(chosen), table[best(range(len(every)))]
-
-
-def learned(fit: Callable[[Sequence[Candidates]], Rule], every: Sequence[Candidates]) -> tuple[np.ndarray, np.ndarray]:
-    """F1 of each target by what the other domains taught, threshold and all, and by what all taught."""
-
-    def taught(known: Sequence[Candidates]) -> Setting:
-        rule = fit(known)
-        means = [
-            np.mean([*average(known, [c.f1(rule(c), threshold) for c in known]).values()]) for threshold in SHARES
-        ]
-        return rule, SHARES[int(np.argmax(means))]
-
-    values = {}
-    for domain in {c.target.domain for c in every}:
-        values[domain] = taught([c for c in every if c.target.domain != domain])
-    of_all, threshold = taught(every)
-    chosen = [c.f1(values[c.target.domain][0](c), values[c.target.domain][1]) for c in every]
-    return np.array(chosen), np.array([c.f1(of_all(c), threshold) for c in every])
+def nested(learner: Learner, every: Sequence[Candidates]) -> tuple[np.ndarray, np.ndarray]:
+    """F1 of each target by what the other domains teach, and by what all teach."""
+    domains = dict.fromkeys(c.target.domain for c in every)
+    taught = {domain: learner([c for c in every if c.target.domain != domain]) for domain in domains}
+    of_all = learner(every)
+    return np.array([f1(c, *taught[c.target.domain]) for c in every]), np.array([f1(c, *of_all) for c in every])
 
 
 def shares(every: Sequence[Candidates]) -> Iterator[str]:
@@ -466,22 +289,16 @@ def shares(every: Sequence[Candidates]) -> Iterator[str]:
 def report(every: Sequence[Candidates]) -> Iterator[str]:
     """Markdown: each rule with settings chosen on the other domains, and its gain over today's union."""
     names = list(dict.fromkeys(c.target.domain for c in every))
-    sets = list(dict.fromkeys(c.target.name for c in every))
     yield f"| rule | best setting on all | nested | gain over the union as it is | {' | '.join(names)} |"
     yield "|---|---:|---:|---:|" + "---:|" * len(names)
-    results = {name: partial(nested, settings) for name, settings in RULES.items()}
-    results |= {name: partial(learned, fit) for name, fit in LEARNED.items()}
     first: np.ndarray | None = None
-    for name, result in results.items():
-        chosen, best = result(every)
+    for name, learner in RULES.items():
+        chosen, on_all = nested(learner, every)
         first = chosen if first is None else first
-        gains = np.array(
-            [np.mean([g for g, c in zip(chosen - first, every, strict=True) if c.target.name == n]) for n in sets]
-        )
-        low, high = interval(gains)
+        low, high = interval(chosen - first)
         means = average(every, chosen)
-        cells = [f"{np.mean([*average(every, best).values()]):.1f}", f"{np.mean([*means.values()]):.1f}"]
-        cells += [f"{gains.mean():+.1f} [{low:+.1f}, {high:+.1f}]", *(f"{means[n]:.1f}" for n in names)]
+        cells = [f"{np.mean([*average(every, on_all).values()]):.1f}", f"{np.mean([*means.values()]):.1f}"]
+        cells += [f"{(chosen - first).mean():+.1f} [{low:+.1f}, {high:+.1f}]", *(f"{means[n]:.1f}" for n in names)]
         yield f"| {name} | {' | '.join(cells)} |"
 
 
@@ -491,29 +308,17 @@ def in_turn(targets: Sequence[Target]) -> list[Target]:
     return [target for row in itertools.zip_longest(*domains) for target in row if target]
 
 
+@guarded()
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("pool", type=Path)
-    parser.add_argument("--data", type=Path, required=True, help="folder that holds train/")
-    parser.add_argument("--cache", type=Path, default=Path("runs/combining.sqlite"))
-    parser.add_argument("--domains", nargs="*", help="domains to leave out in turn; all with an expert by default")
-    parser.add_argument("--texts", type=int, default=50, help="dev texts of each data set to score on")
-    parser.add_argument("--experts", default=3, type=lambda given: given if given == "auto" else int(given))
-    parser.add_argument("--seeds", type=int, default=1, help="how many draws of sample texts")
+    parser = study(__doc__, cache="runs/combining.sqlite", texts=50)
     parser.add_argument("--kept", action="store_true", help="report on what is on disk; ask nothing")
-    parser.add_argument("--settings", type=Path, default=POOL_DATA)
     arguments = parser.parse_args()
-
-    pool = ExpertPool.load(arguments.pool)
-    known = domains(arguments.settings, arguments.domains)
-    known = {name: sets for name, sets in known.items() if name in pool.experts}
-    answerer = Answerer(pool, Cache(arguments.cache), arguments.experts)
-    targets = in_turn(read_targets(known, Datasets(arguments.data), pool.experts, arguments.texts))
-    if arguments.kept:
-        targets = [t for t in targets if all(answerer.kept(t, seed) for seed in range(arguments.seeds))]
+    pool, targets = asked(arguments)
+    answerer = Answerer(pool, Cache(arguments.cache))
+    targets = [target for target in in_turn(targets) if not arguments.kept or answerer.kept(target)]
     if not targets:
         parser.error(f"nothing to report on: no data set of {arguments.pool}'s domains, or none kept")
-    every = [Candidates.of(answerer.ask(target, seed)) for target in targets for seed in range(arguments.seeds)]
+    every = [answerer.ask(target) for target in targets]
     for line in itertools.chain(shares(every), report(every)):
         print(line, flush=True)
 

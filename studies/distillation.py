@@ -27,6 +27,7 @@ from time import process_time
 from typing import Any
 
 from samner.adaptation import adapt
+from samner.cli.output import guarded
 from samner.data import read_examples
 from samner.distillation import ask, teach
 from samner.entities import Entity, EntityType, Example, entity_types
@@ -190,6 +191,7 @@ def write_table(page: Path, made: str) -> None:
         temporary.write_text(f"{before}{BEGIN}\n\n{made}\n\n{END}{after}", encoding="utf-8")
 
 
+@guarded()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder that holds target/ and train/")

@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from samner.adaptation import adapt
+from samner.cli.output import guarded
 from samner.data import read_examples
 from samner.embedding import spread
 from samner.entities import Entity, EntityType, Example
@@ -169,6 +170,7 @@ def best(found: Sequence[Names]) -> float:
     )
 
 
+@guarded()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pool")

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from samner.benchmark.report.view import View
+from samner.cli.output import guarded
 
 GAIN, LOSS, STRING_F1 = 10.0, 1.0, 47.5
 
@@ -48,6 +49,7 @@ def goals(results: Mapping[str, Any]) -> Iterator[tuple[bool, str]]:
     yield string >= STRING_F1, f"union {string:.1f} by UniversalNER's protocol; to be {STRING_F1}"
 
 
+@guarded()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path)

@@ -30,6 +30,7 @@ import yaml
 
 from samner.adaptation import adapt
 from samner.backbones import BASE, Backbone
+from samner.cli.output import guarded
 from samner.entities import EntityType, Example
 from samner.pool import ExpertPool
 from samner.scoring import micro_f1
@@ -69,6 +70,7 @@ def f1(
     return micro_f1([example.entities for example in examples], predicted, {t.name for t in types})
 
 
+@guarded()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pool", type=Path)

@@ -23,6 +23,7 @@ import numpy as np
 from samner.adaptation import merge_experts, merge_parameters
 from samner.backbones import BASE
 from samner.cache import Cache
+from samner.cli.output import guarded
 from samner.embedding import embed_names
 from samner.entities import Entity, EntityType, Example, shown_score
 from samner.files import sha256
@@ -561,20 +562,31 @@ def interval(gains: np.ndarray) -> tuple[float, float]:
     return float(np.quantile(means, 0.025)), float(np.quantile(means, 0.975))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def study(doc: str | None, cache: str, texts: int) -> argparse.ArgumentParser:
+    """The arguments of a study that leaves out one domain of a pool after the other."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pool", type=Path)
     parser.add_argument("--data", type=Path, required=True, help="folder that holds train/")
-    parser.add_argument("--cache", type=Path, default=Path("runs/selection.sqlite"))
-    parser.add_argument("--domains", nargs="*", help="domains to leave out in turn; all by default")
-    parser.add_argument("--texts", type=int, default=60, help="dev texts of each data set to score on")
+    parser.add_argument("--cache", type=Path, default=Path(cache))
+    parser.add_argument("--domains", nargs="*", help="domains to leave out in turn; all with an expert by default")
+    parser.add_argument("--texts", type=int, default=texts, help="dev texts of each data set to score on")
     parser.add_argument("--settings", type=Path, default=POOL_DATA)
-    arguments = parser.parse_args()
+    return parser
 
+
+def asked(arguments: argparse.Namespace) -> tuple[ExpertPool, list[Target]]:
+    """The pool that is asked for, and the data sets of its domains."""
     pool = ExpertPool.load(arguments.pool)
-    answers, cards = Answerer(pool, Cache(arguments.cache)), pool.experts
+    cards = pool.experts
     known = {n: sets for n, sets in domains(arguments.settings, arguments.domains).items() if n in cards}
-    targets = read_targets(known, Datasets(arguments.data), cards, arguments.texts)
+    return pool, read_targets(known, Datasets(arguments.data), cards, arguments.texts)
+
+
+@guarded()
+def main() -> None:
+    arguments = study(__doc__, cache="runs/selection.sqlite", texts=60).parse_args()
+    pool, targets = asked(arguments)
+    answers, cards = Answerer(pool, Cache(arguments.cache)), pool.experts
     for subset in subsets(list(cards)):  # each is merged once for all data sets that it may be chosen for
         answers.merged(dict.fromkeys(subset, 1.0), [t for t in targets if set(subset) <= set(t.experts)])
 

@@ -31,6 +31,7 @@ from samner.backbones.encoder.network import word_vectors
 from samner.backbones.encoder.tokens import collate
 from samner.benchmark.answers import TargetTexts, read_target
 from samner.benchmark.config import read_benchmark
+from samner.cli.output import guarded
 from samner.embedding import spread, unit_mean
 from samner.pool import ExpertPool
 from samner.scoring import micro_f1
@@ -82,6 +83,7 @@ def f1(pool: ExpertPool, chosen: Sequence[str], target: TargetTexts, texts: int)
     return 100 * micro_f1(target.scored[:texts], [flat(entities) for entities in found], labels)
 
 
+@guarded()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("benchmark", type=Path, help="names the targets")

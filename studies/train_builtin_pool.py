@@ -3,6 +3,7 @@
     python -m studies.wordnet_types ../shared/data/foundation/multiconer2/train.jsonl --out runs/foundation/wordnet
     python -m studies.train_builtin_pool --data ../shared/data train        # train all parts into runs/builtin
     python -m studies.train_builtin_pool --data ../shared/data assemble     # write them to src/samner/pools/builtin
+    python -m studies.train_builtin_pool --data ../shared/data taught       # say there which types its base was taught
 
 How the first pool's base and recipe of experts were chosen, by leave-one-domain-out:
 
@@ -36,12 +37,13 @@ from safetensors.torch import load_file, save_file
 from samner.backbones import TrainingData, TrainingSet
 from samner.backbones.encoder.backbone import EncoderBackbone
 from samner.backbones.encoder.training import Recipe, train_base
+from samner.cli.output import guarded
 from samner.files import atomic_folder, read_json, write_json
 from samner.pool import ExpertCard, ExpertPool
 from samner.training import train_expert, training_set
 from studies.leave_one_domain_out import f1
 from studies.training_data import HERE, Datasets, read_settings
-from studies.wordings import definitions, other_wordings
+from studies.wordings import GLOSSES, definitions, other_wordings
 
 PACKAGED = HERE.parent / "src" / "samner" / "pools" / "builtin"
 SCORED_AT = 0.5
@@ -119,12 +121,17 @@ class Trainer:
             card = {
                 "training": {"recipe": recipe.model_dump(), "outcome": asdict(outcome)},
                 "data": self.sources(names),
+                "taught": self.taught_types(names),
             }
             pool.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=pool.parent) as folder:
                 backbone.save(Path(folder), torch.float16, card)
                 ExpertPool.create(pool, Path(folder))
         return ExpertPool.load(pool, self.device)
+
+    def taught_types(self, names: Iterable[str]) -> dict[str, list[str]]:
+        """Types by data set, for whoever asks what the base knows; not WordNet's thousands, each seen little."""
+        return {name: [t.prompt for t in self.set(name, "train").types] for name in names if name != GLOSSES}
 
     def expert(self, pool: ExpertPool, name: str, names: list[str], options: Mapping[str, Any], folder: Path) -> None:
         """Train an expert on the named sets, unless that was done."""
@@ -257,6 +264,13 @@ def calibrate(trainer: Trainer, pool: Path) -> None:
     write_json(description, read_json(description) | {"merge": trainer.settings["merge"]})
 
 
+def say_taught(trainer: Trainer, pool: Path) -> None:
+    """Write into a pool's ``base.json`` which types taught its base; nothing that decides an answer changes."""
+    path = pool / "base" / "base.json"
+    card = read_json(path)
+    write_json(path, card | {"taught": trainer.taught_types(source["name"] for source in card["data"])})
+
+
 def assemble(trainer: Trainer, out: Path) -> None:
     """Copy the trained pool to where it is used, adapters in half precision."""
     with atomic_folder(out, overwrite=True) as target:
@@ -313,17 +327,19 @@ def model_card(trainer: Trainer, pool: ExpertPool) -> str:
 STAGES = {"compare": compare, "train": train}
 
 
+@guarded()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder that holds foundation/ and train/")
     parser.add_argument("--runs", type=Path, default=HERE.parent / "runs", help="where parts and checkpoints go")
     parser.add_argument("--settings", type=Path, default=HERE / "builtin_pool.yaml")
-    parser.add_argument("--out", type=Path, default=PACKAGED, help="folder that assemble writes; the package's")
+    parser.add_argument("--out", type=Path, default=PACKAGED, help="where assemble and taught write; the package's")
     parser.add_argument(
         "--minutes", type=float, help="of the part; of train a third each for the base, the experts and unified"
     )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("stage", choices=["base", "choose", "expert", "unified", *STAGES, "variants", "assemble"])
+    stages = ["base", "choose", "expert", "unified", *STAGES, "variants", "assemble", "taught"]
+    parser.add_argument("stage", choices=stages)
     parser.add_argument(
         "names", nargs="*", metavar="NAME", help="of variants or experts, all by default; of pools to choose from"
     )
@@ -345,6 +361,8 @@ def main() -> None:
     names = arguments.names or list(known)
     if arguments.stage == "assemble":
         assemble(trainer, arguments.out)
+    elif arguments.stage == "taught":
+        say_taught(trainer, arguments.out)
     elif arguments.stage == "variants":
         variants(trainer, names)
     elif arguments.stage == "choose":

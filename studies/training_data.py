@@ -15,6 +15,7 @@ import yaml
 from samner.backbones import TrainingSet
 from samner.data import read_examples
 from samner.entities import EntityType, Example
+from samner.errors import SamnerError
 from samner.training import training_set
 
 HERE = Path(__file__).parent
@@ -53,8 +54,13 @@ def domains(settings: Path = POOL_DATA, only: Sequence[str] | None = None) -> di
     Args:
         settings: File of settings; see ``read_settings``.
         only: These domains alone.
+
+    Raises:
+        SamnerError: If one is not known.
     """
     known = read_settings(settings)["domains"]
+    if unknown := set(only or ()) - set(known):
+        raise SamnerError(f"no domain {min(unknown)!r} in {settings}; there are {', '.join(known)}")
     return {name: list(known[name]) for name in only or known}
 
 

@@ -12,8 +12,8 @@ First measures, a line of JSON for each set; five groups of sets:
 - ``target`` and ``wide``: test texts of the targets and of the wide sets, which choose nothing. Whether wide sets
   taught the base is for the caller to say.
 
-Then ``--table`` prints as Markdown what was measured, whether warnings say what F1 says, and what limits other
-training domains would have chosen for each.
+Then ``--table`` prints as Markdown what was measured, whether warnings say what F1 says, what limits other training
+domains would have chosen for each, and how alike a type must be to one that the base was taught to count as known.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,13 +29,14 @@ import numpy as np
 import numpy.typing as npt
 
 from samner.adaptation import adapt
+from samner.cli.output import guarded
 from samner.data import read_examples
-from samner.embedding import spread
+from samner.embedding import embed_names, spread
 from samner.entities import EntityType, Example
 from samner.pool import ExpertPool
 from samner.scoring import micro_f1
 from samner.selection import signals
-from samner.selection.similarity import type_similarity
+from samner.selection.similarity import sentence_encoder_of, type_similarity
 from samner.training import training_set
 from studies.training_data import POOL_DATA, Datasets, domains
 from studies.wordings import other_wordings, reworded
@@ -108,7 +109,9 @@ def measure(pool: ExpertPool, its: Set) -> dict[str, Any]:
         "nearest": nearest,
         "cosine": similar.cosine[nearest],
         "number": len(its.types),
-        "types": float(np.mean(type_similarity(its.types, cards))),
+        "types": float(np.mean(signals.familiarity(its.types, cards, pool.base_types))),
+        "like_experts": type_similarity(its.types, cards).round(3).tolist(),
+        "like_base": like_base(its.types, pool.base_types, sentence_encoder_of(cards)),
         "unknown": sum(t.name not in known for t in its.types) / len(its.types),
         "home": similar.home,
         "similarity": similar.chosen,
@@ -124,6 +127,14 @@ def measure(pool: ExpertPool, its: Set) -> dict[str, Any]:
     return {key: round(value, 3) if isinstance(value, float) else value for key, value in row.items()}
 
 
+def like_base(types: Sequence[EntityType], base_types: Collection[str], reference: str) -> list[float]:
+    """For each type, the cosine of its name with the one most like it that the base was taught; -1 without any."""
+    if not base_types:
+        return [-1.0] * len(types)
+    cosines = embed_names([t.name for t in types], reference) @ embed_names(sorted(base_types), reference).T
+    return [round(value, 3) for value in cosines.max(axis=1).tolist()]
+
+
 # -- the table --------------------------------------------------------------------------------------------------------
 
 KINDS = {"no expert is close": "far", "no two experts agreed": "no agreement", "rests on": "few agree"}
@@ -133,6 +144,8 @@ NEVER = 1.01
 """Cosine that no texts have: types alone decide."""
 GRID = list(itertools.product((*np.arange(0.40, 0.91, 0.02).round(2), NEVER), np.arange(0.45, 0.91, 0.02).round(2)))
 """Cosines of texts and of types that are tried for the warning that no expert is close."""
+BASE_LIMITS = (NEVER, 1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6)
+"""Cosines with a type of the base's that are tried for it to count; 1 is that very name, as ``familiarity`` has it."""
 
 
 def said(row: Row) -> str:
@@ -152,6 +165,16 @@ def far(rows: Sequence[Row], texts: float, types: float) -> npt.NDArray[np.bool_
     return np.array(
         [not r["home"] and r["number"] > 1 and r["cosine"] < texts and r["types"] < types for r in rows], dtype=bool
     )
+
+
+def counting(rows: Sequence[Row], limit: float) -> list[Row]:
+    """The sets as they look if the base's types count from a cosine on."""
+    counted = []
+    for row in rows:
+        experts, base = np.array(row["like_experts"]), np.array(row["like_base"])
+        types = np.where(base >= limit, np.maximum(experts, base), experts)
+        counted.append({**row, "types": float(types.mean())})
+    return counted
 
 
 def poor(rows: Sequence[Row]) -> npt.NDArray[np.bool_]:
@@ -223,8 +246,14 @@ def table(rows: Sequence[Row]) -> Iterator[str]:
         groups = [[r for r in rows if r["group"] == group] for group in there]
         cells = [f"{int((far(its, *limits) != poor(its)).sum())} of {len(its)}" for its in groups]
         yield f"| {name} | {100 * wrong(judged, limits):.0f} % | {' | '.join(cells)} |"
+    yield f"\n| the base's types count from | {' | '.join(there)} |\n|---|{'---:|' * len(there)}"
+    for limit in BASE_LIMITS:
+        groups = [counting([r for r in rows if r["group"] == group], limit) for group in there]
+        cells = [f"{int((far(its, *shipped) != poor(its)).sum())} of {len(its)}" for its in groups]
+        yield f"| {'never' if limit == NEVER else f'{limit:.2f}'} | {' | '.join(cells)} |"
 
 
+@guarded()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pool", nargs="?")

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
+from samner.cli.output import guarded
 from samner.data import read_examples, write_examples
 from samner.entities import Entity, Example
 from samner.files import write_json
@@ -224,6 +225,7 @@ def texts(wordnet: WordNet, rng: np.random.Generator) -> Iterator[tuple[str, dic
             yield pattern.format(name=name, gloss=gloss), own
 
 
+@guarded()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("texts", type=Path, nargs="*", help="texts to annotate besides; their labels are not read")

@@ -16,6 +16,7 @@ from huggingface_hub import ModelCard, constants
 from samner import ExpertPool, TaskModel, adapt, hub
 from samner.errors import HubError, ModelError, PoolError, SamnerError
 from samner.pool import pull
+from tests.command_line import samner
 from tests.hub_stand_in import BREAK, STALL, TOKEN, HubStandIn
 
 TEXTS = ["Aspirin relieves headache within hours.", "Ada Moreno scored twice for Rovers on Sunday."]
@@ -368,30 +369,26 @@ class TestErrors:
 def test_the_command_line(stand_in: HubStandIn, pool: ExpertPool, tmp_path: Path) -> None:
     import json
 
-    from typer.testing import CliRunner
-
-    from samner.cli.app import app
-
-    def samner(*arguments: object) -> tuple[int, str, str]:
-        result = CliRunner().invoke(app, ["pool", *map(str, arguments)])
+    def run(*arguments: object) -> tuple[int, str, str]:
+        result = samner("pool", *arguments)
         return result.exit_code, result.stdout, result.stderr
 
-    code, _, said = samner("push", pool.folder, "acme/clinic", "--private")
+    code, _, said = run("push", pool.folder, "acme/clinic", "--private")
     assert code == 0 and "others get it by: samner pool pull acme/clinic@" in said
     assert stand_in.repositories["acme/clinic"].private
-    assert samner("push", pool.folder, "acme/sports", "--expert", "sports")[0] == 0
-    code, out, _ = samner("pull", "acme/clinic", "--json")
+    assert run("push", pool.folder, "acme/sports", "--expert", "sports")[0] == 0
+    code, out, _ = run("pull", "acme/clinic", "--json")
     got = json.loads(out)
     assert (code, got["kind"], got["experts"]) == (0, "pool", ["medicine", "sports"])
     commit = got["source"].partition("@")[2]
-    code, _, said = samner("pull", "acme/clinic", tmp_path / "copy", "--revision", commit)
+    code, _, said = run("pull", "acme/clinic", tmp_path / "copy", "--revision", commit)
     assert code == 0 and f"use it by --pool {tmp_path / 'copy'}" in said
-    code, _, said = samner("pull", "acme/sports")
+    code, _, said = run("pull", "acme/sports")
     assert code == 0 and "next: samner pool add POOL" in said
-    code, _, said = samner("pull", "acme/clinic", tmp_path / "copy")
+    code, _, said = run("pull", "acme/clinic", tmp_path / "copy")
     assert code == 2 and "exists already" in said
-    code, _, said = samner("pull", "acme/nobody")
+    code, _, said = run("pull", "acme/nobody")
     assert (
         code == 2 and said.startswith("error: acme/nobody: the hub has no such repository") and said.count("\n") == 1
     )
-    assert samner("list", "--pool", got["source"])[0] == 0
+    assert run("list", "--pool", got["source"])[0] == 0

@@ -16,7 +16,7 @@ from pathlib import Path
 from performance.merge import engine, growth, knots, peers, report
 from performance.merge.bench import Bench
 from performance.merge.measure import ROOT
-from samner.errors import SamnerError
+from samner.cli.output import guarded
 
 PARTS = {
     "engine": engine.part,
@@ -28,6 +28,7 @@ PARTS = {
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
 
 
+@guarded()
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m performance.merge", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -38,10 +39,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if unknown := set(arguments.parts) - set(PARTS):
         parser.error(f"unknown part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
-    try:
-        failures = measure(arguments.parts or list(PARTS), quick=arguments.quick, full=arguments.full)
-    except SamnerError as error:
-        sys.exit(str(error))
+    failures = measure(arguments.parts or list(PARTS), quick=arguments.quick, full=arguments.full)
     if failures:
         sys.exit("\n".join(["These failed; the tables lack them:", *failures]))
 

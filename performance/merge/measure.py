@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,18 @@ class Result:
     stages: dict[str, float] = field(default_factory=dict)
     answer: dict[str, Any] = field(default_factory=dict)
     failure: str = ""
+
+
+def answer(command: Sequence[str], environment: Mapping[str, str]) -> Any:
+    """The JSON that a process prints last.
+
+    Raises:
+        SystemExit: With the last line of its errors, if it fails.
+    """
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit((done.stderr.strip().splitlines() or [f"{command[0]}: failed"])[-1])
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def run(case: str, *, python: str | Path = sys.executable, **params: object) -> Result:

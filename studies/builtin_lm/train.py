@@ -20,6 +20,7 @@ import torch
 from samner.backbones.fit import Schedule
 from samner.backbones.language_model.base_card import CARD
 from samner.backbones.language_model.generation.prompt import load_prompt
+from samner.cli.output import guarded
 from samner.files import read_json, write_json
 from samner.pool import ExpertPool
 from studies.builtin_lm.lessons import Lessons, make_tokenizer
@@ -66,6 +67,7 @@ def _base(trainer: Trainer, names: list[str], folder: Path, device: str) -> None
     write_json(folder / CARD, read_json(folder / CARD) | {"data": sources})
 
 
+@guarded()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder that holds foundation/ and train/")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import studies.data
+from samner.cli.output import guarded
 from samner.errors import SamnerError
 from samner.files import exclusive
 from studies.data.building import Builder
@@ -17,6 +18,7 @@ from studies.data.sources import Source, read_table
 ORDER = ("target", "train", "foundation", "wide", "types")
 
 
+@guarded()
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="studies.data", description=studies.data.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -30,22 +32,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command.add_argument("--mirrors", type=Path, help="git directories owner+name to read, instead of fetching")
     verbs.add_parser("table", help="sources and licences as a Markdown table")
     given = parser.parse_args(arguments)
-    try:
-        commits, sources = read_table()
-        if given.verb == "table":
-            print(table(commits, sources))
-            return 0
-        builder = Builder(sources, Repositories(commits, given.cache, given.mirrors), given.folder)
-        names = _chosen(sources, given.only)
-        return _build(builder, names) if given.verb == "build" else _check(builder, names)
-    except SamnerError as error:
-        print(f"Error: {error}", file=sys.stderr)
-    except OSError as error:
-        print(f"Error: {error.filename or given.folder}: {error.strerror or error}", file=sys.stderr)
-    except KeyboardInterrupt:
-        print("Stopped; what is written is whole, and the same command goes on.", file=sys.stderr)
-        return 130
-    return 1
+    commits, sources = read_table()
+    if given.verb == "table":
+        print(table(commits, sources))
+        return 0
+    builder = Builder(sources, Repositories(commits, given.cache, given.mirrors), given.folder)
+    names = _chosen(sources, given.only)
+    return _build(builder, names) if given.verb == "build" else _check(builder, names)
 
 
 def _chosen(sources: dict[str, Source], only: Sequence[str] | None) -> list[str]:

@@ -19,6 +19,7 @@ from typing import Any
 
 import yaml
 
+from samner.cli.output import guarded
 from samner.data import write_examples
 from samner.entities import Entity, Example
 
@@ -184,6 +185,7 @@ def _rng(*what: object) -> random.Random:
     return random.Random("/".join(map(str, what)))  # seeded by a string, it is the same everywhere
 
 
+@guarded()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder to write")

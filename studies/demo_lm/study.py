@@ -22,6 +22,7 @@ from samner.backbones import BASE
 from samner.benchmark.answers import TargetTexts, read_target
 from samner.benchmark.config import TargetSettings
 from samner.benchmark.report.document import write_part
+from samner.cli.output import guarded
 from samner.data import read_examples
 from samner.entities import Example, entity_types
 from samner.files import read_json, write_json
@@ -210,6 +211,7 @@ def over(shares: Iterable[float]) -> str:
     return f"{statistics.mean(values):.1f} ± {spread:.1f}"
 
 
+@guarded()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, default=RUNS, help="what train.py made")

@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save_file
 from samner.backbones import TrainingData
 from samner.backbones.fit import Schedule
 from samner.backbones.language_model.generation.prompt import load_prompt
+from samner.cli.output import guarded
 from samner.data import read_examples
 from samner.entities import EntityType, entity_types
 from samner.errors import SamnerError
@@ -152,6 +153,7 @@ def assemble(pool: Path) -> None:
         log.info("%s: %.1f MB", PACKAGED, size / 1e6)
 
 
+@guarded()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, default=HERE.parent.parent / "runs" / "demo_lm", help="where parts go")

@@ -24,6 +24,7 @@ from samner.backbones.fit import dev_score
 from samner.backbones.gliner2.backbone import Gliner2Backbone
 from samner.backbones.gliner2.base_card import BaseCard
 from samner.backbones.gliner2.training import Recipe, teach
+from samner.cli.output import guarded
 from samner.files import atomic_folder
 from samner.references import MINILM, located
 from studies.training_data import Datasets, read_settings
@@ -72,6 +73,7 @@ def best_threshold(learner: Gliner2Backbone, dev: Sequence[TrainingSet]) -> tupl
     return best, scores[best]
 
 
+@guarded()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)

@@ -28,6 +28,7 @@ from samner.backbones.gliner2.backbone import Gliner2Backbone
 from samner.backbones.gliner2.base_card import CARD
 from samner.benchmark.config import read_benchmark
 from samner.benchmark.run import run
+from samner.cli.output import guarded
 from samner.pool import ExpertPool
 from samner.settings import plain_value
 from samner.training import ExpertRecipe, train_expert
@@ -113,6 +114,7 @@ def measure(pool: Path, data: Path, out: Path, texts: int | None, device: str) -
         return table.read_text(encoding="utf-8")
 
 
+@guarded()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import yaml
 
+from samner.cli.output import guarded
 from studies.smollm2.train import DOMAINS, SETTINGS
 
 PACKAGES = ["pydantic", "pydantic-core", "annotated-types", "typing-extensions", "typing-inspection", "gguf"]
@@ -63,6 +64,7 @@ def write_parts(files: dict[str, Path], out: Path, size: int) -> list[Path]:
     return parts
 
 
+@guarded()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)

@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from samner.backbones.language_model.token_classification.backbone import WEIGHTS, TokenClassifier, write_card
+from samner.cli.output import guarded
 from samner.embedding import MINILM, embed_domain, spread
 from samner.files import atomic_folder, write_json
 from samner.pool import DataSource, ExpertCard, ExpertPool
@@ -119,6 +120,7 @@ Corporation.
 """
 
 
+@guarded()
 def main() -> None:
     """Assemble what is trained."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -22,6 +22,7 @@ from samner.benchmark.answers import read_target
 from samner.benchmark.config import read_benchmark
 from samner.benchmark.report.document import check_part, write_part
 from samner.cache import digest
+from samner.cli.output import guarded
 from samner.data import read_examples
 from samner.entities import EntityType, Example
 from samner.files import read_json, write_json
@@ -118,6 +119,7 @@ def valid(rows: Sequence[Row]) -> str:
     return f"{100 * share(rows, 'valid'):.1f} %"
 
 
+@guarded()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)

@@ -32,6 +32,7 @@ from samner.backbones import TrainingData, TrainingSet
 from samner.backbones.language_model.base_card import BaseCard, create_base
 from samner.backbones.language_model.generation.prompt import Prompt
 from samner.backbones.language_model.training.examples import Recipe, encode, in_windows, sft_examples
+from samner.cli.output import guarded
 from samner.data import read_examples
 from samner.files import atomic_folder, copy_model, read_json, write_json
 from samner.lora import WEIGHTS_FILE
@@ -169,6 +170,7 @@ licence taught anything here, and no text of any data set is included.
 """
 
 
+@guarded()
 def main() -> None:
     """Make the pool, train the parts that are named and not finished, or assemble what is."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

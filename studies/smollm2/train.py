@@ -30,6 +30,7 @@ from samner.backbones.language_model.token_classification.inputs import Reader
 from samner.backbones.language_model.token_classification.network import Heads
 from samner.backbones.language_model.token_classification.training import Recipe, train_adapter, train_base
 from samner.backbones.training import TrainingData, TrainingSet
+from samner.cli.output import guarded
 from samner.data import read_examples
 from samner.precision import fastest_dtype
 from samner.training import training_set
@@ -114,6 +115,7 @@ def write_record(folder: Path, recipe: Recipe, outcome: Any, data: TrainingData,
     (folder / "record.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
 
 
+@guarded()
 def main() -> None:
     """Train the parts that are named and not finished."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -7,7 +7,6 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 from samner.backbones import Backbone, load_backbone, usable_device
 from samner.backbones.families import GROUP, SERVED, families, family, family_over_models
@@ -15,6 +14,7 @@ from samner.errors import ModelError, SamnerError
 from samner.lora import LoraAdapter
 from samner.pool import ExpertPool
 from tests.backbones import toy_family
+from tests.command_line import done
 
 
 def test_a_base_is_loaded_by_the_family_it_names(tiny_pool: Path) -> None:
@@ -85,14 +85,7 @@ class TestOfAnotherPackage:
         monkeypatch.syspath_prepend(str(tmp_path / "packages"))
         monkeypatch.chdir(tmp_path)
 
-        def run(line: str) -> str:
-            from samner.cli.app import app
-
-            result = CliRunner().invoke(app, line.split())
-            assert result.exit_code == 0, result.stderr
-            return result.stdout
-
-        return run
+        return lambda line: done(*line.split())
 
     def test_trains_adapts_extracts_and_exports(self, samner: Callable[..., str], tmp_path: Path) -> None:
         def write(name: str, drug: str, disease: str) -> None:

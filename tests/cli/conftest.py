@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
+
+from tests import command_line
 
 LABELS = "drug,disease,person,team"
 TEXTS = [
@@ -21,19 +23,10 @@ TEXTS = [
 Samner = Callable[..., Result]
 
 
-def _samner(*arguments: object, stdin: str | bytes | None = None) -> Result:
-    from samner.cli.app import app
-
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments], input=stdin)
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception  # a user would see a traceback
-    return result
-
-
 @pytest.fixture(scope="session")
 def samner() -> Samner:
     """Runs ``samner`` with some arguments."""
-    return _samner
+    return command_line.samner
 
 
 @pytest.fixture
@@ -50,6 +43,6 @@ def saved_model(tiny_pool: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     folder = tmp_path_factory.mktemp("adapted")
     (folder / "texts.txt").write_text("\n".join(text for text in TEXTS if text), encoding="utf-8")
     some = folder / "texts.txt", "--pool", tiny_pool, "--labels", LABELS, "--experts", 2
-    result = _samner("adapt", *some, "-o", folder / "model")
+    result = command_line.samner("adapt", *some, "-o", folder / "model")
     assert result.exit_code == 0, result.stderr
     yield folder / "model"

@@ -25,10 +25,12 @@ def test_from_labelled_texts_to_an_expert_in_a_pool(samner, tiny_pool: Path, tmp
     result = samner("train", data, "--pool", tiny_pool, "--name", "cities", "-o", out, *FAST, *about)
     assert result.exit_code == 0, result.stderr
     assert "travel: 20 of its 50 texts, drawn at random, are held out" in result.stderr
-    assert "training cities on travel (30 texts)" in result.stderr
+    assert f"training cities on travel (30 texts), over the base of {tiny_pool}" in result.stderr
     assert result.stdout.startswith(f"wrote {out}: 1 type, 2 steps in ")
     assert "dev F1 0." in result.stdout
-    assert f"next: samner pool add {tiny_pool} {out}" in result.stdout
+    assert result.stdout.endswith(
+        f"next: samner pool add {tiny_pool} {out}\nthen: samner adapt --pool {tiny_pool} ...\n"
+    )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cities", "travel"]
     card = ExpertCard.read(out)
     assert (card.types, card.description) == (("city",), "Towns")
@@ -37,6 +39,18 @@ def test_from_labelled_texts_to_an_expert_in_a_pool(samner, tiny_pool: Path, tmp
 
     samner("pool", "create", tmp_path / "mine", "--from", tiny_pool, "--empty")
     assert samner("pool", "add", tmp_path / "mine", out).exit_code == 0
+
+
+def test_where_no_pool_is_named_it_is_said_which_is_taken_and_how_the_expert_is_used(samner, tmp_path: Path):
+    data, out = write(tmp_path / "data.jsonl", 5), tmp_path / "x"
+    result = samner("train", data, "--name", "x", "-o", out, *FAST)
+    assert result.exit_code == 0, result.stderr
+    assert "over the base of builtin" in result.stderr
+    assert result.stdout.splitlines()[-3:] == [
+        "next, once: samner pool create my-pool --from builtin",
+        f"next: samner pool add my-pool {out}",
+        "then: samner adapt --pool my-pool ...",
+    ]
 
 
 def test_files_dev_files_and_json(samner, tiny_pool: Path, tmp_path: Path):

@@ -37,15 +37,10 @@ def recipe(path: Path, text: str) -> Path:
 @pytest.fixture(scope="module")
 def lm_pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty pool over a tiny random Llama."""
-    from samner.backbones.language_model.base_card import create_base
-    from tests.backbones.language_model.tiny_llama import tiny_llama, tiny_tokenizer
+    from tests.backbones.language_model.tiny_llama import tiny_base
 
     root = tmp_path_factory.mktemp("lm")
-    tiny_llama().save_pretrained(root / "model")
-    tiny_tokenizer().save_pretrained(root / "model")
-    (root / "base").mkdir()
-    create_base(root / "base", str(root / "model"))
-    return ExpertPool.create(root / "pool", root / "base").folder
+    return ExpertPool.create(root / "pool", tiny_base(root)).folder
 
 
 class TestRecipe:

@@ -76,10 +76,10 @@ def test_without_an_interface_the_models_own_labels_are_looked_for(client: TestC
     ("path", "sent", "status", "message"),
     [
         ("/ls/third/predict", {"tasks": []}, 404, "there is no model 'third'; there are: mine, other"),
-        ("/ls/predict", {"tasks": [{"id": 9, "data": {"text": 3}}]}, 400, "task 9: data has no text under 'text'"),
-        ("/ls/predict", {"tasks": [{"data": None}]}, 400, "task 1: data has no text"),
-        ("/ls/predict", {"tasks": [], "label_config": "<View>"}, 400, "not valid XML"),
-        ("/ls/setup", {"schema": "<View><Choices/></View>"}, 400, 'needs <Labels toName="...">'),
+        ("/ls/predict", {"tasks": [{"id": 9, "data": {"text": 3}}]}, 422, "task 9: data has no text under 'text'"),
+        ("/ls/predict", {"tasks": [{"data": None}]}, 422, "task 1: data has no text"),
+        ("/ls/predict", {"tasks": [], "label_config": "<View>"}, 422, "not valid XML"),
+        ("/ls/setup", {"schema": "<View><Choices/></View>"}, 422, 'needs <Labels toName="...">'),
         ("/ls/predict", {}, 422, "tasks"),
     ],
 )

@@ -6,10 +6,10 @@ import pytest
 
 from performance import llm
 from samner import ExpertPool
-from samner.backbones.language_model.base_card import BaseCard, create_base
+from samner.backbones.language_model.base_card import BaseCard
 from samner.entities import Entity
 from samner.pool import ExpertCard
-from tests.backbones.language_model.tiny_llama import tiny_llama, tiny_tokenizer
+from tests.backbones.language_model.tiny_llama import tiny_base, tiny_llama
 
 
 @pytest.fixture(scope="module")
@@ -19,12 +19,9 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from peft import LoraConfig, get_peft_model
 
     root = tmp_path_factory.mktemp("pool")
-    tiny_llama().save_pretrained(root / "model")
-    tiny_tokenizer().save_pretrained(root / "model")
-    (root / "base").mkdir()
-    create_base(root / "base", str(root / "model"), prompt="json-short")
-    BaseCard.read(root / "base").model_copy(update={"max_new_tokens": 24}).write(root / "base")
-    pool = ExpertPool.create(root / "pool", root / "base")
+    base = tiny_base(root, prompt="json-short")
+    BaseCard.read(base).model_copy(update={"max_new_tokens": 24}).write(base)
+    pool = ExpertPool.create(root / "pool", base)
     for seed in range(6):
         torch.manual_seed(seed)
         config = LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM")

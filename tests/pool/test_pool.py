@@ -68,6 +68,22 @@ class TestOpening:
         monkeypatch.setattr("samner.pool.pool.load_backbone", None)
         assert len(ExpertPool(tiny_pool).experts) == 2
 
+    def test_what_the_base_was_taught_is_read_without_loading_it(
+        self, pool: ExpertPool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("samner.pool.pool.load_backbone", None)
+        lists = {"types": {"a": ["drug", "disease"]}, "taught": {"b": ["court", "drug"]}}
+        edit(pool.base_folder, lambda card: card.update(lists), "base.json")
+        again = ExpertPool(pool.folder)
+        assert again.base_types == again.snapshot().base_types == {"drug", "disease", "court"}
+        edit(pool.base_folder, lambda card: [card.pop(key) for key in lists], "base.json")
+        assert ExpertPool(pool.folder).base_types == frozenset()  # it does not say
+
+    def test_a_base_that_lists_its_types_wrongly_is_refused(self, pool: ExpertPool) -> None:
+        edit(pool.base_folder, lambda card: card.update(taught=["drug"]), "base.json")
+        with pytest.raises(PoolError, match=r"base\.json: 'types' and 'taught' must hold a list of names"):
+            _ = pool.base_types
+
     def test_an_ordinary_folder_is_no_pool(self, tmp_path: Path) -> None:
         with pytest.raises(PoolError, match=r"is not a pool: it holds no pool\.json"):
             ExpertPool.load(tmp_path)

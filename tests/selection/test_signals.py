@@ -6,6 +6,7 @@ from samner.embedding import embed_domain
 from samner.entities import EntityType, entity_types
 from samner.pool import ExpertCard
 from samner.selection import unfamiliar
+from samner.selection.signals import familiarity
 from samner.selection.similarity import type_similarity
 
 
@@ -21,13 +22,25 @@ FAR = {"medicine": 0.2, "sports": 0.1}
 def test_texts_and_types_unlike_any_are_warned_of_with_the_reasons() -> None:
     (said,) = unfamiliar(CARDS, FAR, entity_types(["programming language", "operating system"]))
     assert "the most similar texts are those of 'medicine' (cosine 0.20)" in said
-    assert "anything like 'programming language', 'operating system'; expect much" in said
+    assert "names close to 'programming language', 'operating system'; expect much" in said
 
 
 def test_close_texts_or_close_types_are_enough() -> None:
     strange = entity_types(["programming language", "operating system"])
     assert unfamiliar(CARDS, {"medicine": 0.1, "sports": 0.9}, strange) == ()
     assert unfamiliar(CARDS, FAR, entity_types(["disease", "person"])) == ()
+
+
+def test_what_the_base_was_taught_by_that_very_name_is_known() -> None:
+    asked = entity_types(["Programming Language", "operating system", "file"])
+    base_types = ["programming language", "operating system"]
+    assert unfamiliar(CARDS, FAR, asked, base_types) == ()
+    assert familiarity(asked, CARDS, base_types)[:2] == pytest.approx([1.0, 1.0])
+    (said,) = unfamiliar(CARDS, FAR, asked, base_types[:1])
+    assert "names close to 'operating system', 'file'; expect much to be missed or wrong" in said
+    assert "base itself" not in said  # of a base that says what it was taught nothing is left open
+    (said,) = unfamiliar(CARDS, FAR, asked)
+    assert said.endswith("unless the base itself was taught them")
 
 
 def test_only_the_unknown_types_are_named_and_not_too_many() -> None:
@@ -46,7 +59,7 @@ def test_experts_without_types_know_none() -> None:
     cards = {"old": card("old")}
     types = entity_types(["drug", "dose"])
     assert type_similarity(types, cards) == pytest.approx([0.0, 0.0])
-    assert "anything like 'drug', 'dose'" in unfamiliar(cards, {"old": 0.1}, types)[0]
+    assert "names close to 'drug', 'dose'" in unfamiliar(cards, {"old": 0.1}, types)[0]
 
 
 def test_a_single_type_tells_too_little() -> None:

@@ -398,11 +398,49 @@ class TestAdapt:
         assert problem(client.delete("/v1/adapt/no"))[0] == 404
 
 
-def test_label_studio_can_ask_the_models(serving: Serving) -> None:
-    client = serving()
-    assert client.get("/label-studio/health").json()["status"] == "UP"
-    config = '<View><Labels name="l" toName="t"><Label value="drug"/></Labels><Text name="t" value="$note"/></View>'
-    asked = {"tasks": [{"id": 1, "data": {"note": "Aspirin eases headache"}}], "label_config": config}
-    (result,) = client.post("/label-studio/known/predict", json=asked).json()["results"]
-    assert [found["value"]["text"] for found in result["result"]] == ["Aspirin"]
-    assert client.get("/label-studio/other/health").status_code == 404
+class TestLabelStudio:
+    def test_it_can_ask_the_models(self, serving: Serving) -> None:
+        client = serving()
+        assert client.get("/label-studio/health").json()["status"] == "UP"
+        asked = tasks(["Aspirin eases headache"], ["drug"])
+        (result,) = client.post("/label-studio/known/predict", json=asked).json()["results"]
+        assert [found["value"]["text"] for found in result["result"]] == ["Aspirin"]
+        assert client.get("/label-studio/other/health").status_code == 404
+
+    @pytest.mark.parametrize(
+        ("limits", "notes", "labels", "field"),
+        [
+            ({"texts": 2}, ["a", "b", "c"], ["drug"], "texts"),
+            ({"text": 4}, ["a", "abcde"], ["drug"], "texts[1]"),
+            ({"characters": 4}, ["abc", "abc"], ["drug"], "texts"),
+            ({"labels": 1}, ["a"], ["drug", "city"], "label_config"),
+        ],
+    )
+    def test_the_limits_are_those_of_the_api(
+        self, serving: Serving, limits: dict[str, int], notes: list[str], labels: list[str], field: str
+    ) -> None:
+        answer = serving(**limits).post("/label-studio/predict", json=tasks(notes, labels))
+        assert problem(answer)[::2] == (422, field)
+
+    def test_its_texts_are_read_with_those_of_others(self, serving: Serving, ward: Ward) -> None:
+        client = serving(requests=4)
+        ward.seconds = 0.5
+        asked = tasks(["Aspirin"], ["drug", "disease", "city"])
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(lambda _: client.post("/label-studio/predict", json=asked), range(6)))
+        assert sorted(answer.status_code for answer in answers) == [200] * 4 + [429] * 2
+        assert max(map(len, ward.batches)) > 1
+
+    def test_a_task_without_a_text_is_named(self, serving: Serving) -> None:
+        asked = tasks(["Aspirin"], ["drug"]) | {"tasks": [{"id": 7, "data": {}}]}
+        assert problem(serving().post("/label-studio/predict", json=asked))[:2] == (
+            422,
+            "task 7: data has no text under 'note'",
+        )
+
+
+def tasks(notes: list[str], labels: list[str]) -> dict[str, Any]:
+    """What Label Studio sends to have some notes annotated."""
+    named = "".join(f'<Label value="{label}"/>' for label in labels)
+    config = f'<View><Labels name="l" toName="t">{named}</Labels><Text name="t" value="$note"/></View>'
+    return {"tasks": [{"id": i, "data": {"note": note}} for i, note in enumerate(notes)], "label_config": config}

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from studies.goals import goals
+import pytest
+
+from studies.goals import goals, main
 from tests.benchmark.report.small import arm, small
 
 
@@ -12,3 +14,12 @@ def test_goals_are_judged_by_what_was_measured() -> None:
     assert "below unified: a" in found[1][1]
     assert "best fixed k (2) 25.0" in found[3][1]
     assert list(goals(small(arm("base", 20, 30)))) == []
+
+
+def test_results_that_are_missing_are_said_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["goals", "no/results.json"])
+    with pytest.raises(SystemExit):
+        main()
+    assert capsys.readouterr().err.startswith("error: no/results.json: ")

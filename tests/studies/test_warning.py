@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from studies.warning import choose, far, ranked, table, wrong
+from samner.embedding import MINILM
+from samner.entities import entity_types
+from studies.warning import choose, counting, far, like_base, ranked, table, wrong
 
 
 def row(name: str, cosine: float, types: float, f1: float, **others: object) -> dict[str, object]:
@@ -12,6 +15,8 @@ def row(name: str, cosine: float, types: float, f1: float, **others: object) -> 
         "nearest": "news",
         "number": 4,
         "unknown": 0.5,
+        "like_experts": [types, types],
+        "like_base": [1.0, 0.7],
         "home": False,
         "similarity": ["news"],
         "sampling": ["legal", "news"],
@@ -46,9 +51,24 @@ def test_a_signal_is_as_good_as_it_ranks() -> None:
     assert np.isnan(ranked(values, np.array([False, False, False])))
 
 
+def test_a_type_of_the_bases_counts_from_a_limit_on() -> None:
+    (row_a,) = counting(ROWS[:1], 1.01)
+    assert row_a["types"] == 0.5
+    assert [counting(ROWS[:1], limit)[0]["types"] for limit in (1.0, 0.7)] == pytest.approx([0.75, 0.85])
+
+
 def test_the_table_says_what_was_asked_and_said() -> None:
     lines = list(table(ROWS))
     assert "| a, without a | news | 0.30 | 0.50 | 50 % | news + legal, news | far | 5.0 |" in lines
     assert any("news alone" in line for line in lines)
     assert "| hidden | 4 | 1 | 1 | 1 | 0 | 0 | 1 |" in lines
     assert any(line.startswith("| d | ") for line in lines)
+    # with the base's types that of "a" is warned of no more, though it is poor
+    assert "| never | 0 of 4 |" in lines and "| 1.00 | 1 of 4 |" in lines
+
+
+def test_types_are_compared_with_those_of_the_base() -> None:
+    types = entity_types(["drug", "stadium"])
+    same, other = like_base(types, ["drug", "disease"], MINILM)
+    assert same == 1 and other < 0.5
+    assert like_base(types, [], MINILM) == [-1, -1]

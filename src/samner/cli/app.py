@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import inspect
 import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, Protocol, runtime_checkable
+from typing import Annotated, Any, Protocol, runtime_checkable
 
 import typer
 from typer.core import TyperGroup
 
-from samner.cli.output import say
+from samner.cli.output import guarded
 from samner.errors import SamnerError
 from samner.files import user_path
 from samner.precision import VARIABLE, Precision
@@ -52,7 +51,7 @@ class _UsageError(Protocol):
 
 
 class Guarded(TyperGroup):
-    """Turns what a user can act on into one line and an exit code: 2 for errors, 130 when interrupted."""
+    """Errors leave as ``samner.cli.output.guarded`` has it, those of the arguments with where to read more."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, _, rest = super().resolve_command(ctx, args)
@@ -69,31 +68,16 @@ class Guarded(TyperGroup):
 
 @contextmanager
 def _guarded() -> Iterator[None]:
-    try:
-        yield
-    except SamnerError as error:
-        _fail(str(error))
-    except typer.TyperException as error:
-        message, at = str(error), "samner"
-        if isinstance(error, _UsageError):
-            message, at = error.format_message(), error.ctx.command_path if error.ctx else at
-        if not message:  # nothing was given, and the help is written
-            raise typer.Exit(2) from error
-        _fail(f"{message.rstrip('.').replace(': Value error, ', ': ')}; see '{at} -h'")
-    except BrokenPipeError as error:
-        # who read our output has gone; Python's own flush at exit must not complain either
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(141) from error
-    except OSError as error:
-        _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
-    except KeyboardInterrupt as error:
-        say("interrupted")
-        raise typer.Exit(130) from error
-
-
-def _fail(message: str) -> NoReturn:
-    say("error: " + " ".join(message.split()))
-    raise typer.Exit(2)
+    with guarded():
+        try:
+            yield
+        except typer.TyperException as error:
+            message, at = str(error), "samner"
+            if isinstance(error, _UsageError):
+                message, at = error.format_message(), error.ctx.command_path if error.ctx else at
+            if not message:  # nothing was given, and the help is written
+                raise typer.Exit(2) from error
+            raise SamnerError(f"{message.rstrip('.').replace(': Value error, ', ': ')}; see '{at} -h'") from error
 
 
 app = typer.Typer(

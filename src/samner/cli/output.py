@@ -7,12 +7,14 @@ only. What stands in files of others is shown without what a terminal would obey
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from samner.display import printable, printable_json
+from samner.errors import SamnerError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,6 +25,28 @@ _UNBROKEN = 1_000_000  # width where there is no terminal: a line is not to be b
 def say(message: str) -> None:
     """A line on standard error."""
     print(printable(message), file=sys.stderr)
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """Turn what a user can act on into one line and the end of the process; also as a decorator.
+
+    Raises:
+        SystemExit: With 2 after an error, 130 when interrupted, 141 when nobody reads the output any more.
+    """
+    try:
+        yield
+    except BrokenPipeError as error:
+        # Python's own flush at exit must not complain either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(141) from error
+    except (SamnerError, OSError) as error:
+        said = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
+        say("error: " + " ".join(said.split()))
+        raise SystemExit(2) from error
+    except KeyboardInterrupt as error:
+        say("interrupted")
+        raise SystemExit(130) from error
 
 
 def counted(number: int, noun: str) -> str:

@@ -19,6 +19,7 @@ from samner.cli.output import console, counted, say, write_json
 from samner.cli.runtime import open_pool, start
 from samner.errors import SamnerError
 from samner.files import exclusive
+from samner.pools import SHIPPED
 
 if TYPE_CHECKING:
     from samner.backbones.training import TrainingRecipe
@@ -42,7 +43,10 @@ def train(
     pool: Annotated[
         str | None,
         typer.Option(
-            "--pool", metavar="POOL", help="'builtin' (the default), a folder, or the hub id of a pool (owner/name)."
+            "--pool",
+            metavar="POOL",
+            help="'builtin', 'smollm2', a folder, or the hub id of a pool (owner/name). By default builtin, even "
+            "where adapt takes smollm2: an expert takes minutes of a CPU there, over smollm2 more than an hour.",
         ),
     ] = None,
     dev: Annotated[
@@ -131,6 +135,7 @@ def train(
         tell(
             f"training {given.name} on "
             + ", ".join(f"{s.name} ({counted(len(s.examples), 'text')})" for s in labelled.train)
+            + f", over the base of {given.pool}"
         )
         try:
             card = training.train_expert(
@@ -221,8 +226,9 @@ def _show(card: ExpertCard, out: Path, pool: str) -> None:
         to.print(f"dev F1 {outcome['best_score']:.3f}, best at step {outcome['best_step']}")
     elif outcome.get("best_loss") is not None:
         to.print(f"dev loss {outcome['best_loss']:.3f}, best at step {outcome['best_step']}")
-    target = pool
-    if pool == "builtin":
+    target = shlex.quote(pool)
+    if pool in SHIPPED:
         target = "my-pool"
-        to.print(f"next, once: samner pool create {target} --from builtin")
-    to.print(f"next: samner pool add {shlex.quote(target)} {shlex.quote(str(out))}")
+        to.print(f"next, once: samner pool create {target} --from {pool}")
+    to.print(f"next: samner pool add {target} {shlex.quote(str(out))}")
+    to.print(f"then: samner adapt --pool {target} ...")

@@ -9,24 +9,30 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 from xml.etree import ElementTree
 
 from samner.data.formats.label_studio import prediction
 from samner.entities import EntityType, Example
 from samner.errors import DataError, SamnerError
+from samner.prediction import Prediction
 from samner.task_model import TaskModel
 
 try:
     from fastapi import APIRouter, HTTPException
+    from fastapi.concurrency import run_in_threadpool
     from pydantic import BaseModel, Field
 except ImportError as error:
     raise SamnerError(f"the backend needs FastAPI: pip install 'samner[label-studio]' ({error})") from error
 
+Ask: TypeAlias = Callable[[str, Sequence[str], Sequence[EntityType]], Awaitable[Sequence[Prediction]]]
+"""Answers, by the name of a model, texts in which some types are looked for."""
+
 _MOST_TASKS = 1000
 _MOST_CONFIG = 1_000_000
+_INVALID = 422
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +85,21 @@ class Interface:
                 types[name] = wanted
         return types
 
+    def texts(self, tasks: Sequence[Mapping[str, Any]]) -> list[str]:
+        """The text of each task.
+
+        Raises:
+            DataError: If a task has none where the interface says.
+        """
+        texts = []
+        for number, task in enumerate(tasks, start=1):
+            data = task.get("data")
+            text = data.get(self.key) if isinstance(data, Mapping) else None
+            if not isinstance(text, str):
+                raise DataError(f"task {task.get('id', number)}: data has no text under {self.key!r}")
+            texts.append(text)
+        return texts
+
 
 class Setup(BaseModel):
     """What Label Studio sends when a project is connected."""
@@ -93,11 +114,12 @@ class Predict(BaseModel):
     label_config: str | None = None
 
 
-def router(models: Mapping[str, TaskModel]) -> APIRouter:
+def router(models: Mapping[str, TaskModel], ask: Ask | None = None) -> APIRouter:
     """The backend's paths: ``/health``, ``/setup``, ``/predict`` of the first model, and below ``/NAME`` of any.
 
     Args:
         models: By name; what is in it when a request comes counts.
+        ask: How they are asked, such as in batches and within limits; by default each request asks in a thread.
 
     Raises:
         SamnerError: If there is none.
@@ -105,6 +127,11 @@ def router(models: Mapping[str, TaskModel]) -> APIRouter:
     if not models:
         raise SamnerError("a backend of Label Studio needs a model")
     paths = APIRouter(tags=["label studio"])
+
+    async def directly(name: str, texts: Sequence[str], types: Sequence[EntityType]) -> Sequence[Prediction]:
+        return await run_in_threadpool(models[name].predict, texts, types)
+
+    ask = ask or directly
 
     def named(name: str | None) -> tuple[str, TaskModel]:
         chosen = next(iter(models), "") if name is None else name
@@ -120,44 +147,28 @@ def router(models: Mapping[str, TaskModel]) -> APIRouter:
         _interface(asked.labelling)
         return {"model_version": version(chosen, model)}
 
-    def predict(asked: Predict, name: str | None = None) -> dict[str, Any]:
+    async def predict(asked: Predict, name: str | None = None) -> dict[str, Any]:
         chosen, model = named(name)
         interface = _interface(asked.label_config)
+        types = interface.types(model)
         try:
-            return {"results": annotate(model, interface, asked.tasks, version(chosen, model))}
+            texts = interface.texts(asked.tasks)
+            answers = await ask(chosen, texts, list(types.values()))
         except SamnerError as error:
-            raise HTTPException(400, str(error)) from error
+            raise HTTPException(_INVALID, str(error)) from error
+        labels = {wanted.name: name for name, wanted in types.items()}
+        about = {"from_name": interface.from_name, "to_name": interface.to_name}
+        results = [
+            prediction(Example(text, tuple(found)), version(chosen, model), labels, **about)
+            for text, found in zip(texts, answers, strict=True)
+        ]
+        return {"results": results}
 
     for before in ("", "/{name}"):
         paths.get(f"{before}/health")(health)
         paths.post(f"{before}/setup")(setup)
         paths.post(f"{before}/predict")(predict)
     return paths
-
-
-def annotate(
-    model: TaskModel, interface: Interface, tasks: Sequence[Mapping[str, Any]], version: str
-) -> list[dict[str, Any]]:
-    """Predictions for tasks, as Label Studio reads them.
-
-    Raises:
-        DataError: If a task has no text where the interface says.
-    """
-    texts = []
-    for number, task in enumerate(tasks, start=1):
-        data = task.get("data")
-        text = data.get(interface.key) if isinstance(data, Mapping) else None
-        if not isinstance(text, str):
-            raise DataError(f"task {task.get('id', number)}: data has no text under {interface.key!r}")
-        texts.append(text)
-    types = interface.types(model)
-    labels = {wanted.name: name for name, wanted in types.items()}
-    answers = model.predict(texts, list(types.values()))
-    names = {"from_name": interface.from_name, "to_name": interface.to_name}
-    return [
-        prediction(Example(text, tuple(found)), version, labels, **names)
-        for text, found in zip(texts, answers, strict=True)
-    ]
 
 
 def version(name: str, model: TaskModel) -> str:
@@ -171,4 +182,4 @@ def _interface(config: str | None) -> Interface:
     try:
         return Interface.read(config) if config and config.strip() else Interface()
     except DataError as error:
-        raise HTTPException(400, str(error)) from error
+        raise HTTPException(_INVALID, str(error)) from error

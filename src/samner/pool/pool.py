@@ -10,6 +10,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from samner.backbones import Backbone, load_backbone
 from samner.backbones.families import device_name
 from samner.display import known_names
 from samner.errors import HubError, ModelError, PoolError, SamnerError
-from samner.files import LEGAL, atomic_folder, copy_model, inside, model_files, user_path
+from samner.files import LEGAL, atomic_folder, copy_model, inside, model_files, read_json, user_path
 from samner.lora import LoraAdapter
 from samner.pool.card import (
     ADAPTER_FILES,
@@ -210,6 +211,17 @@ class ExpertPool:
             if self._backbone is None:
                 self._backbone = load_backbone(self.base_folder, self.device)
             return self._backbone
+
+    @cached_property
+    def base_types(self) -> frozenset[str]:
+        """Names of the types that the base was taught, as ``base.json`` lists them; none where it does not."""
+        path = self.base_folder / "base.json"
+        card = read_json(path)
+        try:
+            lists = [its for key in ("types", "taught") for its in card.get(key, {}).values()]
+            return frozenset(str(prompt) for its in lists for prompt in its)
+        except (AttributeError, TypeError) as error:
+            raise PoolError(f"{path}: 'types' and 'taught' must hold a list of names for each data set") from error
 
     @property
     def experts(self) -> Cards:

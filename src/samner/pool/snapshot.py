@@ -42,6 +42,11 @@ class PoolSnapshot:
         """The base model, loaded on first use."""
         return self._pool.backbone
 
+    @property
+    def base_types(self) -> frozenset[str]:
+        """As ``ExpertPool.base_types``."""
+        return self._pool.base_types
+
     def adapter(self, name: str) -> LoraAdapter:
         """As ``ExpertPool.adapter``."""
         with self._pool._lock:  # no expert is removed while it is read

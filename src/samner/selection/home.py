@@ -10,12 +10,13 @@ from samner.entities import EntityType
 from samner.pool import ExpertCard
 from samner.selection.similarity import type_similarity
 
-TEXTS = 0.4
-"""Cosine that an expert's texts and the target's have at least. A few sentences are less like a domain than many."""
+BOTH = 1.35
+"""What two cosines have at least together: of an expert's texts with the target's, and, on average, of the target's
+types with those most like them that it was taught. The more alike the texts, the less alike the names need be."""
 AHEAD = 0.1
-"""By how much no other expert's texts come close to that: what several experts could read belongs to none."""
-TYPES = 0.85
-"""Cosine that the target's types have on average with those most like them that the expert was taught."""
+"""By how much no other expert's texts come close to the target's: what several experts could read belongs to none."""
+OTHERS = 0.15
+"""By how much more the types may be like what all experts were taught than what it was: mixed domains are nobody's."""
 FOREIGN = 0.45
 """Cosine below which a type is nothing like what the expert was taught, and no other name of it either."""
 
@@ -29,10 +30,12 @@ def at_home(experts: Mapping[str, ExpertCard], cosine: Mapping[str, float], type
         types: The entity types to look for.
     """
     nearest, *others = sorted(cosine, key=lambda name: (-cosine[name], name))
-    if cosine[nearest] < TEXTS or any(cosine[nearest] - cosine[name] < AHEAD for name in others[:1]):
+    if any(cosine[nearest] - cosine[name] < AHEAD for name in others[:1]):
         return None
-    known = float(np.mean(type_similarity(types, {nearest: experts[nearest]})))
-    return nearest if known >= TYPES else None
+    likeness = type_similarity(types, {nearest: experts[nearest]})
+    if cosine[nearest] + np.mean(likeness) < BOTH:
+        return None
+    return nearest if np.mean(type_similarity(types, experts) - likeness) <= OTHERS else None
 
 
 def foreign(card: ExpertCard, types: Sequence[EntityType]) -> list[str]:

@@ -103,7 +103,8 @@ def create_app(
     service = _Service(catalog, limits, batcher, jobs)
     app.include_router(_api(service))
     if catalog.models:  # Label Studio knows these paths itself
-        app.include_router(label_studio.router(catalog.models), prefix="/label-studio", include_in_schema=False)
+        paths = label_studio.router(catalog.models, service.annotate)
+        app.include_router(paths, prefix="/label-studio", include_in_schema=False)
     _operations(app, metrics, batcher, jobs)
     if page:
         from samner.serving.page import mount
@@ -269,9 +270,12 @@ class _Service:
             if said := too_long(text, self.limits):
                 raise ApiError(422, said, f"texts[{place}]")
 
+    def check_labels(self, count: int, field: str) -> None:
+        if not 1 <= count <= self.limits.labels:
+            raise ApiError(422, f"give 1 to {self.limits.labels} labels, not {count}", field)
+
     def types(self, labels: Labels, field: str = "labels") -> tuple[EntityType, ...]:
-        if not labels or len(labels) > self.limits.labels:
-            raise ApiError(422, f"give 1 to {self.limits.labels} labels, not {len(labels)}", field)
+        self.check_labels(len(labels), field)
         types: dict[str, EntityType] = {}
         for place, label in enumerate(labels):
             try:
@@ -315,6 +319,15 @@ class _Service:
                 raise ApiError(
                     504, f"no answer within {self.limits.seconds:g} s; send fewer texts at a time"
                 ) from error
+
+    async def annotate(self, name: str, texts: Sequence[str], types: Sequence[EntityType]) -> Answers:
+        """The answers to the tasks of Label Studio."""
+        _, model = self.catalog.model(name)
+        self.check_texts(texts)
+        if tuple(types) != model.types:
+            self.check_labels(len(types), "label_config")
+        question = Question(name, model, tuple(types), (), model.mode)
+        return [found async for _, part in self.answers(question, texts) for found in part]
 
     def adapt(self, asked: AdaptRequest) -> Job:
         self.check_texts(asked.texts)

@@ -99,7 +99,7 @@ def _given(authorization: str, *, basic: bool) -> bytes:
 
 
 class Crowd:
-    """Refuses requests to the API while so many are under way as may be at a time.
+    """Refuses requests to the API, and to what Label Studio asks, while so many are under way as may be at a time.
 
     Args:
         app: The application.
@@ -112,7 +112,7 @@ class Crowd:
         self.under_way = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not scope["path"].startswith("/v1/"):
+        if scope["type"] != "http" or not scope["path"].startswith(("/v1/", "/label-studio/")):
             await self.app(scope, receive, send)
             return
         if self.under_way >= self.most:

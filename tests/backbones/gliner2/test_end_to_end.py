@@ -17,6 +17,7 @@ from samner import ExpertPool, TaskModel
 from samner.embedding import MINILM, embed_domain
 from samner.export import export_task_model
 from samner.pool import ExpertCard
+from tests import command_line
 from tests.backbones.gliner2.conftest import write_texts
 from tests.backbones.gliner2.test_parity import assert_same, loaded, some, theirs
 
@@ -124,14 +125,8 @@ def test_the_page_for_users_of_gliner2_runs(
 def test_the_command_line_makes_a_pool_trains_and_extracts(
     checkpoint: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from typer.testing import CliRunner
-
-    from samner.cli.app import app
-
     def run(line: str) -> str:
-        result = CliRunner().invoke(app, line.split())
-        assert result.exit_code == 0, result.stderr
-        return result.stdout
+        return command_line.done(*line.split())
 
     monkeypatch.chdir(tmp_path)
     lines = [
@@ -148,5 +143,5 @@ def test_the_command_line_makes_a_pool_trains_and_extracts(
     (found,) = run("extract texts.txt --pool pool --labels drug,city --threshold 0.01").splitlines()
     assert all(e["text"] in "Aspirin helps in Basel." for e in json.loads(found)["entities"])
     for option, message in (("--dry-run", "--dry-run is for language models"), ("--option epochz=1", "epochz")):
-        result = CliRunner().invoke(app, f"train pills.jsonl --pool pool --name x -o x {option}".split())
+        result = command_line.samner(*f"train pills.jsonl --pool pool --name x -o x {option}".split())
         assert result.exit_code and message in result.stderr

@@ -9,30 +9,15 @@ from typing import Any
 
 import pytest
 import torch
-from typer.testing import CliRunner, Result
 
 from samner import ExpertPool, TaskModel
 from samner.embedding import MINILM, embed_domain
 from samner.files import read_json, write_json
 from samner.pool import ExpertCard
+from tests.command_line import done, samner
 
 TEXTS = ["Aspirin relieves headache within hours.", "Ada Moreno left Rovers.", "", "Rovers lost 3:2 in Basel."]
 DOMAINS = {"medicine": "Aspirin relieves headache.", "sports": "Rovers lost.", "places": "Basel lies on the Rhine."}
-
-
-def samner(*arguments: object) -> Result:
-    from samner.cli.app import app
-
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
-
-
-def done(*arguments: object) -> str:
-    result = samner(*arguments)
-    assert result.exit_code == 0, result.stderr
-    return result.stdout
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,7 @@ from samner.backbones.language_model.loading import checkpoint_digest
 from samner.entities import EntityType
 from samner.errors import ModelError
 from samner.references import KnownModel
+from tests.command_line import done
 
 
 def write_gguf(
@@ -157,16 +158,12 @@ def test_a_known_model_is_named_by_the_card_and_found_anew(file: Path, cache: Pa
 def test_adapters_are_merged_into_it(file: Path, cache: Path, tmp_path: Path):
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
-    from typer.testing import CliRunner
-
-    from samner.cli.app import app
 
     model = AutoModelForCausalLM.from_pretrained(base_from_gguf(file))
     settings = LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM")
     get_peft_model(model, settings).save_pretrained(tmp_path / "adapter")
     command = ["merge", tmp_path / "adapter", "--to", "fused", "--base", file, "-o", tmp_path / "out"]
-    result = CliRunner().invoke(app, [*map(str, command), "--method", "linear"])
-    assert result.exit_code == 0, result.stderr
+    done(*command, "--method", "linear")
     fused = AutoModelForCausalLM.from_pretrained(tmp_path / "out").state_dict()
     name = "model.layers.0.self_attn.q_proj.weight"
     assert fused[name].shape == (32, 32) and not np.allclose(fused[name], base_weight(file, name))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from samner.backbones import TrainingData, TrainingSet
@@ -69,3 +70,14 @@ def tiny_llama(seed: int = 0) -> Any:
         pad_token_id=1,
     )
     return LlamaForCausalLM(config).eval().requires_grad_(False)
+
+
+def tiny_base(root: Path, **settings: Any) -> Path:
+    """The base of a pool over that model, made in a folder as the command line makes one."""
+    from samner.backbones.language_model.base_card import create_base
+
+    tiny_llama().save_pretrained(root / "model")
+    tiny_tokenizer().save_pretrained(root / "model")
+    (root / "base").mkdir()
+    create_base(root / "base", str(root / "model"), **settings)
+    return root / "base"

@@ -63,7 +63,14 @@ def table(tmp_path: Path) -> Path:
 def run(table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(command, "read_table", lambda: read_table(table))
     mirrors = ["--mirrors", str(tmp_path / "mirrors")]
-    return lambda verb, *more: command.main([verb, str(tmp_path / "data"), *mirrors, *more])
+
+    def run(verb: str, *more: str) -> object:
+        try:
+            return command.main([verb, str(tmp_path / "data"), *mirrors, *more])
+        except SystemExit as ended:
+            return ended.code
+
+    return run
 
 
 def texts(folder: Path) -> list[str]:
@@ -104,23 +111,23 @@ def test_a_check_says_by_set_what_differs(run: Any, tmp_path: Path, capsys: Any)
 
 
 def test_wide_sets_need_those_they_leave_out(run: Any, tmp_path: Path, capsys: Any) -> None:
-    assert run("build", "--only", "wide/y/d") == 1
+    assert run("build", "--only", "wide/y/d") == 2
     error = capsys.readouterr().err.splitlines()[-1]
-    assert error.startswith("Error: ") and "target/a/unlabeled.jsonl is missing" in error
+    assert error.startswith("error: ") and "target/a/unlabeled.jsonl is missing" in error
     assert not (tmp_path / "data/wide").exists() or not list((tmp_path / "data/wide/y").iterdir())
 
 
 def test_errors_are_one_line(run: Any, table: Path, tmp_path: Path, capsys: Any) -> None:
-    assert run("build", "--only", "train/none") == 1
+    assert run("build", "--only", "train/none") == 2
     assert "there is no set 'train/none'" in capsys.readouterr().err
     commit(tmp_path / "mirrors/owner+name", {"types.json": "[]"})
     told = json.loads(table.read_text())
     told["commits"]["owner/name"] = commit(tmp_path / "mirrors/owner+name", {"types.json": '{"loc": 1}'})
     table.write_text(json.dumps(told))
-    assert run("build", "--only", "types") == 1
-    assert "Error: types/e: its files are not as they should be (TypeError" in capsys.readouterr().err
+    assert run("build", "--only", "types") == 2
+    assert "error: types/e: its files are not as they should be (TypeError" in capsys.readouterr().err
     shutil.rmtree(tmp_path / "mirrors")
-    assert run("build", "--only", "target") == 1
+    assert run("build", "--only", "target") == 2
     assert "has no git directory owner+name" in capsys.readouterr().err
 
 

@@ -9,33 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
 
 from samner import ExpertPool, TaskModel
 from samner.embedding import MINILM, embed_domain
 from samner.files import read_json, write_json
 from samner.pool import ExpertCard
 from tests.backbones.language_model.tiny_server import Fault, TinyServer, serving
+from tests.command_line import done, samner
 
 TEXTS = ["Aspirin relieves headache.", "", "Rovers lost 3:2 in Basel."]
 DOMAINS = {"medicine": "Aspirin relieves headache.", "sports": "Rovers lost.", "places": "Basel lies on the Rhine."}
 EXACT = 32
 """A rank at which the adapters of the tiny model lose nothing."""
-
-
-def samner(*arguments: object) -> Result:
-    from samner.cli.app import app
-
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
-
-
-def done(*arguments: object) -> str:
-    result = samner(*arguments)
-    assert result.exit_code == 0, result.stderr
-    return result.stdout
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import pytest
+
+from samner.cli.output import guarded
+from samner.errors import PoolError
+
+
+@guarded()
+def program(error: BaseException | None) -> str:
+    if error:
+        raise error
+    return "done"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (PoolError("no pool\nthere"), 2, "error: no pool there\n"),
+        (FileNotFoundError(2, "No such file or directory", "data/x.jsonl"), 2, "error: data/x.jsonl: No such file"),
+        (OSError("disk full"), 2, "error: disk full\n"),
+        (KeyboardInterrupt(), 130, "interrupted\n"),
+    ],
+)
+def test_what_a_user_can_act_on_ends_a_program_with_one_line(
+    error: BaseException, code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(2):  # the decorator holds for every call
+        with pytest.raises(SystemExit) as ended:
+            program(error)
+        assert ended.value.code == code
+        told = capsys.readouterr()
+        assert told.out == "" and told.err.startswith(said) and told.err.count("\n") == 1
+
+
+def test_a_bug_is_not_hidden() -> None:
+    assert program(None) == "done"
+    with pytest.raises(KeyError):
+        program(KeyError("x"))
