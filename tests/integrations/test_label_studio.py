@@ -96,3 +96,11 @@ def test_an_interface_cannot_define_entities() -> None:
         Interface.read(bomb)
     with pytest.raises(SamnerError, match="needs a model"):
         router({})
+
+
+def test_half_of_a_surrogate_pair_is_no_fault(client: TestClient) -> None:
+    with pytest.raises(DataError, match="not valid XML"):
+        Interface.read("<View name='\ud800'/>")
+    sent, kind = rb'{"tasks": [{"id": "\ud800", "data": {}}]}', {"Content-Type": "application/json"}
+    answer = client.post("/ls/predict", content=sent, headers=kind)
+    assert (answer.status_code, answer.json()["detail"]) == (422, r"task '\ud800': data has no text under 'text'")
