@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from tempfile import TemporaryFile
+
 import pytest
 
 from samner.cli.output import guarded
@@ -37,3 +39,25 @@ def test_a_bug_is_not_hidden() -> None:
     assert program(None) == "done"
     with pytest.raises(KeyError):
         program(KeyError("x"))
+
+
+def test_a_pipe_that_nobody_reads_ends_a_program_as_the_shell_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with TemporaryFile("w") as stream:
+        monkeypatch.setattr("sys.stdout", stream)
+        with pytest.raises(SystemExit) as ended:
+            program(BrokenPipeError())
+        assert ended.value.code == 141
+
+        @guarded()
+        def by_rich() -> None:
+            try:
+                raise BrokenPipeError
+            except BrokenPipeError:
+                raise SystemExit(1)  # noqa: B904  as rich's console does
+
+        with pytest.raises(SystemExit) as ended:
+            by_rich()
+        assert ended.value.code == 141
+    with pytest.raises(SystemExit) as ended:
+        program(SystemExit(1))
+    assert ended.value.code == 1

@@ -96,3 +96,15 @@ def test_an_interface_cannot_define_entities() -> None:
         Interface.read(bomb)
     with pytest.raises(SamnerError, match="needs a model"):
         router({})
+
+
+def test_half_of_a_surrogate_pair_is_no_fault(client: TestClient) -> None:
+    with pytest.raises(DataError, match="not valid XML"):
+        Interface.read("<View name='\ud800'/>")
+    for task, message in (
+        (rb'{"id": "\ud800", "data": {}}', r"task '\ud800': data has no text under 'text'"),
+        (rb'{"data": {"text": "Aspi\ud800rin"}}', "task 1: the text holds half of a surrogate pair"),
+    ):
+        sent = b'{"tasks": [' + task + b"]}"
+        answer = client.post("/ls/predict", content=sent, headers={"Content-Type": "application/json"})
+        assert answer.status_code == 422 and answer.json()["detail"].startswith(message)

@@ -72,17 +72,20 @@ class TestOpening:
         self, pool: ExpertPool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("samner.pool.pool.load_backbone", None)
-        lists = {"types": {"a": ["drug", "disease"]}, "taught": {"b": ["court", "drug"]}}
+        lists = {"types": {"a": ["drug", "disease"]}, "taught": {"b": ["court: a place of law", "drug"]}}
         edit(pool.base_folder, lambda card: card.update(lists), "base.json")
         again = ExpertPool(pool.folder)
         assert again.base_types == again.snapshot().base_types == {"drug", "disease", "court"}
         edit(pool.base_folder, lambda card: [card.pop(key) for key in lists], "base.json")
         assert ExpertPool(pool.folder).base_types == frozenset()  # it does not say
 
-    def test_a_base_that_lists_its_types_wrongly_is_refused(self, pool: ExpertPool) -> None:
-        edit(pool.base_folder, lambda card: card.update(taught=["drug"]), "base.json")
-        with pytest.raises(PoolError, match=r"base\.json: 'types' and 'taught' must hold a list of names"):
+    @pytest.mark.parametrize("taught", [["drug"], None, {"a": "drug"}, {"a": [1]}, {"a": {"drug": 1}}])
+    def test_a_base_that_lists_its_types_wrongly_is_refused(self, pool: ExpertPool, taught: object) -> None:
+        edit(pool.base_folder, lambda card: card.update(taught=taught), "base.json")
+        with pytest.raises(SamnerError, match=r"base\.json: taught.*: input should be a"):
             _ = pool.base_types
+        (problem,) = pool.verify()
+        assert "base.json: taught" in problem
 
     def test_an_ordinary_folder_is_no_pool(self, tmp_path: Path) -> None:
         with pytest.raises(PoolError, match=r"is not a pool: it holds no pool\.json"):

@@ -405,14 +405,16 @@ class TestLabelStudio:
         asked = tasks(["Aspirin eases headache"], ["drug"])
         (result,) = client.post("/label-studio/known/predict", json=asked).json()["results"]
         assert [found["value"]["text"] for found in result["result"]] == ["Aspirin"]
-        assert client.get("/label-studio/other/health").status_code == 404
+        said = problem(client.get("/label-studio/other/health"))
+        assert said[0] == 404 and said[1].startswith("there is no model 'other'; there are: known")
+        assert problem(client.get("/label-studio/other"))[1].startswith("there is nothing at this path")
 
     @pytest.mark.parametrize(
         ("limits", "notes", "labels", "field"),
         [
-            ({"texts": 2}, ["a", "b", "c"], ["drug"], "texts"),
-            ({"text": 4}, ["a", "abcde"], ["drug"], "texts[1]"),
-            ({"characters": 4}, ["abc", "abc"], ["drug"], "texts"),
+            ({"texts": 2}, ["a", "b", "c"], ["drug"], "tasks"),
+            ({"text": 4}, ["a", "abcde"], ["drug"], "tasks[1]"),
+            ({"characters": 4}, ["abc", "abc"], ["drug"], "tasks"),
             ({"labels": 1}, ["a"], ["drug", "city"], "label_config"),
         ],
     )

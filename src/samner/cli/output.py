@@ -40,6 +40,10 @@ def guarded() -> Iterator[None]:
         # Python's own flush at exit must not complain either
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(141) from error
+    except SystemExit as error:
+        if isinstance(error.__context__, BrokenPipeError):  # rich's console met it, and leaves with 1
+            raise SystemExit(141) from error
+        raise
     except (SamnerError, OSError) as error:
         said = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
         say("error: " + " ".join(said.split()))

@@ -15,6 +15,8 @@ from typing import Annotated, Any, TypeAlias
 from xml.etree import ElementTree
 
 from samner.data.formats.label_studio import prediction
+from samner.data.validation import example_from_fields, located
+from samner.display import brief
 from samner.entities import EntityType, Example
 from samner.errors import DataError, SamnerError
 from samner.prediction import Prediction
@@ -62,7 +64,7 @@ class Interface:
             raise DataError("the labelling interface is too long, or defines entities of XML, which are not read")
         try:
             root = ElementTree.fromstring(config)
-        except ElementTree.ParseError as error:
+        except (ElementTree.ParseError, UnicodeEncodeError) as error:  # the latter of half of a surrogate pair
             raise DataError(f"the labelling interface is not valid XML ({error})") from error
         texts = {text.get("name"): text.get("value", "") for text in root.iter("Text")}
         for labels in root.iter("Labels"):
@@ -89,15 +91,16 @@ class Interface:
         """The text of each task.
 
         Raises:
-            DataError: If a task has none where the interface says.
+            DataError: If a task has none where the interface says, or one that no answer could hold.
         """
         texts = []
         for number, task in enumerate(tasks, start=1):
             data = task.get("data")
             text = data.get(self.key) if isinstance(data, Mapping) else None
-            if not isinstance(text, str):
-                raise DataError(f"task {task.get('id', number)}: data has no text under {self.key!r}")
-            texts.append(text)
+            with located(f"task {brief(task.get('id', number))}"):
+                if not isinstance(text, str):
+                    raise DataError(f"data has no text under {self.key!r}")
+                texts.append(example_from_fields(text, None).text)
         return texts
 
 

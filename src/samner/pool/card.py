@@ -172,6 +172,34 @@ class PoolCard(Settings):
         write_json(folder / POOL_CARD, self.model_dump(mode="json"))
 
 
+class Taught(Settings):
+    """What ``base.json`` says, of any family, of the types that the base was taught.
+
+    Args:
+        types: Their prompts, by data set.
+        taught: More of them, which only the warning asks for.
+    """
+
+    types: Mapping[str, list[str]] = {}
+    taught: Mapping[str, list[str]] = {}
+
+    @classmethod
+    def read(cls, folder: Path) -> Taught:
+        """Read it in a base's folder.
+
+        Raises:
+            SamnerError: If the file cannot be read, or either is no list of texts for each data set.
+        """
+        path = folder / "base.json"
+        card = read_json(path)
+        return validated(cls, {key: card[key] for key in cls.model_fields if key in card}, str(path))
+
+    def names(self) -> frozenset[str]:
+        """Of all types, without descriptions."""
+        lists = (*self.types.values(), *self.taught.values())
+        return frozenset(prompt.partition(": ")[0] for prompts in lists for prompt in prompts)
+
+
 def model_card(
     title: str,
     sections: Iterable[str],

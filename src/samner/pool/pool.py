@@ -21,7 +21,7 @@ from samner.backbones import Backbone, load_backbone
 from samner.backbones.families import device_name
 from samner.display import known_names
 from samner.errors import HubError, ModelError, PoolError, SamnerError
-from samner.files import LEGAL, atomic_folder, copy_model, inside, model_files, read_json, user_path
+from samner.files import LEGAL, atomic_folder, copy_model, inside, model_files, user_path
 from samner.lora import LoraAdapter
 from samner.pool.card import (
     ADAPTER_FILES,
@@ -31,6 +31,7 @@ from samner.pool.card import (
     POOL_CARD,
     ExpertCard,
     PoolCard,
+    Taught,
     check_name,
     expert_model_card,
     pool_model_card,
@@ -215,13 +216,7 @@ class ExpertPool:
     @cached_property
     def base_types(self) -> frozenset[str]:
         """Names of the types that the base was taught, as ``base.json`` lists them; none where it does not."""
-        path = self.base_folder / "base.json"
-        card = read_json(path)
-        try:
-            lists = [its for key in ("types", "taught") for its in card.get(key, {}).values()]
-            return frozenset(str(prompt) for its in lists for prompt in its)
-        except (AttributeError, TypeError) as error:
-            raise PoolError(f"{path}: 'types' and 'taught' must hold a list of names for each data set") from error
+        return Taught.read(self.base_folder).names()
 
     @property
     def experts(self) -> Cards:
@@ -431,6 +426,7 @@ class ExpertPool:
         """
         try:
             base = load_backbone(self.base_folder, self.device)
+            Taught.read(self.base_folder)
         except SamnerError as error:
             return [str(error)]
         problems = [problem for _, problem in model_files(self.base_folder) if problem]

@@ -261,14 +261,14 @@ class _Service:
         self.batcher = batcher
         self.jobs = jobs
 
-    def check_texts(self, texts: Sequence[str]) -> None:
+    def check_texts(self, texts: Sequence[str], field: str = "texts") -> None:
         if len(texts) > self.limits.texts:
-            raise ApiError(422, f"there are {len(texts)} texts, more than {self.limits.texts}", "texts")
+            raise ApiError(422, f"there are {len(texts)} texts, more than {self.limits.texts}", field)
         if (characters := sum(map(len, texts))) > self.limits.characters:
-            raise ApiError(422, f"the texts have {characters:,} characters, over {self.limits.characters:,}", "texts")
+            raise ApiError(422, f"the texts have {characters:,} characters, over {self.limits.characters:,}", field)
         for place, text in enumerate(texts):
             if said := too_long(text, self.limits):
-                raise ApiError(422, said, f"texts[{place}]")
+                raise ApiError(422, said, f"{field}[{place}]")
 
     def check_labels(self, count: int, field: str) -> None:
         if not 1 <= count <= self.limits.labels:
@@ -323,7 +323,7 @@ class _Service:
     async def annotate(self, name: str, texts: Sequence[str], types: Sequence[EntityType]) -> Answers:
         """The answers to the tasks of Label Studio."""
         _, model = self.catalog.model(name)
-        self.check_texts(texts)
+        self.check_texts(texts, "tasks")
         if tuple(types) != model.types:
             self.check_labels(len(types), "label_config")
         question = Question(name, model, tuple(types), (), model.mode)

@@ -78,7 +78,8 @@ def install(app: FastAPI) -> None:
         if error.status_code == HTTPStatus.BAD_REQUEST:  # FastAPI's, of a body whose parser failed
             return ApiError(422, "the body is not usable JSON").response()
         headers = dict(error.headers or {})
-        message = _SAID.get(error.status_code) or _line(str(error.detail))
+        said = str(error.detail)  # by default the status in words
+        message = _SAID.get(said) or _line(said)
         return ApiError(error.status_code, message, headers=headers).response()
 
     @app.exception_handler(Exception)
@@ -101,7 +102,10 @@ def _field(location: tuple[int | str, ...]) -> str | None:
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).lstrip(".") or None
 
 
-_SAID = {404: "there is nothing at this path; see /openapi.json", 405: "this path takes other methods"}
+_SAID = {
+    HTTPStatus.NOT_FOUND.phrase: "there is nothing at this path; see /openapi.json",
+    HTTPStatus.METHOD_NOT_ALLOWED.phrase: "this path takes other methods",
+}
 _CHOICES = {"str", "int", "Label"}
 
 
