@@ -97,18 +97,18 @@ def assemble(runs: Path, data: Path, out: Path) -> None:
             write_expert("unified", runs / "unified", every, data, base, target / "baselines" / "unified")
         ExpertPool(target).write_model_card("The pool smollm2")
         with (target / "README.md").open("a", encoding="utf-8") as card:
-            card.write(base_section())
+            card.write(base_section("classify words"))
 
 
-def base_section() -> str:
-    """What the pool's card says of the base: model, data, licences, notices."""
+def base_section(what: str) -> str:
+    """What a pool's card says of the base, which was taught to do so: model, data, licences, notices."""
     rows = "\n".join(f"| {name} | {entry['licence']} |" for name, entry in SETTINGS["base"]["sets"].items())
     return f"""
 ## Base
 
-SmolLM2-135M-Instruct (Apache-2.0), taught to classify words by the sets below and by none of the experts' domains. Its
-own weights are not here; `samner pool fetch smollm2` says how to get them. Made by `studies/smollm2`; how, and for how
-long, is in `base/base.json` and each `expert.json`. No data set under a non-commercial licence taught anything here,
+SmolLM2-135M-Instruct (Apache-2.0), taught to {what} by the sets below and by none of the experts' domains. Its own
+weights are not here; `samner pool fetch smollm2` says how to get them. Made by `studies/smollm2`; how, and for how long,
+is in `base/base.json` and each `expert.json`. No data set under a non-commercial licence taught anything here,
 and no text of any data set is included.
 
 | data set | licence as stated |

