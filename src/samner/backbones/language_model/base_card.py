@@ -36,7 +36,8 @@ class BaseCard(Settings):
             for the model as it is.
         prompt: A shipped prompt's name, or a file beside the card.
         threshold: Score from which an entity counts, unless the caller says otherwise.
-        dtype: Of the weights; ``"auto"`` is the type they are stored in, but float32 on a CPU.
+        dtype: Of the weights; ``"auto"`` is the type they are stored in, but on a CPU the one that it is fast in
+            (``samner.precision``).
         four_bit: Whether the model is held in 4 bits (NF4, by bitsandbytes) where there is a GPU.
         device_map: Passed to transformers where there is a GPU, ``"auto"`` for instance to spread the model over all;
             none for the one device.

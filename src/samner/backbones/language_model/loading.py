@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from samner.display import reason
 from samner.errors import ModelError, SamnerError
 from samner.files import read_json
+from samner.precision import fastest_dtype
 
 if TYPE_CHECKING:
     import torch
@@ -79,7 +80,7 @@ def load_model(reference: str, card: BaseCard, device: torch.device, tokenizer: 
 
     cpu = device.type == "cpu"
     arguments: dict[str, Any] = {
-        "dtype": torch.float32 if card.dtype == "auto" and cpu else card.dtype,
+        "dtype": fastest_dtype() if card.dtype == "auto" and cpu else card.dtype,
         "device_map": str(device) if cpu or card.device_map is None else card.device_map,
         "use_safetensors": True,
     }

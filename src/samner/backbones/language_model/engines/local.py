@@ -24,6 +24,8 @@ _LEAVE = 0.75
 class LocalEngine:
     """Greedy decoding in this process, all models' questions in mixed batches.
 
+    Tokens that a grammar forces (the names of types, what is left of a word) are read together, not one at a time.
+
     What all questions begin with (instructions and entity types) is read once per model, and its keys and values are
     used for every question: the same numbers, for models whose every layer attends to everything before. Answers that
     are finished leave the batch.
@@ -151,6 +153,7 @@ class LocalEngine:
         matchers = self._matchers(constraints)
         batch, open = list(range(len(ids))), set(range(len(ids)))
         answers: list[tuple[list[int], list[float]]] = [([], []) for _ in ids]
+        forced: list[list[int]] = [[] for _ in ids]  # by row, what is read behind the token that was chosen
         while True:
             with self._mixed.rows([models[i] for i in batch]):
                 passed = self._model(
@@ -159,25 +162,35 @@ class LocalEngine:
                     position_ids=places,
                     past_key_values=cache,
                     use_cache=True,
-                    logits_to_keep=1,
+                    logits_to_keep=1 + max(map(len, forced)),
                 )
             _, tokens, logprobs = _likeliest(passed.logits[:, -1].float(), matchers)
             chosen = tokens.tolist()
-            for i, token, logprob in zip(batch, chosen, logprobs.tolist(), strict=True):
+            for row, (i, token, logprob) in enumerate(zip(batch, chosen, logprobs.tolist(), strict=True)):
                 if i in open:
-                    answers[i][0].append(token)
-                    answers[i][1].append(logprob)
-                    if token in self._ends or len(answers[i][0]) == self._max_new_tokens:
+                    before = passed.logits[row, -1 - len(forced[row]) : -1].float()
+                    answers[i][0].extend((*forced[row], token))
+                    answers[i][1].extend((*_logprobs(before, forced[row]), logprob))
+                    if token in self._ends or len(answers[i][0]) >= self._max_new_tokens:
                         open.remove(i)
             if not open:
-                return [self.decode(*answer) for answer in answers]
+                most = self._max_new_tokens
+                return [self.decode(its[:most], known[:most]) for its, known in answers]
             if matchers:
                 matchers.consume(chosen)
-            read, places = tokens[:, None], places[:, -1:] + 1
-            mask = torch.cat([mask, torch.ones_like(read)], dim=1)
+                forced = matchers.forced()
+            longest = max(map(len, forced))
+            behind = torch.tensor([[0] * (longest - len(its)) + [1] * (1 + len(its)) for its in forced], device=device)
+            read = torch.tensor(
+                [[pad] * (longest - len(its)) + [token, *its] for token, its in zip(chosen, forced, strict=True)],
+                device=device,
+            )
+            places = places[:, -1:] + behind.cumsum(-1)
+            mask = torch.cat([mask, behind], dim=1)
             if len(open) <= _LEAVE * len(batch):
                 left = [row for row, i in enumerate(batch) if i in open]
                 batch = [batch[row] for row in left]
+                forced = [forced[row] for row in left]
                 its = torch.tensor(left, device=device)
                 read, places, mask = read[its], places[its], mask[its]
                 cache.batch_select_indices(its)
@@ -249,6 +262,12 @@ def _likeliest(logits: Any, matchers: Matchers | None) -> tuple[Any, Any, Any]:
             scores = scores.masked_fill(~allowed.to(scores.device), float("-inf"))
     chosen = scores.argmax(-1)
     return scores, chosen, logits.gather(-1, chosen[:, None])[:, 0] - logits.logsumexp(-1)
+
+
+def _logprobs(logits: Any, tokens: Sequence[int]) -> list[float]:
+    """How likely each of the tokens was (log), by the logits of its place."""
+    its: list[float] = [(row[token] - row.logsumexp(-1)).item() for row, token in zip(logits, tokens, strict=True)]
+    return its
 
 
 class _Recorder:

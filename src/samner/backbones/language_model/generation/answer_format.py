@@ -151,6 +151,14 @@ class Matchers:
             if matcher is not None and (matcher.is_stopped() or not matcher.consume_token(token)):
                 self._drop(row)
 
+    def forced(self) -> list[list[int]]:
+        """The tokens that must come next in each row, whatever the model would say; each row is given them."""
+        following = [[] if matcher is None else matcher.compute_ff_tokens() for matcher in self._matchers]
+        for row, (matcher, tokens) in enumerate(zip(self._matchers, following, strict=True)):
+            if tokens and not matcher.consume_tokens(tokens):
+                self._drop(row)
+        return following
+
     def keep(self, rows: Sequence[int]) -> None:
         """Go on with these rows alone."""
         self._matchers = [self._matchers[row] for row in rows]
