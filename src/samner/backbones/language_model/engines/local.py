@@ -48,6 +48,9 @@ class LocalEngine:
         max_new_tokens: int,
         batch_tokens: int = 16384,
     ) -> None:
+        from transformers import DynamicCache
+        from transformers.cache_utils import DynamicLayer
+
         self._model = model
         self._tokenizer = tokenizer
         self._mixed = mixed
@@ -58,6 +61,8 @@ class LocalEngine:
         self._ends: list[int] = ends if isinstance(ends, list) else [ends]
         taken = inspect.signature(getattr(model, "get_base_model", lambda: model)().forward).parameters
         self._keeps_what_it_reads = {"past_key_values", "position_ids", "logits_to_keep"} <= set(taken)
+        # else padding amid a row would move the window that a layer attends to
+        self._attends_to_all = all(type(layer) is DynamicLayer for layer in DynamicCache(config=model.config).layers)
         self._grammars = Grammars(tokenizer, model.config.get_text_config().vocab_size, self._ends)
 
     def over(self, mixed: MixedModels) -> LocalEngine:
@@ -112,20 +117,15 @@ class LocalEngine:
         """What all questions begin with, read by each model; none if that is little, or would not be exact."""
         import torch
         from transformers import DynamicCache
-        from transformers.cache_utils import DynamicLayer
 
         first, last = min(ids), max(ids)  # what these begin with, all do
         same = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
         shared = first[: min(same, *(len(i) - 1 for i in ids))]  # of every question, one token is left
-        cache = DynamicCache(config=self._model.config)
-        if (
-            not self._keeps_what_it_reads
-            or len(ids) < 2
-            or len(shared) < _SHARED
-            or not all(type(layer) is DynamicLayer for layer in cache.layers)
-        ):
+        exact = self._keeps_what_it_reads and self._attends_to_all
+        if not exact or len(ids) < 2 or len(shared) < _SHARED:
             return None
         read = torch.tensor([shared] * len(models), device=self._model.device)
+        cache = DynamicCache(config=self._model.config)
         with self._mixed.rows(models):
             self._model(input_ids=read, past_key_values=cache, use_cache=True)
         return _Prefix(len(shared), cache)
@@ -178,7 +178,7 @@ class LocalEngine:
                 return [self.decode(its[:most], known[:most]) for its, known in answers]
             if matchers:
                 matchers.consume(chosen)
-                forced = matchers.forced()
+                forced = matchers.forced() if self._attends_to_all else forced
             longest = max(map(len, forced))
             behind = torch.tensor([[0] * (longest - len(its)) + [1] * (1 + len(its)) for its in forced], device=device)
             read = torch.tensor(
