@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,8 @@ def data(texts: int = 16) -> TrainingData:
     return TrainingData([geography(texts)], foreign=["chess opening", "gemstone: a precious stone"])
 
 
-def tiny_tokenizer(*, chat: bool = False) -> Any:
-    """Byte-level BPE of 300 tokens."""
+def tiny_tokenizer(*, chat: bool = False, texts: Sequence[str] | None = None) -> Any:
+    """Byte-level BPE of 300 tokens, learnt from some texts."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -46,7 +47,7 @@ def tiny_tokenizer(*, chat: bool = False) -> Any:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator([e.text for e in geography().examples], trainer)
+    tokenizer.train_from_iterator(texts or [e.text for e in geography().examples], trainer)
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|eos|>", pad_token="<|pad|>")
     fast.chat_template = CHAT if chat else None
     return fast

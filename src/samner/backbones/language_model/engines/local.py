@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Sequence
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
+from samner.backbones.language_model.engines.repetition import Ending, Lists
 from samner.backbones.language_model.generation.answer_format import Constraint, Grammars, Matchers
 from samner.backbones.language_model.generation.ask import Generated, Question
 from samner.backbones.language_model.generation.prompt import Prompt, prompt_ids, render
@@ -153,6 +155,7 @@ class LocalEngine:
         matchers = self._matchers(constraints)
         batch, open = list(range(len(ids))), set(range(len(ids)))
         answers: list[tuple[list[int], list[float]]] = [([], []) for _ in ids]
+        lists = [Lists() if self._attends_to_all and c and c.format != "pairs" else None for c in constraints]
         forced: list[list[int]] = [[] for _ in ids]  # by row, what is read behind the token that was chosen
         while True:
             with self._mixed.rows([models[i] for i in batch]):
@@ -164,15 +167,28 @@ class LocalEngine:
                     use_cache=True,
                     logits_to_keep=1 + max(map(len, forced)),
                 )
-            _, tokens, logprobs = _likeliest(passed.logits[:, -1].float(), matchers)
+            scores, tokens, logprobs = _likeliest(passed.logits[:, -1].float(), matchers)
             chosen = tokens.tolist()
-            for row, (i, token, logprob) in enumerate(zip(batch, chosen, logprobs.tolist(), strict=True)):
-                if i in open:
-                    before = passed.logits[row, -1 - len(forced[row]) : -1].float()
-                    answers[i][0].extend((*forced[row], token))
-                    answers[i][1].extend((*_logprobs(before, forced[row]), logprob))
-                    if token in self._ends or len(answers[i][0]) >= self._max_new_tokens:
-                        open.remove(i)
+            for row, (i, logprob) in enumerate(zip(batch, logprobs.tolist(), strict=True)):
+                if i not in open:
+                    continue
+                its, known = answers[i]
+                its += forced[row]
+                known += _logprobs(passed.logits[row, -1 - len(forced[row]) : -1].float(), forced[row])
+                said = lists[i]
+                if said and matchers:
+                    here = Ending(len(its), mask.shape[1], int(places[row, -1]))
+                    pieces = [self._piece(token) for token in (*forced[row], chosen[row])]
+                    if ending := said.read(pieces, here, partial(self._closing, scores[row])):
+                        matchers.take_back(row, len(its) - ending.tokens)
+                        del its[ending.tokens :], known[ending.tokens :]
+                        mask[row, ending.columns :] = 0
+                        places[row, -1] = ending.place
+                        chosen[row], logprob = ending.token, 0.0
+                its.append(chosen[row])
+                known.append(logprob)
+                if chosen[row] in self._ends or len(its) >= self._max_new_tokens:
+                    open.remove(i)
             if not open:
                 most = self._max_new_tokens
                 return [self.decode(its[:most], known[:most]) for its, known in answers]
@@ -181,21 +197,35 @@ class LocalEngine:
                 forced = matchers.forced() if self._attends_to_all else forced
             longest = max(map(len, forced))
             behind = torch.tensor([[0] * (longest - len(its)) + [1] * (1 + len(its)) for its in forced], device=device)
-            read = torch.tensor(
-                [[pad] * (longest - len(its)) + [token, *its] for token, its in zip(chosen, forced, strict=True)],
-                device=device,
-            )
+            following = [[token, *its] for token, its in zip(chosen, forced, strict=True)]
+            read = torch.tensor([[pad] * (1 + longest - len(its)) + its for its in following], device=device)
             places = places[:, -1:] + behind.cumsum(-1)
             mask = torch.cat([mask, behind], dim=1)
             if len(open) <= _LEAVE * len(batch):
                 left = [row for row, i in enumerate(batch) if i in open]
                 batch = [batch[row] for row in left]
                 forced = [forced[row] for row in left]
-                its = torch.tensor(left, device=device)
-                read, places, mask = read[its], places[its], mask[its]
-                cache.batch_select_indices(its)
+                rest = torch.tensor(left, device=device)
+                read, places, mask = read[rest], places[rest], mask[rest]
+                cache.batch_select_indices(rest)
                 if matchers:
                     matchers.keep(left)
+
+    def _piece(self, token: int) -> str:
+        """A token as the vocabulary has it."""
+        return self._tokenizer.convert_ids_to_tokens(token) or ""
+
+    def _closing(self, scores: Any) -> int | None:
+        """The likeliest token that ends a string and its list, if the grammar allows one."""
+        if not self._closers:
+            return None
+        best = max(self._closers, key=lambda token: float(scores[token]))
+        return best if scores[best] > float("-inf") else None
+
+    @cached_property
+    def _closers(self) -> list[int]:
+        vocabulary: dict[str, int] = self._tokenizer.get_vocab()
+        return [number for token, number in vocabulary.items() if token.startswith('"]')]
 
     def _cache(self, prefix: _Prefix | None, rows: Sequence[int]) -> Any:
         """Of a batch whose rows are read by the models of these numbers: what they have read already."""

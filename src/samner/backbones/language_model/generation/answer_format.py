@@ -159,6 +159,11 @@ class Matchers:
                 self._drop(row)
         return following
 
+    def take_back(self, row: int, count: int) -> None:
+        """Forget the last tokens of a row."""
+        if self._matchers[row] is not None:
+            self._matchers[row].rollback(count)
+
     def keep(self, rows: Sequence[int]) -> None:
         """Go on with these rows alone."""
         self._matchers = [self._matchers[row] for row in rows]
