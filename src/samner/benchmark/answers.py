@@ -29,7 +29,7 @@ from samner.scoring import scored_labels
 from samner.spans import flat
 from samner.task_model import versions
 
-_REVISION = 3
+_REVISION = 4
 """Raise it when something kept is computed otherwise than before."""
 
 _DIGITS = 6  # of a score that are kept: more than float32 tells apart

@@ -71,9 +71,9 @@ def test_half_of_a_surrogate_pair_is_asked_about_as_a_question_mark():
 
 @pytest.mark.parametrize(
     ("span", "expected"),
-    [((1, 3), 0.2), ((0, 1), 0.1), ((2, 4), (0.2 * 0.3 * 0.4) ** (1 / 3)), ((3, 4), (0.3 * 0.4) ** 0.5)],
+    [((1, 3), 0.1 * 0.2), ((0, 1), 0.1), ((2, 4), (0.2 * 0.3 * 0.4) ** (1 / 3)), ((3, 4), 0.2 * (0.3 * 0.4) ** 0.5)],
 )
-def test_confidence_is_of_the_tokens_that_wrote_the_string(span, expected):
+def test_confidence_is_of_the_tokens_that_opened_and_wrote_the_string(span, expected):
     tokens, probabilities = ("[", "ab", "", "c", "]"), (0.1, 0.2, 0.3, 0.4, 0.5)  # "c" took two tokens
     answer = Generated("[abc]", tokens, tuple(map(math.log, probabilities)))
     assert confidence(answer, span) == pytest.approx(expected)
