@@ -72,8 +72,8 @@ def ask(
 ) -> dict[str, list[list[Entity]]]:
     """Ask several models for the entities of texts; see ``Backbone.predict``.
 
-    Every occurrence of a string that a model names is an entity. Its score is how likely the model found the string, see
-    ``confidence``.
+    Every occurrence of a string that a model names is an entity. Its score is how likely the model found the
+    string: see ``confidence``.
 
     Args:
         engine: Who answers.
