@@ -155,7 +155,7 @@ class LocalEngine:
         matchers = self._matchers(constraints)
         batch, open = list(range(len(ids))), set(range(len(ids)))
         answers: list[tuple[list[int], list[float]]] = [([], []) for _ in ids]
-        lists = [Lists() if self._attends_to_all and c and c.format != "pairs" else None for c in constraints]
+        lists = [Lists() if self._attends_to_all and _of_lists(c) else None for c in constraints]
         forced: list[list[int]] = [[] for _ in ids]  # by row, what is read behind the token that was chosen
         while True:
             with self._mixed.rows([models[i] for i in batch]):
@@ -274,6 +274,11 @@ class LocalEngine:
                 break
             pieces.append(stream.step(self._tokenizer.backend_tokenizer, token) or "")
         return Generated("".join(pieces), tuple(pieces), tuple(logprobs[: len(pieces)]))
+
+
+def _of_lists(constraint: Constraint | None) -> bool:
+    """Whether the answer is one of lists of strings, of which none is to come twice."""
+    return isinstance(constraint, Constraint) and constraint.format != "pairs"
 
 
 class _Prefix(NamedTuple):
