@@ -207,6 +207,13 @@ def test_a_pool_over_it_is_one_like_any_other(pool: Path, tmp_path: Path) -> Non
     )
 
 
+def test_a_hub_is_given_the_adapter(pool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, object] = {}
+    monkeypatch.setattr("samner.hub.upload", lambda repository, content, *_, **__: given.update(content))
+    ExpertPool(pool).push_to_hub("acme/own")
+    assert {"base/adapter/adapter_config.json", f"base/adapter/{WEIGHTS}"} <= given.keys()
+
+
 def test_what_was_adapted_holds_the_adapter(model: Path) -> None:
     assert (model / "base" / "adapter" / WEIGHTS).is_file()
     loaded = TaskModel.load(model)
