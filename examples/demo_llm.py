@@ -1,10 +1,9 @@
-"""The whole path on language models: select and merge experts, and let two task models answer in JSON.
+"""The paper's way: a language model that answers in JSON, its experts selected and merged, answers free and bound.
 
 python -m examples.demo_llm [POOL]
 
-By default the pool is the demonstration LM that ships with samner: a Llama of two million parameters and six LoRA
-experts, trained from nothing on sentences that the project makes up, which it is shown on. Any other pool over a
-causal LM reads news of medicine and business, and may take minutes.
+By default the pool `smollm2-generation`, over SmolLM2-135M-Instruct (`make demo-llm` installs that). Any other pool
+over a causal language model will do.
 """
 
 from __future__ import annotations
@@ -24,8 +23,11 @@ from samner.backbones.language_model.generation.ask import Engine, Generated, Qu
 from samner.cli.output import guarded
 from samner.cli.runtime import start
 
-DEMO_LM, DEMO_LABELS = "demo-lm", ["person", "company", "drug", "disease", "chemical"]
-SHOWN = 4
+POOL = "smollm2-generation"
+SHOWN = 5
+"""Texts whose answers are shown."""
+SAMPLES = 4
+"""Texts that every expert answers for selection by sampling: fewer than usual, to be done in two minutes."""
 
 
 class Listening:
@@ -41,46 +43,44 @@ class Listening:
         return answers
 
 
-def sample(pool: str) -> tuple[list[str], list[str]]:
-    """Texts that a pool can read, and the types to look for."""
-    file, labels = ("demo_lm.txt", DEMO_LABELS) if pool == DEMO_LM else ("pharma_news.txt", LABELS)
-    return (resources.files("samner") / "samples" / file).read_text(encoding="utf-8").splitlines(), labels
-
-
 @guarded()
 def main() -> None:
     device = start("auto")  # quietens the libraries below
     console = Console(width=110)
-    name = sys.argv[1] if len(sys.argv) > 1 else DEMO_LM
-    texts, labels = sample(name)
+    name = sys.argv[1] if len(sys.argv) > 1 else POOL
+    texts = (resources.files("samner") / "samples" / "pharma_news.txt").read_text(encoding="utf-8").splitlines()
     started = time.perf_counter()
     pool = ExpertPool.load(name, device)
     backbone = pool.backbone
     if not isinstance(backbone, CausalBackbone):
         raise SystemExit(f"{name} is no pool over a language model that answers: see python -m examples.demo")
 
-    console.print(f"Adapting the pool {name} to {len(texts)} unlabelled texts and the types {', '.join(labels)} ...")
-    model = adapt(pool, texts, labels)
+    console.print(f"Adapting the pool {name} to {len(texts)} unlabelled texts and the types {', '.join(LABELS)} ...")
+    model = adapt(pool, texts, LABELS, samples=SAMPLES)
     console.print(selection_table(model))
     console.print(sampling_line(model))
     console.print(f"Selected and merged in {time.perf_counter() - started:.1f} s.\n")
 
     listening = backbone.engine = Listening(backbone.engine)
-    answers = model.predict(texts[:SHOWN])
-    console.print("What the first task model is asked:\n")
+    found = model.predict(texts[:SHOWN])
+    backbone.card = backbone.card.model_copy(update={"constrained": False})
+    before = sum(backbone.statistics.values(), start=Counter())
+    model.predict(texts[:SHOWN])
+    free = sum(backbone.statistics.values(), start=Counter()) - before
+    console.print("What a merged model is asked:\n")
     console.print(listening.heard[0][0].text, style="dim", markup=False)
     names: dict[str, str] = {}
     for strategy, merge in model.merges.items():  # both strategies may have chosen the same experts
         names[merge.model] = f"{names[merge.model]}, {strategy}" if merge.model in names else strategy
-    for text, entities in zip(texts, answers, strict=False):
+    for text, entities in zip(texts, found, strict=False):
         console.print()
-        for question, generated in listening.heard:
-            if question.text.endswith(text):
-                console.print(f"{names[question.model]:>10}: {generated.text}", markup=False)
-        console.print(f"{'union':>10}: ", marked(text, entities, labels), sep="")
-    counts = sum(backbone.statistics.values(), start=Counter())
+        for question, generated in sorted(listening.heard, key=lambda item: list(names).index(item[0].model)):
+            if text in question.text:
+                how = "bound" if question.constraint else "free"
+                console.print(f"{names[question.model]}, {how}: {generated.text}", markup=False)
+        console.print("union: ", marked(text, entities, LABELS), sep="")
     console.print(
-        f"\n{counts['answers']} answers so far, {counts['valid']} of them valid JSON; "
+        f"\n{free['valid']} of {free['answers']} free answers are valid JSON, bound ones all; "
         f"{time.perf_counter() - started:.1f} s in all."
     )
 

@@ -4,8 +4,8 @@ python -m performance.llm
 python -m performance.llm --pool POOL --labels person,city --texts texts.txt
 
 Union: two task models, each the merge of some of the pool's experts. Sampling: all experts (six, of a pool that has
-more) on ten texts. Each is measured in one batch and in one pass a model, and the answers must be the same. Of another
-pool the table is only printed.
+more) on some of the texts. Each is measured in one batch and in one pass a model, and the answers must be the same. Of
+another pool the table is only printed.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from samner.entities import Entity, EntityType
 from samner.merging import merge
 
 PAGE, PART = ROOT / "docs" / "benchmarks.md", "performance.llm"
-POOL = "demo-lm"
-LABELS = "person,company,drug,disease,chemical"
-EXPERTS, SAMPLES = 6, 10
+POOL = "smollm2-generation"
+LABELS = "person,organization,city,drug,disease,date"
+EXPERTS, SAMPLES = 6, 4
 Answers = dict[str, list[list[Entity]]]
 
 
@@ -40,8 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> str:
     parser.add_argument("--pool", default=POOL, help="a pool over a causal language model")
     parser.add_argument("--labels", default=LABELS, help="entity types, parted by commas")
     parser.add_argument("--texts", type=Path, help="texts to read; the sample that ships with samner if not given")
-    parser.add_argument("--count", type=int, default=32, help="how many texts")
-    parser.add_argument("--repeats", type=int, default=3, help="the fastest of so many runs counts")
+    parser.add_argument("--count", type=int, default=8, help="how many texts")
+    parser.add_argument("--repeats", type=int, default=2, help="the fastest of so many runs counts")
     parser.add_argument("--device", default="cpu")
     given = parser.parse_args(arguments)
     if given.pool == POOL:
@@ -106,7 +106,7 @@ def _fastest(run: Callable[[], Answers], repeats: int) -> tuple[float, Answers]:
 
 
 def _texts(file: Path | None, count: int) -> list[str]:
-    lines = (files("samner") / "samples" / "demo_lm.txt").read_text(encoding="utf-8").splitlines()
+    lines = (files("samner") / "samples" / "pharma_news.txt").read_text(encoding="utf-8").splitlines()
     texts = [text for text in (read_texts(file) if file else lines) if text.strip()]
     return (texts * (-(-count // len(texts))))[:count]
 

@@ -107,8 +107,8 @@ def base_section(what: str) -> str:
 ## Base
 
 SmolLM2-135M-Instruct (Apache-2.0), taught to {what} by the sets below and by none of the experts' domains. Its own
-weights are not here; `samner pool fetch smollm2` says how to get them. Made by `studies/smollm2`; how, and for how long,
-is in `base/base.json` and each `expert.json`. No data set under a non-commercial licence taught anything here,
+weights are not here; `samner pool fetch smollm2` says how to get them. Made by `studies/smollm2`; how, and for how
+long, is in `base/base.json` and each `expert.json`. No data set under a non-commercial licence taught anything here,
 and no text of any data set is included.
 
 | data set | licence as stated |

@@ -123,7 +123,7 @@ def valid(rows: Sequence[Row]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--pool", default="runs/smollm2_generation/assembled")
+    parser.add_argument("--pool", default="smollm2-generation")
     parser.add_argument("--runs", type=Path, default=Path("runs/free_answers"))
     parser.add_argument("--texts", type=int, default=20, help="of each data set, from the first")
     parser.add_argument("--into", type=Path, help="a Markdown file with a part for the tables")

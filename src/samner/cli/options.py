@@ -46,8 +46,9 @@ Pool = Annotated[
     typer.Option(
         "--pool",
         metavar="POOL",
-        help="'smollm2', 'builtin' (smaller and faster), a folder, or the hub id of a pool (owner/name). By default "
-        "smollm2 where its language model is there (see 'samner pool fetch'), else builtin.",
+        help="'smollm2', 'builtin' (smaller and faster), 'smollm2-generation' (answers in JSON), a folder, or the hub "
+        "id of a pool (owner/name). By default smollm2 where its language model is there (see 'samner pool fetch'), "
+        "else builtin.",
         callback=named_pool,
         show_default=False,
     ),

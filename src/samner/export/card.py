@@ -17,6 +17,11 @@ from samner.pool.card import model_card, table
 CARD = "README.md"
 _WORST = 5
 _ROUNDING = 1e-6
+_OWN_ADAPTER = (
+    "The base model is {}: a language model with an adapter of the base's own fused in, once, by samner. Adapters go "
+    "on that folder, which is what to serve or convert, and not on the model that it was made of; whole models hold "
+    "all of it."
+)
 _COMBINED = {
     "union": "An entity counts if either part finds it.",
     "intersection": "An entity counts if both parts find it.",
@@ -80,6 +85,7 @@ def task_model_card(folder: Path, name: str, manifest: Mapping[str, Any], target
         f"Finds entities of the types {labels}. Exported by samner {manifest['versions']['samner']} from a task model "
         f"of mode {manifest['mode']} over the base model {named}, merged by {how}. `export.json` says the same to "
         f"programs. {_COMBINED.get(manifest['mode'], '') if len(experts) > 1 else ''}".rstrip(),
+        _OWN_ADAPTER.format(named) if base["own_adapter"] else "",
         table(("part", "merged of the experts"), experts),
         *(_errors(report, f" of {name}") for name, report in reports.items() if "relative_error" in report),
         f"## Use\n\n{target.usage({name: name for name in parts}, reports)}",

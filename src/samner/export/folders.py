@@ -171,6 +171,10 @@ def export_task_model(
         raise SamnerError(f"--int8 is for --to onnx, not for --to {to}")
     if base and not backbone.checkpoint:
         raise SamnerError("--base is for models of a language model; the base of this one is in its own folder")
+    if base and backbone.has_own_adapter:
+        raise SamnerError(
+            f"--base is not for this model: its base has an adapter of its own, fused into {backbone.checkpoint}"
+        )
     named = (
         _resolved(str(backbone.model_folder(base) if base else backbone.checkpoint)) if backbone.checkpoint else None
     )
@@ -193,7 +197,12 @@ def export_task_model(
             "format": 1,
             "to": to,
             "versions": versions(),
-            "base": {"family": backbone.family, "fingerprint": backbone.fingerprint, "name": named or ""},
+            "base": {
+                "family": backbone.family,
+                "fingerprint": backbone.fingerprint,
+                "name": named or "",
+                "own_adapter": backbone.has_own_adapter,
+            },
             "mode": model.mode,
             "labels": [{"name": t.name, "description": t.description} for t in model.types],
             **model.scores(),

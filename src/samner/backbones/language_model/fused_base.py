@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from samner.backbones.language_model.loading import check_weights, checkpoint_digest
-from samner.errors import ModelError
+from samner.errors import ModelError, SamnerError
 from samner.files import MODEL_FILES, atomic_folder, user_folder, writing_tensors
 from samner.lora import LoraAdapter
 
@@ -15,7 +15,9 @@ _WEIGHT = ".weight"
 
 
 def base_with_adapter(model: Path, adapter: Path, cache: Path | None = None) -> Path:
-    """The folder that a model is fused into with an adapter: made once for each two, found by what they hold.
+    """The folder that a model is fused into with an adapter: made once for each two, called by what they hold.
+
+    The sums may differ in their last bits from one processor to the next; its name does not.
 
     Args:
         model: Folder with the model in safetensors.
@@ -34,7 +36,7 @@ def base_with_adapter(model: Path, adapter: Path, cache: Path | None = None) -> 
     try:
         with atomic_folder(folder) as temporary:
             _fuse(model, own, adapter, temporary)
-    except OSError:
+    except (OSError, SamnerError):
         if not folder.is_dir():  # else another process was faster
             raise
     return folder
