@@ -46,6 +46,12 @@ def running(base: Path, experts: dict[str, Path]) -> Iterator[TinyServer]:
         yield server
 
 
+@pytest.fixture(autouse=True)
+def _as_a_server_would(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server goes on after a string that its list has already, so this process does here, too."""
+    monkeypatch.setattr("samner.backbones.language_model.engines.local._of_lists", lambda constraint: False)
+
+
 @pytest.fixture
 def server(running: TinyServer) -> Iterator[TinyServer]:
     yield running
