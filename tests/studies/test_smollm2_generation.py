@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,13 +15,14 @@ pytest.importorskip("trl")
 import torch
 from safetensors.torch import load_file, save_file
 
+from samner.backbones.language_model.generation.ask import Generated
 from samner.data import write_examples
 from samner.entities import Entity, Example, entity_types
 from samner.errors import PoolError
 from samner.files import read_json
 from samner.lora import WEIGHTS_FILE as WEIGHTS
 from samner.pool import ExpertCard, ExpertPool
-from studies.smollm2 import free_answers, generation
+from studies.smollm2 import free_answers, generation, generation_scale
 from tests.backbones.language_model.tiny_llama import tiny_llama, tiny_tokenizer
 
 DOMAINS = {"news": ["people"], "social": ["drugs", "few"]}
@@ -174,3 +176,34 @@ def test_free_answers_are_judged_once(pool: ExpertPool, tmp_path: Path) -> None:
         f"{100.0 * row.get('valid', 0):.1f} %",
         100 * row["f1"],
     )
+
+
+def test_a_domain_is_read_by_the_others_merged(
+    pool: ExpertPool, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(generation_scale, "DOMAINS", DOMAINS)
+    assert generation_scale.nearest(pool, "news") == ["social"]
+    command = [
+        "scale",
+        str(pool.folder),
+        "--data",
+        str(data),
+        "--scales",
+        "0",
+        "0.5",
+        "--texts",
+        "2",
+        "--domains",
+        "news",
+    ]
+    monkeypatch.setattr("sys.argv", command)
+    generation_scale.main()
+    head, _, base, merge = capsys.readouterr().out.splitlines()
+    assert head.count("|") == base.count("|") == merge.count("|")
+    assert [row.split("|")[1].strip() for row in (base, merge)] == ["0", "0.5"]
+
+
+def test_a_score_may_leave_out_the_token_that_opens() -> None:
+    answer = Generated('["Ada"]', ('["', "Ad", "a", '"]'), (-1.0, -2.0, -4.0, -8.0))
+    assert generation_scale.without_opening(answer, (2, 5)) == pytest.approx(math.exp(-3))
+    assert generation_scale.confidence(answer, (2, 5)) == pytest.approx(math.exp(-4))
