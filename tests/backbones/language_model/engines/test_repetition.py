@@ -30,7 +30,7 @@ def read(tokens: list[str]) -> list[tuple[int, int]]:
     """After how many tokens a list is to end, and where."""
     lists, found = Lists(), []
     for i, token in enumerate(tokens):
-        if ending := lists.read([token], Ending(i, i, i), lambda: 7):
+        if ending := lists.read([token], Ending(i, i, i), lambda: (7, -1.0)):
             found.append((i, ending.tokens))
     return found
 
@@ -50,10 +50,10 @@ def test_a_quotation_mark_within_a_string_does_not_end_it() -> None:
 
 def test_forced_tokens_are_read_and_never_taken_for_a_choice() -> None:
     lists = Lists()
-    assert lists.read(['["', "x", '",'], Ending(0, 0, 0), lambda: 7) is None
-    assert lists.read([' "', "y", '",'], Ending(3, 3, 3), lambda: 8) is None
+    assert lists.read(['["', "x", '",'], Ending(0, 0, 0), lambda: (7, -1.0)) is None
+    assert lists.read([' "', "y", '",'], Ending(3, 3, 3), lambda: (8, -2.0)) is None
     ending = lists.read([' "', "x", '",'], Ending(6, 6, 6), lambda: None)
-    assert ending is not None and (ending.tokens, ending.token) == (3, 8)
+    assert ending is not None and (ending.tokens, ending.token, ending.logprob) == (3, 8, -2.0)
 
 
 @given(

@@ -179,12 +179,12 @@ class LocalEngine:
                 if said and matchers:
                     here = Ending(len(its), mask.shape[1], int(places[row, -1]))
                     pieces = [self._piece(token) for token in (*forced[row], chosen[row])]
-                    if ending := said.read(pieces, here, partial(self._closing, scores[row])):
+                    if ending := said.read(pieces, here, partial(self._closing, scores[row], passed.logits[row, -1])):
                         matchers.take_back(row, len(its) - ending.tokens)
                         del its[ending.tokens :], known[ending.tokens :]
                         mask[row, ending.columns :] = 0
                         places[row, -1] = ending.place
-                        chosen[row], logprob = ending.token, 0.0
+                        chosen[row], logprob = ending.token, ending.logprob
                 its.append(chosen[row])
                 known.append(logprob)
                 if chosen[row] in self._ends or len(its) >= self._max_new_tokens:
@@ -215,12 +215,12 @@ class LocalEngine:
         """A token as the vocabulary has it."""
         return self._tokenizer.convert_ids_to_tokens(token) or ""
 
-    def _closing(self, scores: Any) -> int | None:
-        """The likeliest token that ends a string and its list, if the grammar allows one."""
+    def _closing(self, scores: Any, logits: Any) -> tuple[int, float] | None:
+        """The likeliest token that ends a string and its list, if one may, and how likely it is (log)."""
         if not self._closers:
             return None
         best = max(self._closers, key=lambda token: float(scores[token]))
-        return best if scores[best] > float("-inf") else None
+        return (best, _logprobs(logits[None].float(), [best])[0]) if scores[best] > float("-inf") else None
 
     @cached_property
     def _closers(self) -> list[int]:

@@ -18,12 +18,14 @@ class Ending:
         columns: Of what the model had read then.
         place: Of the last token it had read.
         token: The likeliest that ends the list there.
+        logprob: How likely that was (log).
     """
 
     tokens: int
     columns: int
     place: int
     token: int = -1
+    logprob: float = 0.0
 
 
 @dataclass(slots=True)
@@ -36,13 +38,15 @@ class Lists:
     said: tuple[str, ...] = ()
     ending: Ending | None = None
 
-    def read(self, tokens: Sequence[str], here: Ending, closing: Callable[[], int | None]) -> Ending | None:
+    def read(
+        self, tokens: Sequence[str], here: Ending, closing: Callable[[], tuple[int, float] | None]
+    ) -> Ending | None:
         """Read on.
 
         Args:
             tokens: The last of them was chosen by the model, the others forced by the grammar.
             here: Before the last token, where the list may end if that ends a string.
-            closing: The token that would end the list there, if there is one.
+            closing: The token that would end the list there and how likely it is (log), if there is one.
 
         Returns:
             Where the list is to end, if a string of it has come again; that end has been read then.
@@ -57,7 +61,7 @@ class Lists:
             self.inside = False
             return ending
         if ends and not last.startswith('"]') and (closer := closing()) is not None:
-            self.ending = replace(here, token=closer)
+            self.ending = replace(here, token=closer[0], logprob=closer[1])
         return None
 
     def _read(self, token: str) -> bool:
