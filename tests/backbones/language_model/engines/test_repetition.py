@@ -48,6 +48,12 @@ def test_a_quotation_mark_within_a_string_does_not_end_it() -> None:
     assert read(['["', "x", '\\"', '",', ' "', "x", '",', ' "', "x", '\\"', '"]']) == [(10, 6)]
 
 
+def test_a_list_never_ends_at_a_quotation_mark_of_a_string() -> None:
+    string = ["a", "\\", '"', 'b"']
+    assert read(['["', *string, ', "', *string]) == []
+    assert read(['["', "x", '",', ' "', *string, ', "', *string]) == [(12, 2)]
+
+
 def test_forced_tokens_are_read_and_never_taken_for_a_choice() -> None:
     lists = Lists()
     assert lists.read(['["', "x", '",'], Ending(0, 0, 0), lambda: (7, -1.0)) is None

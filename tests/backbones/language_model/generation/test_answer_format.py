@@ -125,6 +125,21 @@ def test_a_row_without_constraint_may_go_on_as_it_likes(grammars, tokenizer):
     assert torch.equal(grammars.matchers([None]).allowed(5) or torch.ones(1), torch.ones(1))
 
 
+@pytest.mark.parametrize("form", ["object", "sparse"])
+def test_the_name_of_a_special_token_in_a_type_is_written_as_text(grammars, tokenizer, form, caplog):
+    label = f"a {tokenizer.eos_token} b"
+    matchers = grammars.matchers([Constraint(form, (label,), TEXT)])
+    tokens: list[int] = []
+    while len(tokens) < 200 and label.replace("<", "\\u003c") not in tokenizer.decode(tokens):
+        allowed = matchers.allowed(len(tokenizer))
+        assert allowed is not None
+        tokens.append(int(allowed[0].nonzero()[-1]))
+        assert tokenizer.eos_token_id not in tokens
+        matchers.consume(tokens[-1:])
+        tokens += matchers.forced()[0]
+    assert len(tokens) < 200 and "goes on unconstrained" not in caplog.text
+
+
 def test_a_text_beyond_the_limits_goes_on_unconstrained(grammars, tokenizer, caplog):
     matchers = grammars.matchers([Constraint("list", ("x",), TEXT)])
     matchers.consume(tokenizer("Z", add_special_tokens=False)["input_ids"][:1])  # not what the grammar allows

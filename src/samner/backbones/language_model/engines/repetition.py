@@ -54,7 +54,7 @@ class Lists:
         for token in tokens[:-1]:
             self._read(token)
         last = tokens[-1]
-        ends = self.inside and last.startswith('"')
+        ends = self.inside and not self.escaped and last.startswith('"')
         ending = self.ending
         if self._read(last) and ending:
             self.said, self.ending = (), None  # as the token that ends the list leaves it

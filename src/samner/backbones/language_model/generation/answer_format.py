@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from samner.backbones.language_model.special_tokens import special_names
 from samner.entities import EntityType
 from samner.errors import ModelError
 from samner.words import LONGEST, pieces
@@ -121,8 +122,16 @@ class Grammars:
         from llguidance import LLMatcher
 
         distinct = [c for c in dict.fromkeys(constraints) if c is not None]
-        made = {c: LLMatcher(self._read, c.lark(), log_level=0) for c in distinct}
+        made = {c: LLMatcher(self._read, self._as_text(c.lark()), log_level=0) for c in distinct}
         return Matchers([None if c is None else made[c].deep_copy() for c in constraints])
+
+    def _as_text(self, lark: str) -> str:
+        """A grammar in which no type has the name of a special token: llguidance would force the token itself.
+
+        The first character of such a name is written as JSON escapes it.
+        """
+        special = special_names(self._tokenizer)
+        return special.sub(lambda name: rf"\\u{ord(name[0][0]):04x}{name[0][1:]}", lark) if special else lark
 
     def _for_llguidance(self) -> Any:
         try:
