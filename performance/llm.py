@@ -26,6 +26,7 @@ from samner.cli.output import guarded
 from samner.data import read_texts
 from samner.entities import Entity, EntityType
 from samner.merging import merge
+from samner.precision import precision
 
 PAGE, PART = ROOT / "docs" / "benchmarks.md", "performance.llm"
 POOL = "smollm2-generation"
@@ -89,10 +90,11 @@ def measure(pool: ExpertPool, texts: list[str], labels: Sequence[str], repeats: 
 
 def check_same(answers: Answers, others: Answers) -> None:
     """Raise if the two ways found other entities, or were otherwise sure of them beyond rounding."""
+    rounding = 1e-3 if precision() == "float32" else 0.05
     for model, texts in answers.items():
         for i, (found, other) in enumerate(zip(texts, others[model], strict=True)):
             mine, theirs = ({e.key: e.score for e in entities} for entities in (found, other))
-            if mine.keys() != theirs.keys() or any(abs(mine[key] - theirs[key]) > 1e-3 for key in mine):
+            if mine.keys() != theirs.keys() or any(abs(mine[key] - theirs[key]) > rounding for key in mine):
                 raise SystemExit(f"{model} answers text {i} differently in a mixed batch: {mine} and {theirs}")
 
 
