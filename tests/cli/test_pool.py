@@ -62,6 +62,26 @@ def test_show_nobody(samner, tiny_pool: Path):
     assert "has no expert 'nobody'; it has: medicine, sports" in result.stderr
 
 
+def test_show_a_pool_by_its_name_or_folder_where_no_expert_is_called_so(samner, tiny_pool: Path):
+    for command in (["show", tiny_pool], ["show", "--pool", tiny_pool]):
+        result = samner("pool", *command)
+        assert result.exit_code == 0
+        lines = result.stdout.splitlines()
+        assert lines[0] == f"{tiny_pool}: a pool of 2 experts"
+        assert lines[1].startswith("base: of the family encoder")
+        assert [line.split()[0] for line in lines[3:]] == ["expert", "medicine", "sports"]
+    for name in SHIPPED:
+        said = json.loads(samner("pool", "show", name, "--json").stdout)
+        assert said["name"] == name and "biomedical" in said["experts"]
+        assert samner("pool", "show", name, "--pool", tiny_pool).stdout.startswith(f"{name}: a pool of ")
+
+
+def test_a_pool_in_place_of_an_expert_is_said_to_be_one(samner, pool: Path):
+    result = samner("pool", "remove", pool, "smollm2")
+    assert result.exit_code == 2
+    assert "has no expert 'smollm2'" in result.stderr and "--pool smollm2" in result.stderr
+
+
 def test_create_remove_add(samner, tiny_pool: Path, tmp_path: Path):
     mine = tmp_path / "mine"
     result = samner("pool", "create", mine, "--from", tiny_pool)

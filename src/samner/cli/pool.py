@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,7 @@ from samner.cli.options import check_output_folder
 from samner.cli.output import console, counted, say, status, table, write_json
 from samner.cli.runtime import start
 from samner.errors import PoolError, SamnerError
+from samner.files import read_json, user_path
 
 if TYPE_CHECKING:
     from samner.pool import ExpertCard, ExpertPool
@@ -122,22 +124,36 @@ def list_(pool: options.Pool = options.DEFAULT_POOL, json: options.Json = False)
     elif not cards:
         say(f"{pool} has no experts; 'samner train' makes one, 'samner pool add' adds it")
     else:
-        rows = [
-            [card.name, len(card.types), ", ".join(source.name for source in card.data), card.description]
-            for card in cards
-        ]
-        console().print(table(["expert", "types", "data sets", "description"], rows, right=("types",)))
+        _print_experts(cards)
+
+
+def _print_experts(cards: Sequence[ExpertCard]) -> None:
+    rows = [
+        [card.name, len(card.types), ", ".join(source.name for source in card.data), card.description]
+        for card in cards
+    ]
+    console().print(table(["expert", "types", "data sets", "description"], rows, right=("types",)))
 
 
 def show(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the expert.")],
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="Of an expert, or of a pool; if not given, that of --pool.")
+    ] = None,
     pool: options.Pool = options.DEFAULT_POOL,
     json: options.Json = False,
 ) -> None:
-    """Show the card of an expert: its types, data, licences and training."""
+    """Show the card of an expert: its types, data, licences and training; or what a pool is made of.
+
+    Example: samner pool show biomedical
+
+    Example: samner pool show smollm2-generation
+    """
     opened = _open(pool)
     from samner.pool import ExpertCard
 
+    if name is None or (name not in opened.names and _is_pool(name)):
+        _show_pool(name or pool, opened if name is None else _open(name), json)
+        return
     card = ExpertCard.read(opened.expert_folder(name))
     if json:
         training = {"training": dict(card.training), "files": dict(card.files), "embedding": list(card.embedding)}
@@ -155,6 +171,32 @@ def show(
             f"{key} {_short(value)}".strip() for key, value in shown if not isinstance(value, list | dict)
         )
         to.print(f"{part}: {said}")
+
+
+def _is_pool(name: str) -> bool:
+    from samner.pool.card import POOL_CARD
+    from samner.pools import SHIPPED
+
+    return name in SHIPPED or (user_path(name) / POOL_CARD).is_file()
+
+
+def _show_pool(name: str, pool: ExpertPool, json: bool) -> None:
+    base = read_json(pool.base_folder / "base.json")
+    family, model, encoder = base.get("family"), base.get("model"), base.get("sentence_encoder")
+    if model is None and isinstance(encoder, dict):
+        model = encoder.get("reference")
+    if json:
+        summary = {"family": family, "model": model, "taught": sorted(pool.base_types), "merge": dict(pool.merge)}
+        write_json({"name": name, **summary, "experts": list(pool.names)})
+        return
+    to = console()
+    to.print(f"{name}: a pool of {counted(len(pool.names), 'expert')}")
+    to.print(
+        f"base: of the family {family}{f', over {model}' if model else ''}; was taught "
+        f"{counted(len(pool.base_types), 'type')}"
+    )
+    to.print(f"merge: {', '.join(f'{key} {_short(value)}' for key, value in pool.merge.items()) or 'by default'}")
+    _print_experts(list(pool.experts.values()))
 
 
 def add(

@@ -122,9 +122,8 @@ class ExpertPool:
                 raise PoolError(f"{reference}: the repository holds {what}; there is no {POOL_CARD} in it")
             return cls(folder, device)
         if not path.is_dir():
-            raise PoolError(
-                f"no pool at {str(reference)!r}: give 'smollm2', 'builtin', a folder or a hub id (owner/name)"
-            )
+            names = ", ".join(repr(name) for name in SHIPPED)
+            raise PoolError(f"no pool at {str(reference)!r}: give {names}, a folder or a hub id (owner/name)")
         return cls(path, device)
 
     @classmethod
@@ -255,7 +254,8 @@ class ExpertPool:
         folder = inside(self.folder, f"{place}/{check_name(name)}")
         if not (folder / CARD).is_file():
             known = sorted(card.parent.name for card in folder.parent.glob(f"[!.]*/{CARD}"))
-            raise PoolError(f"{self.folder} has no {kind} {name!r}; it has: {known_names(name, known)}")
+            hint = f"; {name} is a pool of its own: --pool {name}" if name in SHIPPED else ""
+            raise PoolError(f"{self.folder} has no {kind} {name!r}; it has: {known_names(name, known)}{hint}")
         return folder
 
     def adapter(self, name: str) -> LoraAdapter:
