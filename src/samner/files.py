@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -101,6 +101,48 @@ def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         _fsync(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def keeping(folder: Path) -> Iterator[None]:
+    """Around what writes to a folder below the user's, which need not lie where it does.
+
+    Raises:
+        SamnerError: If it cannot be written; says how to have it elsewhere.
+    """
+    try:
+        yield
+    except OSError as error:
+        at = Path(str(error.filename or folder))
+        if not (at.is_relative_to(folder.parent) or folder.is_relative_to(at)):
+            raise
+        raise SamnerError(
+            f"{at}: cannot be written ({error.strerror or error}); set SAMNER_HOME to a folder where samner may keep "
+            "what it makes"
+        ) from error
+
+
+def made_once(folder: Path, fill: Callable[[Path], None]) -> Path:
+    """A folder below the user's, filled if it is not there: by one process at a time, while others wait for it.
+
+    What was left by one that was killed at it is removed.
+
+    Raises:
+        SamnerError: If it cannot be written.
+    """
+    from filelock import FileLock
+
+    if folder.is_dir():  # whole, as it was renamed into place
+        return folder
+    with keeping(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_name(".lock")):
+            for left in folder.parent.glob(".*/"):
+                shutil.rmtree(left, ignore_errors=True)
+            if not folder.is_dir():
+                with atomic_folder(folder) as temporary:
+                    fill(temporary)
+    return folder
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from samner.display import brief
 from samner.errors import HubError, ModelError, SamnerError
-from samner.files import atomic_file, atomic_folder, copy_model, user_folder, user_path
+from samner.files import atomic_file, atomic_folder, copy_model, keeping, user_folder, user_path
 from samner.hub import download_to
 
 ALLOW = "SAMNER_ALLOW"
@@ -101,15 +101,15 @@ def fetch(name: str, source: str) -> Path:
         with path.open("rb") as file:
             if file.read(4) != b"GGUF":
                 raise ModelError(f"{path}: is no GGUF file; give one, a folder, or an id on the hub (owner/name)")
-        with atomic_folder(target, overwrite=True) as temporary:
+        with keeping(target), atomic_folder(target, overwrite=True) as temporary:
             shutil.copyfile(path, temporary / f"{path.stem}.gguf")
     elif path.is_dir():
         if not any(path.glob("*.safetensors")):
             raise ModelError(f"{path}: holds no weights in safetensors")
-        with atomic_folder(target, overwrite=True) as temporary:
+        with keeping(target), atomic_folder(target, overwrite=True) as temporary:
             copy_model(path, temporary)
     else:
-        with atomic_folder(target, overwrite=True) as temporary:
+        with keeping(target), atomic_folder(target, overwrite=True) as temporary:
             try:
                 download_to(temporary, source)
             except HubError as error:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -90,14 +92,66 @@ def test_it_is_made_once_and_found_wherever_the_parts_are(
         shutil.copytree(part, tmp_path / str(number))
     monkeypatch.setattr("samner.backbones.language_model.fused_base._fuse", None)
     assert base_with_adapter(tmp_path / "0", tmp_path / "1", tmp_path / "cache") == folder
-    assert [path.name for path in (tmp_path / "cache").glob("*/*")] == [folder.name]
+    assert {path.name for path in (tmp_path / "cache").glob("*/*")} == {folder.name, ".lock"}
 
 
 def test_what_fails_leaves_nothing(lm: Path, own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("samner.backbones.language_model.fused_base.LoraAdapter.delta", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         base_with_adapter(lm, own, tmp_path)
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == [".lock"]
+
+
+_FUSING = """
+import sys, time
+from pathlib import Path
+from samner.backbones.language_model import fused_base
+
+fuse, (seconds, *places) = fused_base._fuse, sys.argv[1:]
+
+def slow(*parts):
+    fuse(*parts)
+    (parts[-1] / "config.json").unlink()
+    print("half", flush=True)
+    time.sleep(float(seconds))
+    (parts[-1] / "config.json").write_bytes((parts[0] / "config.json").read_bytes())
+
+fused_base._fuse = slow
+print(fused_base.base_with_adapter(*map(Path, places)))
+"""
+
+
+def test_one_that_is_killed_and_two_at_the_same_time_leave_it_whole(lm: Path, own: Path, tmp_path: Path) -> None:
+    def fusing(seconds: float) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", _FUSING, str(seconds), lm, own, tmp_path / "cache"]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    with fusing(60) as killed:
+        assert killed.stdout and killed.stdout.readline() == "half\n"
+        killed.kill()
+    assert all(path.name.startswith(".") for path in (tmp_path / "cache" / "fused").iterdir())
+    said = [process.communicate()[0].split() for process in [fusing(2), fusing(2)]]
+    assert sorted(map(len, said)) == [1, 2] and said[0][-1] == said[1][-1]
+    folder, other = Path(said[0][-1]), base_with_adapter(lm, own, tmp_path / "other")
+    assert {path.name for path in folder.parent.iterdir()} == {folder.name, ".lock"}
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == {p.name: p.read_bytes() for p in other.iterdir()}
+
+
+def test_a_changed_adapter_is_refused_before_anything_is_made(
+    lm: Path,
+    made: Callable[..., Path],
+    make_expert: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SAMNER_HOME", str(tmp_path / "home"))
+    base = made()
+    load_backbone(base)
+    shutil.rmtree(tmp_path / "home")
+    shutil.copyfile(make_expert(8) / WEIGHTS, base / "adapter" / WEIGHTS)
+    with pytest.raises(ModelError, match=r"adapter: damaged or changed, .* not what base\.json says"):
+        load_backbone(base)
+    assert not (tmp_path / "home").exists()
 
 
 def test_the_adapter_must_fit(lm: Path, own: Path, make_lm: Callable[..., Path], tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from samner.backbones.language_model.base_card import create_base
 from samner.backbones.language_model.gguf import base_from_gguf
 from samner.backbones.language_model.loading import checkpoint_digest
 from samner.entities import EntityType
-from samner.errors import ModelError
+from samner.errors import ModelError, SamnerError
 from samner.references import KnownModel
 from tests.command_line import done
 
@@ -122,6 +122,12 @@ def test_it_is_made_once_and_the_same_wherever_the_file_is(file: Path, cache: Pa
     assert other != folder and checkpoint_digest(other) == checkpoint_digest(folder)
     write_gguf(tmp_path / "seed.gguf", seed=1)
     assert checkpoint_digest(base_from_gguf(tmp_path / "seed.gguf")) != checkpoint_digest(folder)
+
+
+def test_a_folder_that_cannot_be_written_to_is_told_with_what_names_another(file: Path, monkeypatch):
+    monkeypatch.setenv("SAMNER_HOME", "/dev/null/nowhere")
+    with pytest.raises(SamnerError, match=r"/dev/null.*: cannot be written \(.*\); set SAMNER_HOME to a folder"):
+        base_from_gguf(file)
 
 
 def test_it_is_a_base_like_any_other(file: Path, cache: Path, tmp_path: Path):

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field, field_validator
 
-from samner.backbones.language_model.fused_base import base_with_adapter
+from samner.backbones.language_model.fused_base import base_with_adapter, check_adapter
 from samner.backbones.language_model.generation.prompt import DEFAULT_PROMPT, load_prompt, prompt_names
 from samner.backbones.language_model.gguf import base_from_gguf, is_gguf
 from samner.backbones.language_model.loading import check_weights, load_tokenizer, with_model_errors
@@ -34,6 +34,7 @@ class BaseCard(Settings):
         model: A folder beside the card, or a hub id.
         adapter: A folder beside the card with a LoRA adapter of the base's own, which is fused into the model; none
             for the model as it is.
+        adapter_digest: Of what that adapter does, by which a changed one is known; none where nobody kept it.
         prompt: A shipped prompt's name, or a file beside the card.
         threshold: Score from which an entity counts, unless the caller says otherwise.
         dtype: Of the weights; ``"auto"`` is the type they are stored in, but on a CPU the one that it is fast in
@@ -53,6 +54,7 @@ class BaseCard(Settings):
     family: Literal["causal"] = "causal"
     model: str = Field(min_length=1)
     adapter: str | None = None
+    adapter_digest: str | None = None
     prompt: str = Field(default=DEFAULT_PROMPT, min_length=1)
     threshold: float = Field(default=0.01, gt=0, lt=1)
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -90,8 +92,10 @@ class BaseCard(Settings):
 
         Raises:
             ModelError: If the model is neither beside the card, nor known to samner, nor named by its user; or it is
-                known, but not here; or the base's own adapter is missing, damaged, or of another model.
+                known, but not here; or the base's own adapter is missing, damaged, changed, or of another model.
         """
+        if self.adapter is not None and self.adapter_digest is not None:
+            check_adapter(inside(folder, self.adapter), self.adapter_digest)
         local = inside(folder, self.model)
         found = str(local.resolve()) if local.is_dir() else _found(check_reference(self.model, folder / CARD))
         if self.adapter is None:
@@ -138,8 +142,9 @@ def create_base(
         load_tokenizer(str(source))  # refuses one that is missing or damaged
         copy_model(source, folder / _MODEL)
         model = _MODEL
+    digest = None
     if adapter is not None:
-        LoraAdapter.load(adapter)  # refuses one that is missing or damaged
+        digest = LoraAdapter.load(adapter).digest  # refuses one that is missing or damaged
         (folder / _ADAPTER).mkdir()
         for name in (CONFIG_FILE, WEIGHTS_FILE):
             shutil.copyfile(adapter / name, folder / _ADAPTER / name)
@@ -147,6 +152,7 @@ def create_base(
     card = BaseCard(
         model=model,
         adapter=None if adapter is None else _ADAPTER,
+        adapter_digest=digest,
         prompt=prompt,
         four_bit=four_bit,
         max_tokens=min(512, room // 4),

@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 
 from samner.backbones.language_model.loading import check_weights, checkpoint_digest
-from samner.errors import ModelError, SamnerError
-from samner.files import MODEL_FILES, atomic_folder, user_folder, writing_tensors
+from samner.errors import ModelError
+from samner.files import MODEL_FILES, made_once, user_folder, writing_tensors
 from samner.lora import LoraAdapter
 
 _WEIGHT = ".weight"
@@ -31,15 +31,17 @@ def base_with_adapter(model: Path, adapter: Path, cache: Path | None = None) -> 
     check_weights(model)
     told = f"{checkpoint_digest(model)} {own.digest}"
     folder = (cache or user_folder()) / "fused" / hashlib.sha256(told.encode()).hexdigest()
-    if folder.is_dir():  # whole, as it was renamed into place
-        return folder
-    try:
-        with atomic_folder(folder) as temporary:
-            _fuse(model, own, adapter, temporary)
-    except (OSError, SamnerError):
-        if not folder.is_dir():  # else another process was faster
-            raise
-    return folder
+    return made_once(folder, lambda temporary: _fuse(model, own, adapter, temporary))
+
+
+def check_adapter(adapter: Path, digest: str) -> None:
+    """Refuse an adapter that is not the one whose digest is kept, before anything large is made with it.
+
+    Raises:
+        ModelError: If it is another, damaged or missing.
+    """
+    if LoraAdapter.load(adapter).digest != digest:
+        raise ModelError(f"{adapter}: damaged or changed, what it holds is not what base.json says")
 
 
 def _fuse(model: Path, own: LoraAdapter, adapter: Path, out: Path) -> None:

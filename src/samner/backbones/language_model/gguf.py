@@ -8,7 +8,7 @@ from typing import Any
 from samner.backbones.language_model.loading import complete
 from samner.display import reason
 from samner.errors import ModelError
-from samner.files import atomic_folder, sha256, user_folder, user_path, write_json, writing_tensors
+from samner.files import made_once, sha256, user_folder, user_path, write_json, writing_tensors
 
 # the architectures of Llama's kind, linear layers throughout, that transformers reads from a GGUF as well
 ARCHITECTURES = ("llama", "mistral", "qwen2", "qwen3")
@@ -52,16 +52,10 @@ def base_from_gguf(path: Path, cache: Path | None = None) -> Path:
     if magic != _MAGIC:
         raise ModelError(f"{path}: is no GGUF file; give one of those, or a folder with a model in safetensors")
     folder = (cache or user_folder()) / "gguf" / sha256(path)
-    if folder.is_dir():  # whole, as it was renamed into place
+    if folder.is_dir():
         return folder
     _check(path)
-    try:
-        with atomic_folder(folder) as temporary:
-            _dequantise(path, temporary)
-    except OSError:
-        if not folder.is_dir():  # else another process was faster
-            raise
-    return folder
+    return made_once(folder, lambda temporary: _dequantise(path, temporary))
 
 
 def _check(path: Path) -> None:
