@@ -124,6 +124,11 @@ def test_it_is_made_once_and_the_same_wherever_the_file_is(file: Path, cache: Pa
     assert checkpoint_digest(base_from_gguf(tmp_path / "seed.gguf")) != checkpoint_digest(folder)
 
 
+def test_reading_it_shows_no_bar(file: Path, cache: Path, capfd: pytest.CaptureFixture[str]):
+    base_from_gguf(file)
+    assert capfd.readouterr().err == ""
+
+
 def test_a_folder_that_cannot_be_written_to_is_told_with_what_names_another(file: Path, monkeypatch):
     monkeypatch.setenv("SAMNER_HOME", "/dev/null/nowhere")
     with pytest.raises(SamnerError, match=r"/dev/null.*: cannot be written \(.*\); set SAMNER_HOME to a folder"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ from samner.backbones.language_model.loading import complete
 from samner.display import reason
 from samner.errors import ModelError
 from samner.files import made_once, sha256, user_folder, user_path, write_json, writing_tensors
+from samner.quiet import quiet
 
 # the architectures of Llama's kind, linear layers throughout, that transformers reads from a GGUF as well
 ARCHITECTURES = ("llama", "mistral", "qwen2", "qwen3")
@@ -79,6 +82,20 @@ def _check(path: Path) -> None:
         raise ModelError(f"{path}: holds no {'tokenizer' if reader.tensors else 'weights'}, so it is no whole model")
 
 
+@contextmanager
+def _without_bar() -> Iterator[None]:
+    """While transformers reads a GGUF, for which it shows a bar of tqdm's that no setting hides."""
+    from transformers import modeling_gguf_pytorch_utils as reading
+
+    with quiet():  # which one thread at a time is
+        bar = getattr(reading, "tqdm", None)
+        reading.tqdm = lambda items, **_: items
+        try:
+            yield
+        finally:
+            reading.tqdm = bar
+
+
 def _dequantise(path: Path, folder: Path) -> None:
     import torch
     from safetensors.torch import save_file
@@ -86,7 +103,8 @@ def _dequantise(path: Path, folder: Path) -> None:
 
     place: dict[str, Any] = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
     try:
-        model, told = AutoModelForCausalLM.from_pretrained(**place, dtype=torch.float32, output_loading_info=True)
+        with _without_bar():
+            model, told = AutoModelForCausalLM.from_pretrained(**place, dtype=torch.float32, output_loading_info=True)
         tokenizer = AutoTokenizer.from_pretrained(**place)
     except Exception as error:  # as above
         raise ModelError(f"{path}: cannot be read as a language model ({reason(error)})") from error
