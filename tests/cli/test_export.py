@@ -58,6 +58,7 @@ def test_json(samner, saved_model: Path, tmp_path: Path):
     [
         (["--to", "vllm", "--rank", 8], "vLLM runs language models only; export this one to peft or fused"),
         (["--to", "gguf"], "llama.cpp runs language models only; export this one to peft or fused"),
+        (["--to", "onnx", "--rank", 8], "are of adapters"),
         (["--to", "tflite"], "unknown --to 'tflite'; known are peft, fused, vllm, gguf, onnx"),
         (["--to", "peft"], "give --rank"),
         (["--to", "fused", "--dtype", "float16"], "are of adapters"),
@@ -65,8 +66,11 @@ def test_json(samner, saved_model: Path, tmp_path: Path):
         (["--to", "fused", "-o", "."], "exists already"),
     ],
 )
-def test_wrong_options(samner, saved_model: Path, tmp_path: Path, monkeypatch, options, message):
+def test_wrong_options_are_told_before_anything_is_loaded(
+    samner, saved_model: Path, tmp_path: Path, monkeypatch, options, message
+):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(TaskModel, "load", lambda *_: pytest.fail("loaded"))
     result = samner("export", saved_model, *options, *([] if "-o" in options else ["-o", "out"]))
     assert result.exit_code == 2
     assert message in result.stderr

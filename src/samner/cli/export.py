@@ -56,9 +56,10 @@ def export(
     """
     check_output_folder(out)
     start("cpu")
-    from samner.export import export_task_model
+    from samner.export import check_task_model, export_task_model
     from samner.task_model import TaskModel
 
+    check_task_model(model, to, rank=rank, max_error=max_error, dtype=dtype, base=base, int8=int8)
     with status("loading the model"):
         loaded = TaskModel.load(model)
     with Progress() as show:

@@ -7,6 +7,6 @@ May import everything up to ``task_model``, but for selection, and no family of 
 
 from __future__ import annotations
 
-from samner.export.folders import MERGES, MODELS, export_merge, export_task_model
+from samner.export.folders import MERGES, MODELS, check_task_model, export_merge, export_task_model
 
-__all__ = ["MERGES", "MODELS", "export_merge", "export_task_model"]
+__all__ = ["MERGES", "MODELS", "check_task_model", "export_merge", "export_task_model"]

@@ -85,6 +85,10 @@ class AdapterTarget(Target):
             raise SamnerError(f"--max-error must lie between 0 and 1, not {self.max_error}")
 
     @classmethod
+    def refuse(cls, request: Request) -> None:
+        cls(request.rank, request.max_error, request.dtype or "float32").check(low_rank=False)
+
+    @classmethod
     def of(cls, request: Request) -> AdapterTarget:
         if request.base and not request.backbone:
             raise SamnerError("--base is for --to fused")

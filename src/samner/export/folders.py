@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from samner.backbones import Backbone
+from samner.backbones.families import family, family_of
 from samner.errors import ModelError, SamnerError
 from samner.export.adapter import AdapterTarget
 from samner.export.card import merge_card, task_model_card
@@ -94,7 +96,7 @@ def export_merge(
     loaded, named = of_one_base([adapter for adapter, _ in read], same_base)
     fingerprint = next((adapter.fingerprint for adapter in loaded if adapter.fingerprint), None)
     causal = any(adapter.causal for adapter in loaded)
-    target = kind.of(Request(rank, max_error, dtype, base, named, causal, None, fingerprint))
+    target = kind.of(Request(rank, max_error, dtype, base, named, causal, fingerprint=fingerprint))
     target.check(isinstance(chosen, LowRankMethod))
     with atomic_folder(out) as folder:
         with Merger(loaded, method, weights, device=device, threads=threads, progress=progress, **params) as merger:
@@ -165,12 +167,8 @@ def export_task_model(
         True
     """
     out = Path(out)
-    kind = _known(to, MODELS)
     backbone = model.backbone
-    if int8 and to != "onnx":
-        raise SamnerError(f"--int8 is for --to onnx, not for --to {to}")
-    if base and not backbone.checkpoint:
-        raise SamnerError("--base is for models of a language model; the base of this one is in its own folder")
+    kind = _refused(type(backbone), to, Request(rank, max_error, dtype, base, int8=int8))
     if base and backbone.has_own_adapter:
         raise SamnerError(
             f"--base is not for this model: its base has an adapter of its own, fused into {backbone.checkpoint}"
@@ -183,7 +181,12 @@ def export_task_model(
         if merge.model not in parts.values():
             parts[strategy] = merge.model
     request = Request(
-        rank, max_error, dtype, base, named, named is not None, backbone, parts=parts, types=model.types, int8=int8
+        *(rank, max_error, dtype, base, named),
+        causal=named is not None,
+        backbone=backbone,
+        parts=parts,
+        types=model.types,
+        int8=int8,
     )
     target = kind.of(request)
     target.check(low_rank=False)
@@ -219,6 +222,47 @@ def export_task_model(
         task_model_card(folder, out.resolve().name, manifest, target, model.base_folder)
         _finish(folder, MODEL_MANIFEST, manifest)
     return manifest
+
+
+def check_task_model(
+    folder: Path,
+    to: str,
+    *,
+    rank: int | None = None,
+    max_error: float | None = None,
+    dtype: str | None = None,
+    base: Path | None = None,
+    int8: bool = False,
+) -> None:
+    """Refuse what ``export_task_model`` would of a saved task model, as far as that is known before it is loaded.
+
+    Args:
+        folder: Of the model.
+        to: As of ``export_task_model``.
+        rank: Of adapters.
+        max_error: Instead of a rank.
+        dtype: In which their factors are stored.
+        base: Folder of the base model.
+        int8: Whether weights are stored in eight bits.
+
+    Raises:
+        SamnerError: If so; not if the folder holds no model, which is told when it is loaded.
+    """
+    place = folder / "base"
+    if (place / "base.json").is_file():
+        _refused(family(family_of(place)), to, Request(rank, max_error, dtype, base, int8=int8))
+
+
+def _refused(of: type[Backbone], to: str, request: Request) -> type[Target]:
+    """The form of export, if a family can have it as it is asked for: what a family has, it does not inherit."""
+    kind = _known(to, MODELS)
+    if request.int8 and to != "onnx":
+        raise SamnerError(f"--int8 is for --to onnx, not for --to {to}")
+    causal = of.checkpoint is not Backbone.checkpoint
+    if request.base and not causal:
+        raise SamnerError("--base is for models of a language model; the base of this one is in its own folder")
+    kind.refuse(replace(request, causal=causal, graphs=of.save_onnx is not Backbone.save_onnx))
+    return kind
 
 
 def _known(to: str, targets: Mapping[str, type[Target]]) -> type[Target]:

@@ -226,6 +226,10 @@ class FusedTarget(Target):
     fingerprint: str | None = None
 
     @classmethod
+    def refuse(cls, request: Request) -> None:
+        request.no_adapter()
+
+    @classmethod
     def of(cls, request: Request) -> FusedTarget:
         request.no_adapter()
         if request.backbone and not request.causal:

@@ -56,11 +56,16 @@ class GgufTarget(Target):
     base: str
 
     @classmethod
-    def of(cls, request: Request) -> GgufTarget:
-        if not request.causal or not request.named:
+    def refuse(cls, request: Request) -> None:
+        if not request.causal:
             raise SamnerError("llama.cpp runs language models only; export this one to peft or fused")
-        before = AdapterTarget.of(request) if request.of_adapters else FusedTarget.of(request)
+        (AdapterTarget if request.of_adapters else FusedTarget).refuse(request)
         find_converter(ADAPTER_CONVERTER if request.of_adapters else MODEL_CONVERTER)
+
+    @classmethod
+    def of(cls, request: Request) -> GgufTarget:
+        assert request.named
+        before = AdapterTarget.of(request) if request.of_adapters else FusedTarget.of(request)
         return cls(before, request.named)
 
     def check(self, low_rank: bool) -> None:

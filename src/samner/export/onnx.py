@@ -29,14 +29,22 @@ class OnnxTarget(Target):
     request: Request
 
     @classmethod
-    def of(cls, request: Request) -> OnnxTarget:
+    def refuse(cls, request: Request) -> None:
         request.no_adapter()
         if request.base:
             raise SamnerError(
                 "--base is for models of a language model; --to onnx writes models of the encoder family"
             )
+        if not request.graphs:
+            raise SamnerError(
+                "--to onnx is for models of the encoder family, such as one adapted with --pool builtin, which this "
+                "one is not"
+            )
         if missing := [name for name in _NEEDED if find_spec(name) is None]:
             raise SamnerError(f"--to onnx needs {missing[0]}: pip install 'samner[onnx]'")
+
+    @classmethod
+    def of(cls, request: Request) -> OnnxTarget:
         return cls(request)
 
     def write(self, deltas: Deltas, place: Path, progress: Progress) -> dict[str, Any]:

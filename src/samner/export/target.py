@@ -26,6 +26,7 @@ class Request:
         base: Folder of the base model, as the user gives it.
         named: The base model's name or folder, as the adapters or the task model name it.
         causal: Whether that is a causal language model, which others can run.
+        graphs: Whether its family writes ONNX graphs.
         backbone: The base model itself, where it is loaded.
         fingerprint: Of the base model, where it is known.
         parts: Of a task model: each part's name, to that which the base model has it under.
@@ -39,6 +40,7 @@ class Request:
     base: Path | None = None
     named: str | None = None
     causal: bool = False
+    graphs: bool = False
     backbone: Backbone | None = None
     fingerprint: str | None = None
     parts: Mapping[str, str] = field(default_factory=dict)
@@ -65,10 +67,18 @@ class Target(ABC):
 
     library: ClassVar[str | None] = None
 
+    @classmethod  # noqa: B027 - most can be had of any
+    def refuse(cls, request: Request) -> None:
+        """Refuse what cannot be had of a task model, as far as that is known before its base is loaded.
+
+        Raises:
+            SamnerError: If so.
+        """
+
     @classmethod
     @abstractmethod
     def of(cls, request: Request) -> Target:
-        """The target that was asked for; everything that can be wrong is found here, before the work.
+        """The target that was asked for; everything else that can be wrong is found here, before the work.
 
         Raises:
             SamnerError: If it cannot be had like that.

@@ -45,13 +45,12 @@ class VllmTarget(AdapterTarget):
     """PEFT adapters of a language model, and the script that serves them, wherever their folder is moved."""
 
     @classmethod
-    def of(cls, request: Request) -> AdapterTarget:
+    def refuse(cls, request: Request) -> None:
         if not request.causal:
             raise SamnerError("vLLM runs language models only; export this one to peft or fused")
-        target = super().of(request)
-        if target.rank:
-            vllm_rank(target.rank)
-        return target
+        super().refuse(request)
+        if request.rank:
+            vllm_rank(request.rank)
 
     def finish(self, folder: Path, reports: Mapping[str, Mapping[str, Any]]) -> None:
         text = (
