@@ -16,7 +16,7 @@ from huggingface_hub import ModelCard, constants
 from samner import ExpertPool, TaskModel, adapt, hub
 from samner.errors import HubError, ModelError, PoolError, SamnerError
 from samner.pool import pull
-from tests.command_line import samner
+from tests.command_line import done, samner
 from tests.hub_stand_in import BREAK, STALL, TOKEN, HubStandIn
 
 TEXTS = ["Aspirin relieves headache within hours.", "Ada Moreno scored twice for Rovers on Sunday."]
@@ -49,6 +49,23 @@ def pool(tiny_pool: Path, tmp_path: Path) -> ExpertPool:
 
 
 class TestPools:
+    def test_what_train_advises_of_one_works(self, stand_in: HubStandIn, pool: ExpertPool, tmp_path: Path) -> None:
+        pool.push_to_hub("acme/clinic")
+        (tmp_path / "data.jsonl").write_text(
+            '{"text": "Paris is old.", "entities": [{"start": 0, "end": 5, "label": "city"}]}\n'
+        )
+        refused = samner("pool", "add", "acme/clinic", tmp_path / "x")
+        assert refused.exit_code == 2 and "samner pool pull acme/clinic FOLDER" in refused.stderr
+        out, option = tmp_path / "x", ("--option", "steps=1")
+        said = done("train", tmp_path / "data.jsonl", "--pool", "acme/clinic", "--name", "x", "-o", out, *option)
+        assert said.splitlines()[-3:] == [
+            "next, once: samner pool pull acme/clinic my-pool",
+            f"next: samner pool add my-pool {out}",
+            "then: samner adapt --pool my-pool ...",
+        ]
+        done("pool", "pull", "acme/clinic", tmp_path / "my-pool")
+        done("pool", "add", tmp_path / "my-pool", out)
+
     def test_one_goes_to_the_hub_and_comes_back_the_same(
         self, stand_in: HubStandIn, pool: ExpertPool, tmp_path: Path
     ) -> None:

@@ -16,6 +16,7 @@ from samner.cli.output import console, counted, say, status, table, write_json
 from samner.cli.runtime import start
 from samner.errors import PoolError, SamnerError
 from samner.files import read_json, user_path
+from samner.hub import is_reference
 
 if TYPE_CHECKING:
     from samner.pool import ExpertCard, ExpertPool
@@ -417,7 +418,11 @@ def _open_to_change(reference: str) -> ExpertPool:
                 f"samner pool create my-pool --from {name}"
             )
     if not Path(reference).is_dir():
-        raise PoolError(f"{reference}: no such folder; 'samner pool create {reference}' makes a pool there")
+        pull = f"; one of the hub is changed in a copy: samner pool pull {reference} FOLDER"
+        raise PoolError(
+            f"{reference}: no such folder; 'samner pool create {reference}' makes a pool there"
+            f"{pull if is_reference(reference) else ''}"
+        )
     return _open(reference)
 
 

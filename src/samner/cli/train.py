@@ -19,6 +19,7 @@ from samner.cli.output import console, counted, say, write_json
 from samner.cli.runtime import open_pool, start
 from samner.errors import SamnerError
 from samner.files import exclusive
+from samner.hub import is_reference
 from samner.pools import SHIPPED
 
 if TYPE_CHECKING:
@@ -230,5 +231,8 @@ def _show(card: ExpertCard, out: Path, pool: str) -> None:
     if pool in SHIPPED:
         target = "my-pool"
         to.print(f"next, once: samner pool create {target} --from {pool}")
+    elif not Path(pool).exists() and is_reference(pool):
+        to.print(f"next, once: samner pool pull {target} my-pool")
+        target = "my-pool"
     to.print(f"next: samner pool add {target} {shlex.quote(str(out))}")
     to.print(f"then: samner adapt --pool {target} ...")
