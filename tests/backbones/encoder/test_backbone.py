@@ -18,7 +18,7 @@ from samner.backbones import BASE, load_backbone
 from samner.backbones.encoder.backbone import EncoderBackbone
 from samner.entities import Entity, EntityType, entity_types
 from samner.errors import ModelError, SamnerError
-from samner.files import sha256
+from samner.files import read_json, sha256, write_json
 from samner.merging import LoraAdapter, merge
 
 TYPES = entity_types(["drug", "disease", "person", "team"])
@@ -382,6 +382,15 @@ class TestExperts:
         fast.save_fused("merged", tmp_path / "fused")
         monkeypatch.setenv("SAMNER_PRECISION", "float32")
         assert close(ask(EncoderBackbone.load(tmp_path / "fused"), BASE)[BASE], exact["merged"])
+
+    def test_a_fused_one_says_what_the_base_was_taught(self, folder: Path, tmp_path: Path) -> None:
+        shutil.copytree(folder, tmp_path / "base")
+        more = {"data": [{"name": "fables", "licence": "CC0"}], "taught": {"fables": ["animal"]}}
+        write_json(tmp_path / "base" / "base.json", read_json(tmp_path / "base" / "base.json") | more)
+        base = EncoderBackbone.load(tmp_path / "base")
+        base.add_task_model("merged", {})
+        base.save_fused("merged", tmp_path / "fused")
+        assert read_json(tmp_path / "fused" / "base.json").items() >= more.items()
 
     def test_against_the_weights_merged_by_hand(
         self, base: EncoderBackbone, adapters: list[Path], folder: Path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import shutil
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from samner.backbones import BASE
 from samner.backbones.gliner2.backbone import Gliner2Backbone
 from samner.entities import entity_types
+from samner.files import read_json, write_json
 from samner.spans import flat
 from tests.backbones.gliner2.conftest import ARCHITECTURES, write_texts
 
@@ -166,7 +168,10 @@ def test_what_is_merged_and_exported_answers_in_gliner2_as_here(
     from samner.merging import Merger
 
     texts = write_texts(FEW)
-    backbone = Gliner2Backbone.load(base(architecture))
+    shutil.copytree(base(architecture), tmp_path / "base")
+    more = {"data": [{"name": "fables", "licence": "CC0"}], "taught": {"fables": ["animal"]}}
+    write_json(tmp_path / "base" / "base.json", read_json(tmp_path / "base" / "base.json") | more)
+    backbone = Gliner2Backbone.load(tmp_path / "base")
     shapes = backbone.module_shapes()
     with Merger([LoraAdapter.load(adapter(architecture, seed)).on_base(shapes) for seed in (1, 2)]) as merger:
         backbone.add_task_model("merged", dict(merger.dense()))
@@ -180,3 +185,4 @@ def test_what_is_merged_and_exported_answers_in_gliner2_as_here(
     assert_same(found, theirs(loaded(tmp_path / "fused"), texts, threshold), threshold)
     assert_same(found, ours(Gliner2Backbone.load(tmp_path / "fused"), texts, threshold), threshold)
     assert found != ours(backbone, texts, threshold)
+    assert read_json(tmp_path / "fused" / "base.json").items() >= more.items()

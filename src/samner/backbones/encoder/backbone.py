@@ -65,6 +65,7 @@ class EncoderBackbone(MixedBackbone):
         self.threshold = 0.5
         self.novelty = 0.0
         self.types: dict[str, list[str]] = {}
+        self.taught: dict[str, Any] = {}
         self.data: list[Any] = []
         self.reading: Any = self.encoder if dtype is torch.float32 else copy.deepcopy(self.encoder).to(dtype)
         self.mixed = MixedModels(_linears(self.reading))
@@ -101,7 +102,7 @@ class EncoderBackbone(MixedBackbone):
             raise ModelError(f"{path}: not the weights of a base on {reference} ({reason(error)})") from error
         backbone.threshold, backbone.novelty = threshold, novelty
         backbone.types = types
-        backbone.data = list(card.get("data", ()))
+        backbone.taught, backbone.data = dict(card.get("taught", {})), list(card.get("data", ()))
         backbone.fingerprint = backbone._fingerprint()
         return backbone
 
@@ -138,7 +139,8 @@ class EncoderBackbone(MixedBackbone):
             linears[module].weight += delta
         fused.threshold, fused.novelty = self.threshold, self.novelty
         fused.types = self.types | {name: list(self.mixed.types(name))}
-        fused.save(folder, card={"data": self.data})  # what taught it, and under which licences
+        # what taught it, under which licences, and which types the warning knows
+        fused.save(folder, card={"data": self.data, "taught": self.taught})
 
     def save_onnx(
         self, parts: Mapping[str, str], types: Sequence[EntityType], folder: Path, *, int8: bool = False

@@ -24,7 +24,7 @@ _ARCHITECTURES = ("span", "boundary")
 
 
 class BaseCard(Settings):
-    """Which checkpoint a base is, and how it is asked. What else a card says, licences for instance, is left alone.
+    """Which checkpoint a base is, and how it is asked. What else a card says, licences for instance, is kept.
 
     Attributes:
         format: Of this file.
@@ -36,7 +36,7 @@ class BaseCard(Settings):
         types: Prompts of the entity types the base was taught, by data set.
     """
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="allow")
 
     format: Format = 1
     family: Literal["gliner2"] = "gliner2"
