@@ -10,13 +10,13 @@ level with the best fixed k, and 47.5 by UniversalNER's protocol, which is what 
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from samner.benchmark.report.view import View
 from samner.cli.output import guarded
+from samner.files import read_json
 
 GAIN, LOSS, STRING_F1 = 10.0, 1.0, 47.5
 
@@ -53,7 +53,7 @@ def goals(results: Mapping[str, Any]) -> Iterator[tuple[bool, str]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path)
-    for met, told in goals(json.loads(parser.parse_args().results.read_text(encoding="utf-8"))):
+    for met, told in goals(read_json(parser.parse_args().results)):
         print(f"{'met' if met else 'missed'}: {told}")
 
 

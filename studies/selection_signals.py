@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from torch.nn.functional import linear
 
 from samner.backbones import BASE
 from samner.entities import Entity, EntityType
+from samner.files import read_json
 from samner.lora import LoraAdapter
 
 QUERIES = (".query", ".q_proj")
@@ -127,8 +127,7 @@ def unsure(names: Sequence[str], scores: Floats) -> dict[str, float]:
 
 def defined(file: Path) -> dict[str, str]:
     """Definitions of types by their names."""
-    values: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
-    return values
+    return read_json(file)
 
 
 def described(names: Iterable[str], definitions: Mapping[str, str]) -> list[str]:

@@ -33,6 +33,7 @@ from samner.cli.output import guarded
 from samner.data import read_examples
 from samner.embedding import embed_names, spread
 from samner.entities import EntityType, Example
+from samner.errors import SamnerError
 from samner.pool import ExpertPool
 from samner.scoring import micro_f1
 from samner.selection import signals
@@ -253,6 +254,20 @@ def table(rows: Sequence[Row]) -> Iterator[str]:
         yield f"| {'never' if limit == NEVER else f'{limit:.2f}'} | {' | '.join(cells)} |"
 
 
+def measured(file: Path) -> list[Row]:
+    """What was measured, from the lines that were printed then.
+
+    Raises:
+        SamnerError: If the file holds anything else.
+    """
+    try:
+        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        list(table(rows))
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        raise SamnerError(f"{file}: is not what this prints where it measures ({type(error).__name__})") from error
+    return rows
+
+
 @guarded()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -264,8 +279,7 @@ def main() -> None:
     parser.add_argument("--table", type=Path, help="print what was measured, from this file")
     arguments = parser.parse_args()
     if arguments.table:
-        lines = arguments.table.read_text(encoding="utf-8").splitlines()
-        for line in table([json.loads(line) for line in lines]):
+        for line in table(measured(arguments.table)):
             print(line)
         return
     if arguments.pool is None or arguments.data is None:

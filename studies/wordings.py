@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ import yaml
 
 from samner.backbones import TrainingSet
 from samner.entities import EntityType, Example
+from samner.files import read_json
 from studies.training_data import HERE, Datasets
 
 SCHEMAS = "wide/dialogue/sgd"
@@ -77,5 +77,5 @@ def defined(name: str, text: str) -> str:
 def _json(data: Datasets, path: str) -> dict[str, Any]:
     for root in (data.data, data.runs):
         if root and (root / path).is_file():
-            return dict(json.loads((root / path).read_text(encoding="utf-8")))
+            return read_json(root / path)
     raise SystemExit(f"{path}: neither in {data.data} nor in {data.runs}")

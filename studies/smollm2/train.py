@@ -32,6 +32,7 @@ from samner.backbones.language_model.token_classification.training import Recipe
 from samner.backbones.training import TrainingData, TrainingSet
 from samner.cli.output import guarded
 from samner.data import read_examples
+from samner.files import read_json
 from samner.precision import fastest_dtype
 from samner.training import training_set
 
@@ -89,7 +90,7 @@ def load(folder: Path, base: Path | None, device: str) -> tuple[Any, Heads, Read
     heads = Heads(model.config.hidden_size).to(device)
     if base is not None:
         tensors = load_file(base / "base.safetensors", device=device)
-        recipe = json.loads((base / "record.json").read_text())["recipe"]
+        recipe = read_json(base / "record.json")["recipe"]
         add_own(model, heads, tensors, recipe["alpha"] / recipe["rank"])
     hold(model, fastest_dtype(device))
     return model, heads, Reader(AutoTokenizer.from_pretrained(folder))

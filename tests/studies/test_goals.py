@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from studies.goals import goals, main
@@ -16,10 +18,15 @@ def test_goals_are_judged_by_what_was_measured() -> None:
     assert list(goals(small(arm("base", 20, 30)))) == []
 
 
-def test_results_that_are_missing_are_said_in_one_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("content", [None, "no JSON", "[]", "{}"])
+def test_results_that_are_none_are_said_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], content: str | None
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["goals", "no/results.json"])
+    file = tmp_path / "results.json"
+    if content is not None:
+        file.write_text(content)
+    monkeypatch.setattr("sys.argv", ["goals", str(file)])
     with pytest.raises(SystemExit):
         main()
-    assert capsys.readouterr().err.startswith("error: no/results.json: ")
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and said.count("\n") == 1

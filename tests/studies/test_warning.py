@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from samner.embedding import MINILM
 from samner.entities import entity_types
-from studies.warning import choose, counting, far, like_base, ranked, table, wrong
+from studies.warning import choose, counting, far, like_base, main, ranked, table, wrong
 
 
 def row(name: str, cosine: float, types: float, f1: float, **others: object) -> dict[str, object]:
@@ -65,6 +67,18 @@ def test_the_table_says_what_was_asked_and_said() -> None:
     assert any(line.startswith("| d | ") for line in lines)
     # with the base's types that of "a" is warned of no more, though it is poor
     assert "| never | 0 of 4 |" in lines and "| 1.00 | 1 of 4 |" in lines
+
+
+@pytest.mark.parametrize("content", ["no JSON", "[]", "{}", '"text"'])
+def test_a_table_of_anything_else_is_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], content: str
+) -> None:
+    (tmp_path / "measured.jsonl").write_text(content)
+    monkeypatch.setattr("sys.argv", ["warning", "--table", str(tmp_path / "measured.jsonl")])
+    with pytest.raises(SystemExit):
+        main()
+    said = capsys.readouterr()
+    assert said.err.startswith("error: ") and said.err.count("\n") == 1 and not said.out
 
 
 def test_types_are_compared_with_those_of_the_base() -> None:
