@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+import json
 from dataclasses import FrozenInstanceError
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from samner.data import read_examples
 from samner.entities import Entity, EntityType, Example, entity_types, shown_score
 from samner.errors import DataError, ModelError, PoolError, SamnerError
 
-names = st.text(min_size=1).filter(str.strip)
+names = st.text(min_size=1).map(str.strip).filter(bool)
 
 
 class TestEntityType:
@@ -147,3 +150,15 @@ def test_what_is_shown_as_a_score_is_a_threshold_that_finds_it(score: float, sha
 def test_every_error_can_be_caught_as_one(error: type[SamnerError]) -> None:
     with pytest.raises(SamnerError, match="what is wrong"):
         raise error("what is wrong")
+
+
+def test_blanks_around_a_label_do_not_count(tmp_path: Path) -> None:
+    assert EntityType(" person\t").name == "person" and Entity(0, 3, "person ") == Entity(0, 3, "person")
+    with pytest.raises(SamnerError, match="the label 'person' is given twice"):
+        entity_types(["person", "person "])
+    spans = [{"start": 0, "end": 3, "label": "person "}, {"start": 9, "end": 12, "label": "person"}]
+    (tmp_path / "a.jsonl").write_text(json.dumps({"text": "Ada met  Bob.", "entities": spans}) + "\n")
+    (tmp_path / "b.conll").write_text("Ada\tB-person \nLovelace\tI-person\n\nBob\tB-person\n")
+    for name in ("a.jsonl", "b.conll"):
+        read = read_examples(tmp_path / name)
+        assert {entity.label for example in read for entity in example.entities} == {"person"}

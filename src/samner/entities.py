@@ -18,7 +18,7 @@ class EntityType:
     """A kind of entity to look for: a name, or a name with a description.
 
     Args:
-        name: What the label is called in the output, for instance ``"disease"``.
+        name: What the label is called in the output, for instance ``"disease"``; blanks around it do not count.
         description: What it means, for models that can use it. Empty when the name says enough.
     """
 
@@ -33,6 +33,7 @@ class EntityType:
                 raise SamnerError(f"the entity type {text!r} holds half of a surrogate pair; give the whole pair")
         if not self.name.strip():
             raise SamnerError("an entity type needs a name that is not blank")
+        object.__setattr__(self, "name", self.name.strip())
 
     @property
     def prompt(self) -> str:
@@ -75,7 +76,7 @@ class Entity:
     Args:
         start: Offset of its first character, counted in Unicode code points as Python strings are.
         end: Offset just past its last character (exclusive).
-        label: Name of its entity type.
+        label: Name of its entity type; blanks around it do not count.
         score: Confidence in [0, 1]; 1 for gold.
         found_by: Names of the task models that found it; empty for gold.
         aligned: How a model's answer was found in the text: ``"exact"``, or ``"normalised"`` (by other case or
@@ -92,6 +93,12 @@ class Entity:
     aligned: str = ""
     text: str = field(default="", compare=False)
     id: str | int | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        label: object = self.label
+        # anything but text is for who checks entities to refuse
+        if isinstance(label, str) and label.strip() != label:
+            object.__setattr__(self, "label", label.strip())
 
     @property
     def key(self) -> tuple[int, int, str]:

@@ -169,7 +169,7 @@ def _split(tag: str, index: int, where: Callable[[int], str]) -> tuple[str, str]
         raise DataError(f"{where(index)}: unknown tag {tag!r}; a tag is O, or B-, I-, E-, S-, L- or U- before a label")
     if not label.strip():
         raise DataError(f"{where(index)}: the tag {tag!r} has no label; a label follows the hyphen, as in B-person")
-    return prefix, label
+    return prefix, label.strip()
 
 
 def _no_start(prefix: str, label: str, before: Sequence[str], ends: bool) -> str:
