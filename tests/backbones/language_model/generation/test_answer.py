@@ -24,7 +24,7 @@ def people(*names: str) -> list[tuple[str, str]]:
     [
         ("object", ' {"person": ["Ada", "Bob"], "date": []}\n', people("Ada", "Bob")),
         ("object", "{}", []),
-        ("sparse", '{"person": ["Ada"]}', people("Ada")),
+        ("object", '{"person": ["Ada"]}', people("Ada")),
         ("object", '{"date": [], "person": ["a \\"b\\" \\u00e9"]}', people('a "b" é')),
         ("pairs", '[["Ada", "person"], ["1815", "date"]]', [("person", "Ada"), ("date", "1815")]),
         ("pairs", "[]", []),
@@ -148,7 +148,7 @@ def test_repaired_list(raw: str, mentions, notes: list[str]):
         assert (said(answer), answer.status, list(answer.notes)) == (mentions, "repaired", notes)
 
 
-@pytest.mark.parametrize("prompt_format", ["object", "sparse", "pairs", "list"])
+@pytest.mark.parametrize("prompt_format", ["object", "pairs", "list"])
 @pytest.mark.parametrize(
     "raw", ["", " \n", "null", "None", "Ada, Bob", "I see [2] of them.", "[", '{"per', '["Ada', "]}"]
 )

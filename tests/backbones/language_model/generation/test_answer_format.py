@@ -66,22 +66,6 @@ def test_nothing_but_an_object_of_all_types_is_allowed(grammars, tokenizer, wron
     assert not accepts(grammars, tokenizer, Constraint("object", LABELS, TEXT), wrong)
 
 
-@pytest.mark.parametrize(
-    "right", [{}, {"person": ["Ada"]}, {"日": ["art", "Ada"]}, {"person": ["Ada"], "日": ["art"]}]
-)
-def test_types_without_a_mention_may_be_left_out(grammars, tokenizer, right):
-    said = json.dumps(right, ensure_ascii=False)
-    assert accepts(grammars, tokenizer, Constraint("sparse", LABELS, TEXT), said)
-
-
-@pytest.mark.parametrize(
-    "wrong", [{"person": []}, {"日": ["Ada"], "person": ["Ada"]}, {"person": ["Bob"]}, {"city": ["Ada"]}, []]
-)
-def test_but_stand_in_their_order_and_never_empty(grammars, tokenizer, wrong):
-    said = json.dumps(wrong, ensure_ascii=False)
-    assert not accepts(grammars, tokenizer, Constraint("sparse", LABELS, TEXT), said)
-
-
 def test_pairs_and_lists(grammars, tokenizer):
     pairs, strings = Constraint("pairs", LABELS, TEXT), Constraint("list", LABELS[:1], TEXT)
     for right in ([], [["Ada", "person"], ["art", LABELS[1]], ["Ada", "日"]]):
@@ -126,10 +110,9 @@ def test_a_row_without_constraint_may_go_on_as_it_likes(grammars, tokenizer):
     assert torch.equal(grammars.matchers([None]).allowed(5) or torch.ones(1), torch.ones(1))
 
 
-@pytest.mark.parametrize("form", ["object", "sparse"])
-def test_the_name_of_a_special_token_in_a_type_is_written_as_text(grammars, tokenizer, form, caplog):
+def test_the_name_of_a_special_token_in_a_type_is_written_as_text(grammars, tokenizer, caplog):
     label = f"a {tokenizer.eos_token} b"
-    matchers = grammars.matchers([Constraint(form, (label,), TEXT)])
+    matchers = grammars.matchers([Constraint("object", (label,), TEXT)])
     tokens: list[int] = []
     while len(tokens) < 200 and label.replace("<", "\\u003c") not in tokenizer.decode(tokens):
         allowed = matchers.allowed(len(tokenizer))
@@ -152,8 +135,6 @@ def test_schemas_say_what_the_grammars_do_but_for_the_text():
     assert Constraint("list", ("x",), "").schema() == {"type": "array", "items": {"type": "string"}}
     schema = Constraint("object", LABELS, "").schema()
     assert schema["required"] == list(LABELS) and schema["additionalProperties"] is False
-    sparse = Constraint("sparse", LABELS, "").schema()
-    assert sparse["required"] == [] and sparse["properties"]["person"]["minItems"] == 1
     assert Constraint("pairs", LABELS, "").schema()["items"]["prefixItems"][1] == {"enum": list(LABELS)}
 
 

@@ -97,12 +97,6 @@ def test_answer(name: str, answers: list[str]):
     assert nothing == none[prompt.format]
 
 
-def test_an_answer_that_leaves_types_out(tmp_path: Path):
-    prompt = load_prompt(write(tmp_path / "sparse.yaml", format="sparse"))
-    assert prompt.answer(MENTIONS[:1], TYPES) == ['{"person": ["Ada"]}']
-    assert prompt.answer([], TYPES) == ["{}"]
-
-
 strings = st.text(min_size=1).map(str.strip).filter(bool)
 
 
@@ -151,7 +145,7 @@ def test_a_file_of_ones_own(tmp_path: Path):
         ({"version": "1"}, "version: input should be a valid integer, not '1'"),
         ({"version": True}, "version: input should be a valid integer, not True"),
         ({"version": 0}, "version: input should be greater than or equal to 1, not 0"),
-        ({"format": "xml"}, "format: input should be 'object', 'sparse', 'pairs' or 'list', not 'xml'"),
+        ({"format": "xml"}, "format: input should be 'object', 'pairs' or 'list', not 'xml'"),
         ({"question": "{text} {types}"}, "question must hold {types} once, then {text} once, and no other {...}"),
         ({"question": "{types} {text} {x}"}, "question must hold {types} once, then {text} once, and no other {...}"),
         ({"format": "list"}, "question must hold {type} once, then {text} once, and no other {...}"),

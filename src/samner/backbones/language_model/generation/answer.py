@@ -11,9 +11,6 @@ from typing import Any
 from samner.backbones.language_model.generation.loose_json import Leaf, Node, Pairs, Reading, readings
 from samner.entities import EntityType
 
-_OBJECTS = ("object", "sparse")
-"""The forms of a prompt that are an object; both may lack labels."""
-
 _TEXT_KEYS = {"text", "entity", "name", "mention", "span", "string", "value"}
 _LABEL_KEYS = {"label", "type", "entity_type", "category", "class"}
 _FENCE = re.compile(r"```\w*")
@@ -172,7 +169,7 @@ def _fold(label: str) -> str:
 
 
 def _fits(value: Node, prompt_format: str) -> bool:
-    if isinstance(value, Pairs) != (prompt_format in _OBJECTS):
+    if isinstance(value, Pairs) != (prompt_format == "object"):
         return False
     if prompt_format == "pairs" and isinstance(value, list) and any(isinstance(item, Leaf) for item in value):
         return False
@@ -221,7 +218,7 @@ def _is_strict(raw: str, prompt_format: str, labels: Sequence[str]) -> bool:
         value = json.loads(raw.strip(), object_pairs_hook=_Members)
     except (ValueError, RecursionError):
         return False
-    if prompt_format in _OBJECTS:
+    if prompt_format == "object":
         if not isinstance(value, _Members):
             return False
         keys = [key for key, _ in value]

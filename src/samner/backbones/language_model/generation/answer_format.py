@@ -41,13 +41,10 @@ class Constraint:
     def lark(self) -> str:
         """The grammar in llguidance's variant of Lark, spaced as ``json.dumps`` does by default."""
         strings = 'strings: "[" (STRING (", " STRING)*)? "]"'
-        some = 'strings: "[" STRING (", " STRING)* "]"'
-        named = [f"{_literal(_json(label) + ': ')} strings" for label in self.labels]
-        members = ' ", " '.join(named)
+        members = ' ", " '.join(f"{_literal(_json(label) + ': ')} strings" for label in self.labels)
         labels = " | ".join(_literal(_json(label)) for label in self.labels)
         rules = {
             "object": [f'answer: "{{" {members} "}}"', strings],
-            "sparse": ['answer: "{" first_0? "}"', some, *_in_order(named)],
             "pairs": ['answer: "[" (pair (", " pair)*)? "]"', 'pair: "[" STRING ", " label "]"', f"label: {labels}"],
             "list": ["answer: strings", strings],
         }[self.format]
@@ -60,27 +57,14 @@ class Constraint:
     def schema(self) -> dict[str, Any]:
         """The form as a JSON schema, which cannot say that a string must occur in the text."""
         strings = {"type": "array", "items": {"type": "string"}}
-        if self.format in ("object", "sparse"):
-            every = self.format == "object"
-            properties = dict.fromkeys(self.labels, strings if every else {**strings, "minItems": 1})
-            required = list(self.labels) if every else []
+        if self.format == "object":
+            properties = dict.fromkeys(self.labels, strings)
+            required = list(self.labels)
             return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
         if self.format == "list":
             return strings
         pair = {"type": "array", "prefixItems": [{"type": "string"}, {"enum": list(self.labels)}], "items": False}
         return {"type": "array", "items": {**pair, "minItems": 2, "maxItems": 2}}
-
-
-def _in_order(members: Sequence[str]) -> list[str]:
-    """Rules of ``first_0``: one or more of the members, each at most once and in their order."""
-    last = len(members) - 1
-    rules = []
-    for i, member in enumerate(members):
-        after, later = (f" more_{i + 1}", f" | first_{i + 1}") if i < last else ("", "")
-        rules.append(f"first_{i}: {member}{after}{later}")
-        if i:
-            rules.append(f'more_{i}: (", " {member})?{after}')
-    return rules
 
 
 def _json(text: str) -> str:

@@ -30,9 +30,8 @@ class Prompt(Settings):
         name: Letters, digits, ``.``, ``-`` and ``_``.
         version: Counted from 1; raised whenever a change may change an answer.
         description: One line, for people.
-        format: Of the answer: ``{"person": ["Ada"], "date": []}`` (``"object"``), ``{"person": ["Ada"]}``
-            (``"sparse"``: without the types of which there is no mention), ``[["Ada", "person"]]`` (``"pairs"``), or
-            ``["Ada"]`` (``"list"``), where each type is asked for by a question of its own.
+        format: Of the answer: ``{"person": ["Ada"], "date": []}`` (``"object"``), ``[["Ada", "person"]]``
+            (``"pairs"``), or ``["Ada"]`` (``"list"``), where each type is asked for by a question of its own.
         system: What a model is told before the first question; may be blank.
         question: The user's turn. Holds once ``{types}`` (with ``"list"``: ``{type}``) and after it once ``{text}``,
             so that questions for the same types share a beginning. Other braces stand for themselves.
@@ -41,7 +40,7 @@ class Prompt(Settings):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     version: int = Field(ge=1)
     description: str
-    format: Literal["object", "sparse", "pairs", "list"]
+    format: Literal["object", "pairs", "list"]
     system: str
     question: str
 
@@ -87,8 +86,6 @@ class Prompt(Settings):
         values: list[Any]
         if self.format == "object":
             values = [strings]
-        elif self.format == "sparse":
-            values = [{name: its for name, its in strings.items() if its}]
         elif self.format == "pairs":
             values = [[[string, label] for string, label in unique if label in strings]]
         else:
