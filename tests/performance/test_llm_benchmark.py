@@ -33,8 +33,8 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_table_is_of_the_same_answers_both_ways(pool: Path) -> None:
     text = llm.main(["--pool", str(pool), "--count", "2", "--repeats", "1"])
-    assert "Same answers both ways" in text
-    assert "| union: two task models | 2 " in text and "| sampling: 6 experts " in text
+    assert "Same entities both ways" in text
+    assert text.count("| union: two task models | 2 ") == 2 and "| sampling: 6 experts " in text
 
 
 def test_other_answers_are_told() -> None:

@@ -24,8 +24,11 @@ _SHARED = 16
 _LEAVE = 0.75
 """When no more than this share of a batch's answers is unfinished, the rest leave it: what was read is copied then."""
 
+_FEW = 8
+"""Answers drafted at a time, at most: of more, what is read in vain takes longer than the passes it spares."""
+
 _DRAFTED = 256
-"""Tokens that a pass reads at a guess, at most, over all rows: with more, reading them takes longer than passes."""
+"""Tokens that a pass reads at a guess, at most, over all rows: each has as many logits as there are tokens."""
 
 
 class LocalEngine:
@@ -181,7 +184,7 @@ class LocalEngine:
         mask = torch.ones(len(rows), prefix.tokens if prefix else 0, dtype=torch.long, device=device)
         while True:
             for row in rows:
-                row.guess_ahead(_DRAFTED // len(rows))
+                row.guess_ahead(_DRAFTED // len(rows) if len(rows) <= _FEW else 0)
             read = [row.next + row.behind for row in rows]
             longest = max(map(len, read))
             lacking = [longest - len(tokens) for tokens in read]
