@@ -84,26 +84,33 @@ def measure(pool: ExpertPool, texts: list[str], labels: Sequence[str], repeats: 
         together, answers = timed(models, read, batch)
         passes = [timed([model], read, batch) for model in models]
         apart = {model: found[model] for model, (_, found) in zip(models, passes, strict=True)}
-        check_same(answers, apart)
+        differing = check_same(answers, apart)
         one, total = max(took for took, _ in passes), sum(took for took, _ in passes)
         times = [seconds(value) for value in (together, total, one)]
         rows.append([what, str(len(read)), str(batch), *times, f"{total / together:.2f}", f"{together / one:.2f}"])
         found = sum(len(entities) for answer in answers.values() for entities in answer)
-        notes.append(f"{found:,} by {what.partition(':')[0]} in batches of {batch}")
+        notes.append(f"{differing} of {len(models) * len(read)} by {what.partition(':')[0]} ({found:,} entities)")
     header = ("", "texts", "batch", "one call", "a call each", "one model", "calls / one", "one call / one model")
-    return f"{machine()} Same entities both ways: {', '.join(notes)}.\n\n{table(header, rows)}"
+    return f"{machine()} Computed in {precision()}; answers that differ: {', '.join(notes)}.\n\n{table(header, rows)}"
 
 
-def check_same(answers: Answers, others: Answers) -> None:
-    """Raise if the two ways found other entities, or were otherwise sure of them beyond rounding."""
-    rounding = 1e-3 if precision() == "float32" else 0.05
+def check_same(answers: Answers, others: Answers) -> int:
+    """On how many texts a model found other entities, or was otherwise sure of them, than the other way.
+
+    Raises:
+        SystemExit: If there is one in float32; where two tokens are almost as likely, bfloat16 may choose the other.
+    """
+    exact, differing = precision() == "float32", 0
     for model, texts in answers.items():
         for i, (found, other) in enumerate(zip(texts, others[model], strict=True)):
             mine, theirs = ({e.key: e.score for e in entities} for entities in (found, other))
-            if mine.keys() != theirs.keys() or any(abs(mine[key] - theirs[key]) > rounding for key in mine):
-                raise SystemExit(
-                    f"{model} answers text {i} differently when others are asked with it: {mine} and {theirs}"
-                )
+            rounding = 1e-3 if exact else 0.1
+            if mine.keys() == theirs.keys() and all(abs(mine[key] - theirs[key]) <= rounding for key in mine):
+                continue
+            if exact:
+                raise SystemExit(f"{model} answers text {i} differently when asked with others: {mine} and {theirs}")
+            differing += 1
+    return differing
 
 
 def _fastest(run: Callable[[], Answers], repeats: int) -> tuple[float, Answers]:

@@ -24,11 +24,13 @@ class Seen(NamedTuple):
         logits: Places x vocabulary.
         sums: The logarithm of the sum of each place's exponentials.
         best: Each place's likeliest token.
+        sure: How likely that is (log).
     """
 
     logits: Tensor
     sums: Tensor
     best: list[int]
+    sure: list[float]
 
     @classmethod
     def of(cls, logits: Tensor, places: Sequence[int]) -> list[Seen]:
@@ -39,8 +41,12 @@ class Seen(NamedTuple):
             places: By row.
         """
         logits = logits.float()
-        parts = zip(logits, logits.logsumexp(-1), logits.argmax(-1).tolist(), places, strict=True)
-        return [cls(its[-n:], sums[-n:], best[-n:]) for its, sums, best, n in parts]
+        sums, best = logits.logsumexp(-1), logits.argmax(-1)
+        sure = logits.gather(-1, best[..., None])[..., 0] - sums
+        parts = zip(
+            logits, sums, best.tolist(), sure.tolist(), places, strict=True
+        )  # one copy from the device for all
+        return [cls(*(its[-n:] for its in row)) for *row, n in parts]
 
     def logprobs(self, first: int, tokens: Sequence[int]) -> list[float]:
         """How likely tokens were (log) that stand one after the other from a place on."""
@@ -143,9 +149,10 @@ class Row:
 
     def _choose(self, seen: Seen, at: int) -> tuple[int, float]:
         """The likeliest token that the grammar allows, and how likely it was without (log)."""
-        token, allowed = seen.best[at], self.matcher.allowed(seen.logits.shape[-1])
-        if allowed is not None and not allowed[token]:
-            token = int(seen.logits[at].masked_fill(~allowed.to(seen.logits.device), float("-inf")).argmax())
+        best, allowed = seen.best[at], self.matcher.allowed(seen.logits.shape[-1])
+        if allowed is None or allowed[best]:
+            return best, seen.sure[at]
+        token = int(seen.logits[at].masked_fill(~allowed.to(seen.logits.device), float("-inf")).argmax())
         return token, seen.logprobs(at, [token])[0]
 
     def _end_list(self, tokens: Sequence[int], seen: Seen, at: int) -> tuple[int, float] | None:
