@@ -158,14 +158,16 @@ def print_dot(_: int) -> None:
     print(".", end="", flush=True)
 
 
-def table(runs: Path) -> str:
-    """What was measured, as Markdown."""
-    lines = [
-        "| target | texts | types taught | F1: teacher | pupil | fast pool | texts/s: teacher | pupil | fast pool | "
-        "pupil, times as fast | training, s |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
-    ]
-    for path in sorted(runs.glob("*/result-*.json")):
+HEADER = (
+    "| target | texts | types taught | F1: teacher | pupil | fast pool | texts/s: teacher | pupil | fast pool | "
+    "pupil, times as fast | training, s |"
+)
+
+
+def rows(runs: Path) -> dict[tuple[str, int], str]:
+    """What was measured, by target and how many texts it learnt from, as rows of a table."""
+    found = {}
+    for path in runs.glob("*/result-*.json"):
         r = read_json(path)
         teacher, pupil, fast = (r[name] for name in ("teacher", "pupil", "fast"))
         cells = [
@@ -177,18 +179,25 @@ def table(runs: Path) -> str:
             f"{pupil['rate'] / teacher['rate']:.0f}",
             f"{r['training']:.0f}",
         ]
-        lines.append(f"| {' | '.join(map(str, cells))} |")
-    return "\n".join(lines)
+        found[r["name"], r["texts"]] = f"| {' | '.join(map(str, cells))} |"
+    return found
 
 
-def write_table(page: Path, made: str) -> None:
-    """Put the table into its place on a page."""
+def table(made: dict[tuple[str, int], str]) -> str:
+    """The rows in order, as Markdown."""
+    return "\n".join([HEADER, "|---|" + "---:|" * 10, *(made[key] for key in sorted(made))])
+
+
+def write_table(page: Path, made: dict[tuple[str, int], str]) -> None:
+    """Put the rows into their table on a page; those there that were not measured again stay."""
     before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    _, found, after = rest.partition(END)
+    there, found, after = rest.partition(END)
     if not found:
         raise SystemExit(f"{page}: holds no {BEGIN} ... {END}")
+    cells = [(line, [cell.strip() for cell in line.split("|")]) for line in there.splitlines()]
+    old = {(row[1], int(row[2])): line for line, row in cells if len(row) > 2 and row[2].isdigit()}
     with atomic_file(page) as temporary:
-        temporary.write_text(f"{before}{BEGIN}\n\n{made}\n\n{END}{after}", encoding="utf-8")
+        temporary.write_text(f"{before}{BEGIN}\n\n{table(old | made)}\n\n{END}{after}", encoding="utf-8")
 
 
 @guarded()
@@ -204,7 +213,7 @@ def main() -> None:
     arguments = parser.parse_args()
     runs = arguments.runs / "training-domains" if arguments.training_domains else arguments.runs
     if arguments.table:
-        write_table(arguments.table, table(runs))
+        write_table(arguments.table, rows(runs))
         return
     for target in (training_domains if arguments.training_domains else targets)(arguments.data, arguments.texts):
         run, result = runs / target.name, runs / target.name / f"result-{arguments.texts}.json"
@@ -213,7 +222,7 @@ def main() -> None:
         print(f"{target.name}: {len(target.unlabelled)} texts")
         run.mkdir(parents=True, exist_ok=True)
         write_json(result, {"name": target.name, **measure(target, run, arguments.options)})
-    print(table(runs))
+    print(table(rows(runs)))
 
 
 if __name__ == "__main__":

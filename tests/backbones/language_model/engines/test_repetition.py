@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from samner.backbones.language_model.engines.local import LocalEngine
-from samner.backbones.language_model.engines.repetition import Ending, Lists
+from samner.backbones.language_model.engines.repetition import Lists
 from samner.backbones.language_model.generation.answer_format import Constraint
 from samner.backbones.language_model.generation.ask import Question
 from samner.backbones.language_model.generation.prompt import load_prompt
@@ -30,7 +30,7 @@ def read(tokens: list[str]) -> list[tuple[int, int]]:
     """After how many tokens a list is to end, and where."""
     lists, found = Lists(), []
     for i, token in enumerate(tokens):
-        if ending := lists.read([token], Ending(i, i, i), lambda: (7, -1.0)):
+        if ending := lists.read([token], i, lambda: (7, -1.0)):
             found.append((i, ending.tokens))
     return found
 
@@ -56,9 +56,9 @@ def test_a_list_never_ends_at_a_quotation_mark_of_a_string() -> None:
 
 def test_forced_tokens_are_read_and_never_taken_for_a_choice() -> None:
     lists = Lists()
-    assert lists.read(['["', "x", '",'], Ending(0, 0, 0), lambda: (7, -1.0)) is None
-    assert lists.read([' "', "y", '",'], Ending(3, 3, 3), lambda: (8, -2.0)) is None
-    ending = lists.read([' "', "x", '",'], Ending(6, 6, 6), lambda: None)
+    assert lists.read(['["', "x", '",'], 0, lambda: (7, -1.0)) is None
+    assert lists.read([' "', "y", '",'], 3, lambda: (8, -2.0)) is None
+    ending = lists.read([' "', "x", '",'], 6, lambda: None)
     assert ending is not None and (ending.tokens, ending.token, ending.logprob) == (3, 8, -2.0)
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Sequence
-from functools import cached_property, partial
 from typing import Any, NamedTuple
 
-from samner.backbones.language_model.engines.repetition import Ending, Lists
-from samner.backbones.language_model.generation.answer_format import Constraint, Grammars, Matchers
+from samner.backbones.language_model.engines.drafts import Drafts, turns
+from samner.backbones.language_model.engines.repetition import Lists
+from samner.backbones.language_model.engines.rows import Row, Seen
+from samner.backbones.language_model.engines.vocabulary import Vocabulary
+from samner.backbones.language_model.generation.answer_format import Constraint, Grammars
 from samner.backbones.language_model.generation.ask import Generated, Question
 from samner.backbones.language_model.generation.prompt import Prompt, prompt_ids, render
 from samner.backbones.mixed_batch import MixedModels
@@ -22,11 +24,18 @@ _SHARED = 16
 _LEAVE = 0.75
 """When no more than this share of a batch's answers is unfinished, the rest leave it: what was read is copied then."""
 
+_FEW = 8
+"""Answers drafted at a time, at most: of more, what is read in vain takes longer than the passes it spares."""
+
+_DRAFTED = 256
+"""Tokens that a pass reads at a guess, at most, over all rows: each has as many logits as there are tokens."""
+
 
 class LocalEngine:
     """Greedy decoding in this process, all models' questions in mixed batches.
 
-    Tokens that a grammar forces (the names of types, what is left of a word) are read together, not one at a time.
+    Tokens that a grammar forces (the names of types, what is left of a word) are read together, not one at a time, and
+    what an answer may turn out to be is read with them at a guess: see ``drafts``.
 
     What all questions begin with (instructions and entity types) is read once per model, and its keys and values are
     used for every question: the same numbers, for models whose every layer attends to everything before. Answers that
@@ -61,10 +70,12 @@ class LocalEngine:
         self._batch_tokens = batch_tokens
         ends = model.generation_config.eos_token_id
         self._ends: list[int] = ends if isinstance(ends, list) else [ends]
+        self._vocabulary = Vocabulary(tokenizer, self._ends)
         taken = inspect.signature(getattr(model, "get_base_model", lambda: model)().forward).parameters
         self._keeps_what_it_reads = {"past_key_values", "position_ids", "logits_to_keep"} <= set(taken)
         # else padding amid a row would move the window that a layer attends to
-        self._attends_to_all = all(type(layer) is DynamicLayer for layer in DynamicCache(config=model.config).layers)
+        attends_to_all = all(type(layer) is DynamicLayer for layer in DynamicCache(config=model.config).layers)
+        self._ahead = self._keeps_what_it_reads and attends_to_all
         self._grammars = Grammars(tokenizer, model.config.get_text_config().vocab_size, self._ends)
 
     def over(self, mixed: MixedModels) -> LocalEngine:
@@ -84,21 +95,44 @@ class LocalEngine:
         models = sorted(dict.fromkeys(q.model for q in questions), key=self._mixed.is_task_model)
         places = {model: place for place, model in enumerate(models)}
         answers: list[Generated | None] = [None] * len(questions)
+        drafts = Drafts(self._tokenizer, self._ends[0])
+        most = self._max_new_tokens
         with torch.inference_mode():
             prefix = self._prefix(list(texts.values()), models)
-            for batch in batches([len(i) + self._max_new_tokens for i in ids], self._batch_tokens):
-                batch.sort(key=lambda i: places[questions[i].model])  # a model's rows lie together
-                rows = [places[questions[i].model] for i in batch]
-                constraints = [questions[i].constraint for i in batch]
-                names = [questions[i].model for i in batch]
-                asked = [ids[i] for i in batch]
-                if self._keeps_what_it_reads:
-                    written = self._write(asked, constraints, prefix, names, rows)
-                else:
-                    written = self._generate(asked, constraints, names)
-                for i, generated in zip(batch, written, strict=True):
-                    answers[i] = generated
+            for turn in turns(questions, self._waits):
+                for part in batches([len(ids[i]) + most for i in turn], self._batch_tokens):
+                    batch = sorted((turn[j] for j in part), key=lambda i: places[questions[i].model])
+                    rows = self._rows([questions[i] for i in batch], [ids[i] for i in batch], prefix, drafts)
+                    names = [questions[i].model for i in batch]  # a model's rows lie together
+                    if self._keeps_what_it_reads:
+                        self._write(rows, prefix, names, [places[name] for name in names])
+                    else:
+                        self._generate(rows, names)
+                    for i, row in zip(batch, rows, strict=True):
+                        drafts.add(questions[i], row.tokens)
+                        answers[i] = self.decode(row.tokens[:most], row.logprobs[:most])
         return [generated for generated in answers if generated is not None]
+
+    def _waits(self, model: str) -> bool:
+        """Whether a model had better see what another answered before it is asked.
+
+        On a CPU each task model takes its own time to read its weights in every pass: fewer passes of its own pay.
+        """
+        return self._ahead and self._model.device.type == "cpu" and self._mixed.is_task_model(model)
+
+    def _rows(
+        self, questions: Sequence[Question], ids: Sequence[list[int]], prefix: _Prefix | None, drafts: Drafts
+    ) -> list[Row]:
+        """The answers to questions, of which nothing is written yet."""
+        start, rows = prefix.tokens if prefix else 0, []
+        matchers = self._grammars.matchers([question.constraint for question in questions])
+        for question, tokens, matcher in zip(questions, ids, matchers, strict=True):
+            row = Row(tokens[start:], len(tokens) - 1, matcher, self._vocabulary, self._max_new_tokens, self._ahead)
+            if self._ahead:
+                row.draft = drafts.of(question)
+                row.lists = Lists() if _of_lists(question.constraint) else None
+            rows.append(row)
+        return rows
 
     def encode(self, question: str) -> list[int]:
         """Tokens of a question, as the model reads it.
@@ -123,8 +157,7 @@ class LocalEngine:
         first, last = min(ids), max(ids)  # what these begin with, all do
         same = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
         shared = first[: min(same, *(len(i) - 1 for i in ids))]  # of every question, one token is left
-        exact = self._keeps_what_it_reads and self._attends_to_all
-        if not exact or len(ids) < 2 or len(shared) < _SHARED:
+        if not self._ahead or len(ids) < 2 or len(shared) < _SHARED:
             return None
         read = torch.tensor([shared] * len(models), device=self._model.device)
         cache = DynamicCache(config=self._model.config)
@@ -133,99 +166,58 @@ class LocalEngine:
         return _Prefix(len(shared), cache)
 
     def _write(
-        self,
-        ids: Sequence[list[int]],
-        constraints: Sequence[Constraint | None],
-        prefix: _Prefix | None,
-        models: Sequence[str],
-        rows: Sequence[int],
-    ) -> list[Generated]:
-        """The answers to a batch of questions, the most likely token by token; those that are finished leave it."""
+        self, rows: Sequence[Row], prefix: _Prefix | None, models: Sequence[str], places: Sequence[int]
+    ) -> None:
+        """Write a batch of answers, the most likely token by token; those that are finished leave it.
+
+        Args:
+            rows: The answers.
+            prefix: What has been read of their questions.
+            models: Who writes each.
+            places: Of these models among those that read what all questions begin with.
+        """
         import torch
 
-        device, start = self._model.device, prefix.tokens if prefix else 0
-        length = max(map(len, ids))
+        device = self._model.device
         pad = self._model.generation_config.pad_token_id
-        mask = torch.tensor(
-            [[1] * start + [0] * (length - len(i)) + [1] * (len(i) - start) for i in ids], device=device
-        )
-        read = torch.tensor([[pad] * (length - len(i)) + i[start:] for i in ids], device=device)
-        cache = self._cache(prefix, rows)
-        places = (mask.cumsum(-1) - 1).clamp(min=0)[:, start:]
-        matchers = self._matchers(constraints)
-        batch, open = list(range(len(ids))), set(range(len(ids)))
-        answers: list[tuple[list[int], list[float]]] = [([], []) for _ in ids]
-        lists = [Lists() if self._attends_to_all and _of_lists(c) else None for c in constraints]
-        forced: list[list[int]] = [[] for _ in ids]  # by row, what is read behind the token that was chosen
+        cache = self._cache(prefix, places)
+        mask = torch.ones(len(rows), prefix.tokens if prefix else 0, dtype=torch.long, device=device)
         while True:
-            with self._mixed.rows([models[i] for i in batch]):
+            for row in rows:
+                row.guess_ahead(_DRAFTED // len(rows) if len(rows) <= _FEW else 0)
+            read = [row.next + row.behind for row in rows]
+            longest = max(map(len, read))
+            lacking = [longest - len(tokens) for tokens in read]
+            now = [[0] * n + [1] * (longest - n) for n in lacking]
+            firsts = [row.place + 1 - len(row.next) for row in rows]
+            at = [[0] * n + list(range(i, i + longest - n)) for i, n in zip(firsts, lacking, strict=True)]
+            mask = torch.cat([mask, torch.tensor(now, device=device)], dim=1)
+            kept = [1 + len(row.behind) for row in rows]
+            with self._mixed.rows(models):
                 passed = self._model(
-                    input_ids=read,
+                    input_ids=torch.tensor(
+                        [[pad] * n + its for n, its in zip(lacking, read, strict=True)], device=device
+                    ),
                     attention_mask=mask,
-                    position_ids=places,
+                    position_ids=torch.tensor(at, device=device),
                     past_key_values=cache,
                     use_cache=True,
-                    logits_to_keep=1 + max(map(len, forced)),
+                    logits_to_keep=max(kept),
                 )
-            scores, tokens, logprobs = _likeliest(passed.logits[:, -1].float(), matchers)
-            chosen = tokens.tolist()
-            for row, (i, logprob) in enumerate(zip(batch, logprobs.tolist(), strict=True)):
-                if i not in open:
-                    continue
-                its, known = answers[i]
-                its += forced[row]
-                known += _logprobs(passed.logits[row, -1 - len(forced[row]) : -1].float(), forced[row])
-                said = lists[i]
-                if said and matchers:
-                    here = Ending(len(its), mask.shape[1], int(places[row, -1]))
-                    pieces = [self._piece(token) for token in (*forced[row], chosen[row])]
-                    if ending := said.read(pieces, here, partial(self._closing, scores[row], passed.logits[row, -1])):
-                        matchers.take_back(row, len(its) - ending.tokens)
-                        del its[ending.tokens :], known[ending.tokens :]
-                        mask[row, ending.columns :] = 0
-                        places[row, -1] = ending.place
-                        chosen[row], logprob = ending.token, ending.logprob
-                its.append(chosen[row])
-                known.append(logprob)
-                if chosen[row] in self._ends or len(its) >= self._max_new_tokens:
-                    open.remove(i)
-            if not open:
-                most = self._max_new_tokens
-                return [self.decode(its[:most], known[:most]) for its, known in answers]
-            if matchers:
-                matchers.consume(chosen)
-                forced = matchers.forced() if self._attends_to_all else forced
-            longest = max(map(len, forced))
-            behind = torch.tensor([[0] * (longest - len(its)) + [1] * (1 + len(its)) for its in forced], device=device)
-            following = [[token, *its] for token, its in zip(chosen, forced, strict=True)]
-            read = torch.tensor([[pad] * (1 + longest - len(its)) + its for its in following], device=device)
-            places = places[:, -1:] + behind.cumsum(-1)
-            mask = torch.cat([mask, behind], dim=1)
-            if len(open) <= _LEAVE * len(batch):
-                left = [row for row, i in enumerate(batch) if i in open]
-                batch = [batch[row] for row in left]
-                forced = [forced[row] for row in left]
+            width = mask.shape[1]
+            for i, (row, seen) in enumerate(zip(rows, Seen.of(passed.logits, kept), strict=True)):
+                if not row.done:
+                    row.read(seen, width - kept[i])
+                    if row.columns[-1] < width - 1:
+                        mask[i, row.columns[-1] + 1 :] = 0
+            left = [i for i, row in enumerate(rows) if not row.done]
+            if not left:
+                return
+            if len(left) <= _LEAVE * len(rows):
+                rows, models = [rows[i] for i in left], [models[i] for i in left]
                 rest = torch.tensor(left, device=device)
-                read, places, mask = read[rest], places[rest], mask[rest]
+                mask = mask[rest]
                 cache.batch_select_indices(rest)
-                if matchers:
-                    matchers.keep(left)
-
-    def _piece(self, token: int) -> str:
-        """A token as the vocabulary has it."""
-        return self._tokenizer.convert_ids_to_tokens(token) or ""
-
-    def _closing(self, scores: Any, logits: Any) -> tuple[int, float] | None:
-        """The likeliest token that ends a string and its list, if one may, and how likely it is (log)."""
-        if not self._closers:
-            return None
-        best = max(self._closers, key=lambda token: float(scores[token]))
-        return (best, _logprobs(logits[None].float(), [best])[0]) if scores[best] > float("-inf") else None
-
-    @cached_property
-    def _closers(self) -> list[int]:
-        vocabulary: dict[str, int] = self._tokenizer.get_vocab()
-        return [number for token, number in vocabulary.items() if token.startswith('"]')]
 
     def _cache(self, prefix: _Prefix | None, rows: Sequence[int]) -> Any:
         """Of a batch whose rows are read by the models of these numbers: what they have read already."""
@@ -238,30 +230,23 @@ class LocalEngine:
         cache.batch_select_indices(torch.tensor(rows, device=self._model.device))
         return cache
 
-    def _generate(
-        self, ids: Sequence[list[int]], constraints: Sequence[Constraint | None], models: Sequence[str]
-    ) -> list[Generated]:
+    def _generate(self, rows: Sequence[Row], models: Sequence[str]) -> None:
         """The same by transformers, for models that do not keep keys and values of what they have read."""
         import torch
         from transformers import LogitsProcessorList
 
-        length, device = max(map(len, ids)), self._model.device
+        length, device = max(len(row.next) for row in rows), self._model.device
         pad = self._model.generation_config.pad_token_id
-        recorder = _Recorder(self._matchers(constraints))
+        lacking = [length - len(row.next) for row in rows]
         with self._mixed.rows(models):
-            output = self._model.generate(
-                input_ids=torch.tensor([[pad] * (length - len(i)) + i for i in ids], device=device),
-                attention_mask=torch.tensor([[0] * (length - len(i)) + [1] * len(i) for i in ids], device=device),
+            self._model.generate(
+                input_ids=torch.tensor(
+                    [[pad] * n + row.next for n, row in zip(lacking, rows, strict=True)], device=device
+                ),
+                attention_mask=torch.tensor([[0] * n + [1] * (length - n) for n in lacking], device=device),
                 max_new_tokens=self._max_new_tokens,
-                logits_processor=LogitsProcessorList([recorder]),
+                logits_processor=LogitsProcessorList([_Writing(rows)]),
             )
-        logprobs = torch.stack(recorder.logprobs, dim=1).tolist()
-        return [self.decode(tokens, its) for tokens, its in zip(output[:, length:].tolist(), logprobs, strict=True)]
-
-    def _matchers(self, constraints: Sequence[Constraint | None]) -> Matchers | None:
-        if not any(constraints):
-            return None
-        return self._grammars.matchers(constraints)
 
     def decode(self, tokens: Sequence[int], logprobs: Sequence[float]) -> Generated:
         """The answer that the model wrote as these tokens, up to the one that ends it."""
@@ -288,33 +273,17 @@ class _Prefix(NamedTuple):
     cache: Any
 
 
-def _likeliest(logits: Any, matchers: Matchers | None) -> tuple[Any, Any, Any]:
-    """Scores of the tokens that grammars allow, each row's likeliest of them, and how likely it was without (log)."""
-    scores = logits
-    if matchers:
-        allowed = matchers.allowed(scores.shape[-1])
-        if allowed is not None:
-            scores = scores.masked_fill(~allowed.to(scores.device), float("-inf"))
-    chosen = scores.argmax(-1)
-    return scores, chosen, logits.gather(-1, chosen[:, None])[:, 0] - logits.logsumexp(-1)
+class _Writing:
+    """A logits processor that has the answers written as their rows say."""
 
-
-def _logprobs(logits: Any, tokens: Sequence[int]) -> list[float]:
-    """How likely each of the tokens was (log), by the logits of its place."""
-    its: list[float] = [(row[token] - row.logsumexp(-1)).item() for row, token in zip(logits, tokens, strict=True)]
-    return its
-
-
-class _Recorder:
-    """A logits processor that keeps answers to their grammars and notes how likely each token was without them."""
-
-    def __init__(self, matchers: Matchers | None) -> None:
-        self._matchers = matchers
-        self.logprobs: list[Any] = []
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self._rows = rows
 
     def __call__(self, ids: Any, scores: Any) -> Any:
-        if self._matchers and self.logprobs:
-            self._matchers.consume(ids[:, -1].tolist())
-        scores, _, logprobs = _likeliest(scores, self._matchers)
-        self.logprobs.append(logprobs)
-        return scores
+        seen = Seen.of(scores[:, None], [1] * len(self._rows))
+        chosen = scores.new_full(scores.shape, float("-inf"))
+        for i, row in enumerate(self._rows):
+            if not row.done:
+                row.read(seen[i], ids.shape[1] - 1)
+            chosen[i, row.tokens[-1]] = 0
+        return chosen

@@ -6,7 +6,7 @@ So a list ends before the first string that it has already: what was written sin
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,17 +15,13 @@ class Ending:
 
     Args:
         tokens: Of the answer up to there.
-        columns: Of what the model had read then.
-        place: Of the last token it had read.
         token: The likeliest that ends the list there.
         logprob: How likely that was (log).
     """
 
     tokens: int
-    columns: int
-    place: int
-    token: int = -1
-    logprob: float = 0.0
+    token: int
+    logprob: float
 
 
 @dataclass(slots=True)
@@ -38,14 +34,12 @@ class Lists:
     said: tuple[str, ...] = ()
     ending: Ending | None = None
 
-    def read(
-        self, tokens: Sequence[str], here: Ending, closing: Callable[[], tuple[int, float] | None]
-    ) -> Ending | None:
+    def read(self, tokens: Sequence[str], here: int, closing: Callable[[], tuple[int, float] | None]) -> Ending | None:
         """Read on.
 
         Args:
             tokens: The last of them was chosen by the model, the others forced by the grammar.
-            here: Before the last token, where the list may end if that ends a string.
+            here: Of the answer before the last token, how many; there the list may end if that ends a string.
             closing: The token that would end the list there and how likely it is (log), if there is one.
 
         Returns:
@@ -61,7 +55,7 @@ class Lists:
             self.inside = False
             return ending
         if ends and not last.startswith('"]') and (closer := closing()) is not None:
-            self.ending = replace(here, token=closer[0], logprob=closer[1])
+            self.ending = Ending(here, *closer)
         return None
 
     def _read(self, token: str) -> bool:

@@ -54,6 +54,10 @@ class Constraint:
         string = [r'STRING: "\"" WORDS "\""', "WORDS: RUN & /[^ ](.*[^ ])?/", f"RUN: %regex {chunks}"]
         return "\n".join([start, *rules, *string])
 
+    def nothing(self) -> dict[str, list[str]] | list[str]:
+        """The answer that there is no entity, which is to be written as JSON."""
+        return {label: [] for label in self.labels} if self.format == "object" else []
+
     def schema(self) -> dict[str, Any]:
         """The form as a JSON schema, which cannot say that a string must occur in the text."""
         strings = {"type": "array", "items": {"type": "string"}}
@@ -95,19 +99,21 @@ class Grammars:
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_read": None}  # llguidance's own cannot be pickled, and is made again
 
-    def matchers(self, constraints: Sequence[Constraint | None]) -> Matchers:
-        """What keeps a batch of answers to their constraints.
+    def matchers(self, constraints: Sequence[Constraint | None]) -> list[Matcher]:
+        """What keeps answers to their constraints, for each its own.
 
         Raises:
             ModelError: If llguidance is not installed or cannot read the tokenizer.
         """
+        if not any(constraints):
+            return [Matcher(None) for _ in constraints]
         if self._read is None:
             self._read = self._for_llguidance()
         from llguidance import LLMatcher
 
         distinct = [c for c in dict.fromkeys(constraints) if c is not None]
         made = {c: LLMatcher(self._read, self._as_text(c.lark()), log_level=0) for c in distinct}
-        return Matchers([None if c is None else made[c].deep_copy() for c in constraints])
+        return [Matcher(None if c is None else made[c].deep_copy()) for c in constraints]
 
     def _as_text(self, lark: str) -> str:
         """A grammar in which no type has the name of a special token: llguidance would force the token itself.
@@ -128,59 +134,48 @@ class Grammars:
             raise ModelError(f"llguidance cannot read the tokenizer ({error}); set constrained to false") from error
 
 
-class Matchers:
-    """The state of a batch of answers in their grammars.
+class Matcher:
+    """The state of an answer in its grammar.
 
     Args:
-        matchers: A matcher of llguidance for each row, none for a row without constraint.
+        matcher: Of llguidance; none for an answer without constraint.
     """
 
-    def __init__(self, matchers: Sequence[Any]) -> None:
-        self._matchers = list(matchers)
+    def __init__(self, matcher: Any) -> None:
+        self._matcher = matcher
 
-    def consume(self, tokens: Sequence[int]) -> None:
-        """Tell which token each row was given."""
-        for row, (matcher, token) in enumerate(zip(self._matchers, tokens, strict=True)):
-            if matcher is not None and (matcher.is_stopped() or not matcher.consume_token(token)):
-                self._drop(row)
+    def consume(self, token: int) -> None:
+        """Tell which token was chosen."""
+        if self._matcher and (self._matcher.is_stopped() or not self._matcher.consume_token(token)):
+            self._drop()
 
-    def forced(self) -> list[list[int]]:
-        """The tokens that must come next in each row, whatever the model would say; each row is given them."""
-        following = [[] if matcher is None else matcher.compute_ff_tokens() for matcher in self._matchers]
-        for row, (matcher, tokens) in enumerate(zip(self._matchers, following, strict=True)):
-            if tokens and not matcher.consume_tokens(tokens):
-                self._drop(row)
+    def forced(self) -> list[int]:
+        """The tokens that must come next, whatever the model would say; they are taken for given then."""
+        following: list[int] = self._matcher.compute_ff_tokens() if self._matcher else []
+        if following and not self._matcher.consume_tokens(following):
+            self._drop()
         return following
 
-    def take_back(self, row: int, count: int) -> None:
-        """Forget the last tokens of a row."""
-        if self._matchers[row] is not None:
-            self._matchers[row].rollback(count)
-
-    def keep(self, rows: Sequence[int]) -> None:
-        """Go on with these rows alone."""
-        self._matchers = [self._matchers[row] for row in rows]
+    def take_back(self, count: int) -> None:
+        """Forget the last tokens."""
+        if self._matcher:
+            self._matcher.rollback(count)
 
     def allowed(self, vocabulary: int) -> Tensor | None:
-        """Rows x vocabulary, whether a token may come next; none if any may anywhere."""
+        """Of a vocabulary, whether a token may come next; none if any may."""
         import torch
 
-        if not any(matcher is not None for matcher in self._matchers):
+        if not self._matcher:
             return None
-        words = (vocabulary + 31) // 32
-        masks = torch.full((len(self._matchers), words), -1, dtype=torch.int32)
-        for row, matcher in enumerate(self._matchers):
-            if matcher is not None:
-                mask = torch.frombuffer(bytearray(matcher.compute_bitmask()), dtype=torch.int32)
-                if matcher.is_error():
-                    self._drop(row)
-                else:
-                    masks[row] = mask[:words]
+        mask = torch.frombuffer(bytearray(self._matcher.compute_bitmask()), dtype=torch.int32)
+        if self._matcher.is_error():
+            self._drop()
+            return None
         bits = torch.arange(32, dtype=torch.int32)
-        return (masks[:, :, None] >> bits & 1).flatten(1)[:, :vocabulary].bool()
+        return (mask[:, None] >> bits & 1).flatten()[:vocabulary].bool()
 
-    def _drop(self, row: int) -> None:
-        """Let a row go on without constraint: it has ended, or its grammar is beyond llguidance's limits."""
-        if self._matchers[row].is_error():
-            log.warning("an answer goes on unconstrained: %s", self._matchers[row].get_error())
-        self._matchers[row] = None
+    def _drop(self) -> None:
+        """Let the answer go on without constraint: it has ended, or its grammar is beyond llguidance's limits."""
+        if self._matcher.is_error():
+            log.warning("an answer goes on unconstrained: %s", self._matcher.get_error())
+        self._matcher = None
