@@ -41,7 +41,6 @@ from samner.cli.output import guarded
 from samner.files import atomic_folder, read_json, write_json
 from samner.pool import ExpertCard, ExpertPool
 from samner.training import train_expert, training_set
-from studies.filled_types import filled_sets
 from studies.leave_one_domain_out import f1
 from studies.training_data import HERE, Datasets, read_settings
 from studies.wordings import GLOSSES, definitions, other_wordings
@@ -98,9 +97,7 @@ class Trainer:
         ways = other_wordings()
         if self.settings["base"].get("definitions"):
             ways = ways | {name: [*ways.get(name, ()), *more] for name, more in definitions(self.data, train).items()}
-        filled = self.settings["base"].get("filled")
-        more = filled_sets(self.runs / "filled.jsonl", train, **filled) if filled else []
-        return TrainingData([*train, *more], (), foreign, ways)
+        return TrainingData(train, (), foreign, ways)
 
     def training_data(self, names: Iterable[str]) -> TrainingData:
         """What teaches an expert: the named sets with their dev splits; in a comparison their first texts alone."""
@@ -116,11 +113,10 @@ class Trainer:
         """A pool over a base trained on the named sets; opened where that was done."""
         if not pool.is_dir():
             log.info("base on %d sets -> %s", len(names), pool)
-            backbone = EncoderBackbone(device=self.device, head=recipe.head)
-            backbone.competing = recipe.types == "competing"
+            backbone = EncoderBackbone(device=self.device)
             run = pool.parent / f".{pool.name}-base"
             outcome = train_base(backbone, self.lesson(names), recipe, encoder=encoder, run=run, resume=True)
-            for name in list(backbone.types):  # thousands of types, of which none is a safe negative for others
+            for name in self.foundation:  # thousands of types, of which none is a safe negative for others
                 backbone.types.pop(name, None)
             card = {
                 "training": {"recipe": recipe.model_dump(), "outcome": asdict(outcome)},

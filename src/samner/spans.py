@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 ROLES = ("start", "end", "inside")
 """What a word can be of an entity: its first, its last, one of its words."""
 
-LENGTHS = 12
-"""Words of the longest span that a head that scores spans knows."""
-
 MAX_ENTITY_WORDS = 40
 """No span that ``decode`` finds is longer than this many words."""
 
@@ -55,19 +52,6 @@ def decode(
                     score = min(least, float(p[end, 1]))
                     entities.append(Entity(words[start].start, words[end].end, types[column].name, score))
     return entities
-
-
-def decode_spans(
-    probabilities: npt.NDArray[np.float32], words: Sequence[Word], types: Sequence[EntityType], threshold: float
-) -> list[Entity]:
-    """As ``decode``, of W x L x ``LENGTHS`` probabilities of the spans that begin at a word."""
-    return [
-        Entity(
-            words[first].start, words[first + more].end, types[column].name, float(probabilities[first, column, more])
-        )
-        for first, column, more in np.argwhere(probabilities >= threshold).tolist()
-        if first + more < len(words)
-    ]
 
 
 def word_spans(

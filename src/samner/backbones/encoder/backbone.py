@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from samner.backbones.encoder.network import HEADS, competing, word_vectors
+from samner.backbones.encoder.network import Heads, word_vectors
 from samner.backbones.encoder.tokens import WordTokenizer, collate, repeat
 from samner.backbones.mixed_batch import MixedBackbone, MixedModels
 from samner.backbones.training import TrainingData, TrainingRecipe
@@ -26,7 +26,7 @@ from samner.errors import ModelError
 from samner.files import inside, read_json, sha256, write_json, writing_tensors
 from samner.precision import fastest_dtype
 from samner.references import check_reference
-from samner.spans import decode, decode_spans
+from samner.spans import decode
 from samner.windows import batches
 from samner.words import Tokens
 
@@ -52,21 +52,14 @@ class EncoderBackbone(MixedBackbone):
 
     family: ClassVar[str] = "encoder"
 
-    def __init__(
-        self,
-        reference: str = MINILM,
-        device: str = "cpu",
-        dtype: torch.dtype = torch.float32,
-        head: str = "marks",
-    ) -> None:
+    def __init__(self, reference: str = MINILM, device: str = "cpu", dtype: torch.dtype = torch.float32) -> None:
         self.reference = reference
         self.device = torch.device(device)
         sentences = sentence_encoder(reference, device)
         self.encoder: Any = copy.deepcopy(sentences.transformer)
         self.encoder.requires_grad_(False)
         self.tokenizer = WordTokenizer(sentences.tokenizer, sentences.pad_id)
-        self.head, self.competing = head, False
-        self.heads: Any = HEADS[head](sentences.width).to(self.device).eval()
+        self.heads = Heads(sentences.width).to(self.device).eval()
         self.heads.requires_grad_(False)
         self.max_tokens = sentences.max_tokens - len(self.tokenizer.prefix) - len(self.tokenizer.suffix)
         self.threshold = 0.5
@@ -94,10 +87,7 @@ class EncoderBackbone(MixedBackbone):
             types = {str(name): [str(prompt) for prompt in prompts] for name, prompts in card["types"].items()}
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ModelError(f"{folder / 'base.json'}: not the card of an encoder base ({error!r})") from error
-        backbone = cls(
-            check_reference(reference, folder / "base.json"), device, fastest_dtype(device), card.get("head", "marks")
-        )
-        backbone.competing = card.get("competing", False)
+        backbone = cls(check_reference(reference, folder / "base.json"), device, fastest_dtype(device))
         if encoder_sha != _encoder_sha(reference):
             raise ModelError(f"{folder}: was made on another release of the sentence encoder {reference}")
         path = inside(folder, file)
@@ -136,8 +126,6 @@ class EncoderBackbone(MixedBackbone):
                 "threshold": self.threshold,
                 "novelty": self.novelty,
                 "types": self.types,
-                "head": self.head,
-                "competing": self.competing,
                 **(card or {}),
             },
         )
@@ -237,14 +225,10 @@ class EncoderBackbone(MixedBackbone):
             with torch.inference_mode(), self.mixed.rows([model for model in models for _ in rows]):
                 words = word_vectors(self.reading, repeat(collate(group, self.tokenizer).to(self.device), len(models)))
                 logits = self.heads(words, vectors).unflatten(0, (len(models), len(rows)))
-                logits = logits + bonus[:, None, None]
-                chances = competing(logits).exp()[..., :-1, :] if self.competing else logits.sigmoid_()
-                values = chances.cpu().numpy()
+                values = (logits + bonus[:, None, None]).sigmoid_().cpu().numpy()
             for model, probabilities in zip(models, values, strict=True):
                 for i, tokens, its in zip(rows, group, probabilities, strict=True):
-                    result[model][i] = (decode_spans if self.head == "spans" else decode)(
-                        its[: len(tokens.words)], tokens.words, types, threshold
-                    )
+                    result[model][i] = decode(its[: len(tokens.words)], tokens.words, types, threshold)
         return result
 
     def _novelty(self, model: str, vectors: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 from samner.backbones.encoder.tokens import Batch, WordTokenizer
 from samner.backbones.training import Paraphrases, TrainingSet, reworded
 from samner.errors import SamnerError
-from samner.spans import LENGTHS, ROLES, word_spans
+from samner.spans import ROLES, word_spans
 from samner.subwords import Padded, pad
 from samner.words import Tokens, cut_example
 
@@ -48,7 +48,6 @@ class LabelledBatch:
     asked: npt.NDArray[np.bool_]
     cells: Ints
     scores: npt.NDArray[np.float32]
-    roles: int
 
     def to(self, device: torch.device) -> Lesson:
         """The same as tensors on a device."""
@@ -61,7 +60,7 @@ class LabelledBatch:
         t = self.texts
         rows, width = t.word_mask.shape
         texts = Batch(put(t.input_ids), put(t.attention_mask), put(t.word_ids), (rows, width), put(t.word_mask))
-        return Lesson(texts, put(self.prompts), put(self.asked), put(self.cells), put(self.scores), self.roles)
+        return Lesson(texts, put(self.prompts), put(self.asked), put(self.cells), put(self.scores))
 
 
 @dataclass(slots=True)
@@ -73,11 +72,10 @@ class Lesson:
     asked: Tensor
     cells: Tensor
     scores: Tensor
-    roles: int
 
     def targets(self) -> Tensor:
         """B x W x L x 3, what ``decode`` would find the entities by; where spans share a cell, the highest score."""
-        shape = (*self.texts.shape, len(self.prompts), self.roles)
+        shape = (*self.texts.shape, len(self.prompts), len(ROLES))
         flat = torch.zeros(math.prod(shape), device=self.cells.device)
         return flat.scatter_reduce_(0, self.cells, self.scores, "amax").view(shape)
 
@@ -118,9 +116,8 @@ class BatchPlan:
         self.tokenizer = tokenizer
         self.recipe = recipe
         self.foreign = foreign
-        self.roles = LENGTHS if recipe.head == "spans" else len(ROLES)
         self.paraphrases = paraphrases
-        self._labelled = [_Labelled(s, tokenizer, max_tokens, recipe.head) for s in sets]
+        self._labelled = [_Labelled(s, tokenizer, max_tokens) for s in sets]
         if empty := next((s.name for s, its in zip(sets, self._labelled, strict=True) if not its.texts), None):
             raise SamnerError(f"{empty}: no text has a word, so there is nothing to learn")
         share = recipe.sets_per_batch
@@ -178,12 +175,12 @@ class BatchPlan:
             asked[row : row + len(rows), column : column + len(prompts)] = True
             found = self._labelled[index].marks(rows)
             place = ((row + found.row) * width + found.word) * asked.shape[1] + column + columns[found.type]
-            cells.append(place * self.roles + found.role)
+            cells.append(place * len(ROLES) + found.role)
             scores.append(found.score)
             row, column = row + len(rows), column + len(prompts)
         wordings = [self._place[prompt] for _, prompts in types for prompt in prompts]
         places = np.array(wordings, dtype=np.int64)
-        return LabelledBatch(texts, places, asked, np.concatenate(cells), np.concatenate(scores), self.roles)
+        return LabelledBatch(texts, places, asked, np.concatenate(cells), np.concatenate(scores))
 
     def _group(self, index: int, turn: int) -> tuple[int, Ints]:
         """A data set and the places of its texts that are its turn."""
@@ -233,7 +230,7 @@ class _Marks:
 class _Labelled:
     """A data set's texts in windows, and what ``mark`` would set for them as arrays: ``offsets[i]`` to the next."""
 
-    def __init__(self, data: TrainingSet, tokenizer: WordTokenizer, max_tokens: int, head: str) -> None:
+    def __init__(self, data: TrainingSet, tokenizer: WordTokenizer, max_tokens: int) -> None:
         place = {t.name: i for i, t in enumerate(data.types)}
         self.texts: list[Tokens] = []
         cells: list[tuple[int, int, int]] = []
@@ -241,9 +238,7 @@ class _Labelled:
         offsets = [0]
         for example, tokens in zip(data.examples, tokenizer([e.text for e in data.examples]), strict=True):
             for part, its in cut_example(example, tokens, max_tokens):
-                for cell, score in (_span_cells if head == "spans" else _cells)(
-                    word_spans(part.entities, its.words, place), place
-                ):
+                for cell, score in _cells(word_spans(part.entities, its.words, place), place):
                     cells.append(cell)
                     scores.append(score)
                 self.texts.append(its)
@@ -270,15 +265,6 @@ def _cells(
         yield (last, place[label], 1), score
         for word in range(first, last + 1):
             yield (word, place[label], 2), score
-
-
-def _span_cells(
-    spans: Iterable[tuple[int, int, str, float]], place: Mapping[str, int]
-) -> Iterator[tuple[tuple[int, int, int], float]]:
-    """First word, type and further words of each span that is short enough, and its score."""
-    for first, last, label, score in spans:
-        if last - first < LENGTHS:
-            yield (first, place[label], last - first), score
 
 
 def _neighbours(prompts: Sequence[str], embed: Callable[[Sequence[str]], npt.NDArray[np.float32]] | None) -> Ints:

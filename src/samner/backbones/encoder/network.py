@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from samner.backbones.encoder.tokens import Batch
-from samner.spans import LENGTHS, ROLES
+from samner.spans import ROLES
 
 
 class Heads(nn.Module):
@@ -46,49 +46,6 @@ class Heads(nn.Module):
         rows, width, hidden = words.shape
         flat = (words.reshape(-1, hidden) / math.sqrt(hidden)) @ mapped.reshape(-1, hidden).T
         return flat.view(rows, width, types.shape[0], len(ROLES)) + self.bias
-
-
-class SpanHeads(nn.Module):
-    """Scores of spans of up to ``LENGTHS`` words for types, from the vectors of their first and last word.
-
-    ``score = scale * (F x + L y + O gelu(P x + Q y)) . t + bias[length]`` with ``x`` and ``y`` the vectors of the
-    first and the last word, ``F`` and ``L`` initialised at half the identity and ``O`` at zero.
-    """
-
-    def __init__(self, hidden: int) -> None:
-        super().__init__()
-        self.maps = nn.Parameter(torch.eye(hidden).repeat(2, 1, 1) / 2)
-        generator = torch.Generator().manual_seed(0)
-        self.mixing = nn.Parameter(torch.randn(2, hidden, hidden, generator=generator))
-        self.shift = nn.Parameter(torch.zeros(hidden))
-        self.out = nn.Parameter(torch.zeros(hidden, hidden))
-        self.log_scale = nn.Parameter(torch.tensor(math.log(5.0)))
-        self.bias = nn.Parameter(torch.full((LENGTHS,), -4.0))
-
-    def forward(self, words: Tensor, types: Tensor) -> Tensor:
-        """B x W x L x ``LENGTHS`` logits of the spans that begin at a word; see ``Heads.forward``."""
-        flat = words / math.sqrt(words.shape[-1])
-        first, last = (flat @ (types @ m).T for m in self.maps)
-        left, right = (flat @ m.T for m in self.mixing)
-        right = _following(right + self.shift)  # B x W x LENGTHS x H
-        bent = nn.functional.gelu(left[:, :, None] + right) @ (types @ self.out).T
-        scores = first[:, :, None] + _following(last) + bent  # B x W x LENGTHS x L
-        return (scores * self.log_scale.exp() + self.bias[:, None]).transpose(2, 3)
-
-
-def _following(values: Tensor) -> Tensor:
-    """B x W x LENGTHS x N: those of each word and of the ones after it, zero past the end, of B x W x N."""
-    padded = nn.functional.pad(values, (0, 0, 0, LENGTHS - 1))
-    return padded.unfold(1, LENGTHS, 1).transpose(2, 3)
-
-
-HEADS = {"marks": Heads, "spans": SpanHeads}
-
-
-def competing(logits: Tensor) -> Tensor:
-    """Log probabilities of B x W x L x R logits where types compete: B x W x (L + 1) x R, of no type at last."""
-    none = logits.new_zeros(*logits.shape[:-2], 1, logits.shape[-1])
-    return torch.cat([logits, none], -2).log_softmax(-2)
 
 
 def word_vectors(encoder: Any, batch: Batch) -> Tensor:

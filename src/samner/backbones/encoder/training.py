@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from samner.backbones.encoder.batches import WORKERS, Ahead, BatchPlan, Lesson
-from samner.backbones.encoder.network import competing, word_vectors
+from samner.backbones.encoder.network import word_vectors
 from samner.backbones.fit import Outcome, Schedule, dev_score, fit
 from samner.backbones.training import TrainingData, TrainingRecipe, identity, safe_negatives
 from samner.files import writing_tensors
 from samner.precision import fastest_dtype
-from samner.spans import LENGTHS
+from samner.spans import ROLES
 
 if TYPE_CHECKING:
     from samner.backbones.encoder.backbone import EncoderBackbone
@@ -44,9 +44,6 @@ class Recipe(TrainingRecipe):
             most like the ones that occur: they teach where a type ends.
         loss_over: What the loss is divided by: the ``cells`` of the targets, or those that are ``positive``, so that
             texts that are asked for hundreds of types teach as much as those that are asked for a few.
-        head: What a base scores: words as start, end and inside of an entity, or spans of up to ``LENGTHS`` words.
-        types: Whether types are told by themselves, compete with each other and with none for each word, or are told
-            by themselves and compete for the words that are of an entity besides.
     """
 
     head_rate: float = 1.0
@@ -55,8 +52,6 @@ class Recipe(TrainingRecipe):
     sets_per_batch: int = Field(default=1, gt=0)
     size_power: float = Field(default=0.5, ge=0, le=1)
     near_types: float = Field(default=0.0, ge=0, le=1)
-    head: Literal["marks", "spans"] = "marks"
-    types: Literal["independent", "competing", "ranked"] = "independent"
     loss_over: Literal["cells", "positive"] = "cells"
 
 
@@ -132,15 +127,6 @@ def train_expert(
     return outcome
 
 
-def _competing_loss(logits: Tensor, targets: Tensor, batch: Lesson) -> tuple[Tensor, Tensor]:
-    """Summed cross-entropy of the types of each word in each role, none among them, and of how many."""
-    chances = competing(logits.masked_fill(~batch.asked[:, None, :, None], -1e4))
-    total = targets.sum(-2, keepdim=True)
-    wanted = torch.cat([targets / total.clamp(min=1), (1 - total).clamp(min=0)], -2)
-    told = batch.texts.word_mask[:, :, None, None].to(logits.dtype)
-    return -(wanted * chances * told).sum(), told.sum() * logits.shape[-1]
-
-
 def _train(
     backbone: EncoderBackbone,
     parameters: Mapping[str, nn.Parameter],
@@ -182,20 +168,10 @@ def _train(
         with torch.autocast(backbone.device.type, low, enabled=low is not torch.float32):
             words = word_vectors(encoder, batch.texts)
         logits = backbone.heads(words, vectors[batch.prompts])
-        targets = batch.targets()
-        if recipe.types == "competing":
-            return _competing_loss(logits, targets, batch)
         # weighed, not picked: to pick, a GPU would have to be waited for
         told = (batch.texts.word_mask[:, :, None] & batch.asked[:, None, :]).unsqueeze(-1).to(logits.dtype)
-        if recipe.head == "spans":
-            ends = nn.functional.pad(batch.texts.word_mask, (0, LENGTHS - 1)).unfold(1, LENGTHS, 1)
-            told = told * ends[:, :, None].to(logits.dtype)
-        told = told.expand_as(logits)
-        loss = binary_cross_entropy_with_logits(logits, targets, told, reduction="sum")
-        if recipe.types == "ranked":
-            allowed = logits.masked_fill(~batch.asked[:, None, :, None], -1e4)
-            loss = loss - (targets * allowed.log_softmax(-2)).sum()
-        return loss, told.sum() if recipe.loss_over == "cells" else batch.scores.sum()
+        loss = binary_cross_entropy_with_logits(logits, batch.targets(), told, reduction="sum")
+        return loss, told.sum() * len(ROLES) if recipe.loss_over == "cells" else batch.scores.sum()
 
     def evaluate() -> float:
         encoder.eval()
