@@ -8,12 +8,16 @@ from itertools import chain
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from samner.backbones.language_model.engines.drafts import Draft, Drafts, turns
 from samner.backbones.language_model.engines.local import LocalEngine
-from samner.backbones.language_model.generation.answer_format import Constraint
+from samner.backbones.language_model.engines.repetition import Lists
+from samner.backbones.language_model.engines.rows import Row, Seen
+from samner.backbones.language_model.engines.vocabulary import Vocabulary
+from samner.backbones.language_model.generation.answer_format import Constraint, Grammars
 from samner.backbones.language_model.generation.ask import Generated, Question
 from samner.backbones.language_model.generation.prompt import load_prompt
 from samner.backbones.mixed_batch import MixedModels
@@ -128,6 +132,26 @@ def test_any_draft_gives_the_same_answer(plain: Plain, data: st.DataObject) -> N
     drafts = data.draw(st.lists(st.lists(parts, max_size=4).map(lambda many: [*chain(*many)]), max_size=3))
     with drafted(asked, drafts):
         assert_same(one.answer(asked), expected)
+
+
+@pytest.mark.parametrize("most", [3, 5, 7])
+def test_a_draft_may_end_amid_what_is_forced(most: int) -> None:
+    """What is read later of a type's name is still no string of a list, and a string that comes again is known."""
+    said = [*tokens('{"tributary": ["Rhine"], "metropolis": ["Bonn", "Tours", "Bonn", "Lyon"]}'), END]
+    constraint = Constraint.of("object", entity_types(["tributary", "metropolis"]), "Rhine Bonn Tours Lyon")
+    (matcher,) = Grammars(TOKENIZER, len(TOKENIZER), [END]).matchers([constraint])
+    row = Row([1], 0, matcher, Vocabulary(TOKENIZER, [END]), 120, lists=Lists(), draft=Draft(said))
+    column = 0
+    while not row.done:
+        row.guess_ahead(most)
+        logits = torch.zeros(1, 1 + len(row.behind), len(TOKENIZER))
+        for i in range(len(row.behind) + 1):
+            before = [*row.tokens, *row.behind[:i]]
+            following = said[len(before) : len(before) + 1] if said[: len(before)] == before else []
+            logits[0, i, following or END] = 9
+        row.read(*Seen.of(logits, [len(row.behind) + 1]), column)
+        column += len(row.behind) + 1
+    assert TOKENIZER.decode(row.tokens[:-1]) == '{"tributary": ["Rhine"], "metropolis": ["Bonn", "Tours"]}'
 
 
 @pytest.mark.parametrize("constrained", [True, False])

@@ -77,6 +77,7 @@ class Row:
         forced: What the grammar forces behind the answer's last token.
         guess: What the draft has behind that.
         columns: Where the question's last token and each of the answer's tokens were read.
+        heard: How many of the answer's tokens its lists have been told.
         done: Whether the answer is finished.
     """
 
@@ -93,6 +94,7 @@ class Row:
     forced: list[int] = field(default_factory=list)
     guess: list[int] = field(default_factory=list)
     columns: list[int] = field(default_factory=list)
+    heard: int = 0
     done: bool = False
 
     @property
@@ -117,12 +119,12 @@ class Row:
             seen: After ``next``, and after each token behind it.
             column: Where the last of ``next`` was read.
         """
-        behind, at, settled = self.behind, len(self.forced), self.forced
-        self._write(settled, seen.logprobs(0, settled))
+        behind, at = self.behind, len(self.forced)
+        self._write(self.forced, seen.logprobs(0, self.forced))
         self.columns += range(column, column + 1 + at)
         while True:
             token, logprob = self._choose(seen, at)
-            if ending := self._end_list([*settled, token], seen, at):
+            if ending := self._end_list(token, seen, at):
                 token, logprob = ending
                 behind = []  # what was read stands behind other tokens
             self._write([token], [logprob])
@@ -155,12 +157,13 @@ class Row:
         token = int(seen.logits[at].masked_fill(~allowed.to(seen.logits.device), float("-inf")).argmax())
         return token, seen.logprobs(at, [token])[0]
 
-    def _end_list(self, tokens: Sequence[int], seen: Seen, at: int) -> tuple[int, float] | None:
+    def _end_list(self, token: int, seen: Seen, at: int) -> tuple[int, float] | None:
         """Where a string comes again: the token that ends its list before it, all after which is taken back."""
         if not self.lists:
             return None
-        pieces = self.vocabulary.pieces(tokens)
+        pieces = self.vocabulary.pieces([*self.tokens[self.heard :], token])
         ending = self.lists.read(pieces, len(self.tokens), partial(self._closing, seen, at))
+        self.heard = (ending.tokens if ending else len(self.tokens)) + 1
         if ending is None:
             return None
         self.matcher.take_back(len(self.tokens) - ending.tokens)
