@@ -76,6 +76,12 @@ def test_show_a_pool_by_its_name_or_folder_where_no_expert_is_called_so(samner, 
         assert samner("pool", "show", name, "--pool", tiny_pool).stdout.startswith(f"{name}: a pool of ")
 
 
+def test_a_pool_whose_base_is_of_no_family_is_refused(samner, pool: Path):
+    (pool / "base" / "base.json").write_text("{}")
+    result = samner("pool", "show", pool)
+    assert result.exit_code == 2 and "unknown family None" in result.stderr and not result.stdout
+
+
 def test_a_pool_in_place_of_an_expert_is_said_to_be_one(samner, pool: Path):
     result = samner("pool", "remove", pool, "smollm2")
     assert result.exit_code == 2

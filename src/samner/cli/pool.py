@@ -182,8 +182,11 @@ def _is_pool(name: str) -> bool:
 
 
 def _show_pool(name: str, pool: ExpertPool, json: bool) -> None:
+    from samner.backbones.families import family_of
+
+    family = family_of(pool.base_folder)
     base = read_json(pool.base_folder / "base.json")
-    family, model, encoder = base.get("family"), base.get("model"), base.get("sentence_encoder")
+    model, encoder = base.get("model"), base.get("sentence_encoder")
     if model is None and isinstance(encoder, dict):
         model = encoder.get("reference")
     if json:
