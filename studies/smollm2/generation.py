@@ -39,7 +39,7 @@ from samner.cli.output import guarded
 from samner.data import read_examples
 from samner.errors import PoolError
 from samner.files import atomic_folder, copy_model, inside, read_json, write_json
-from samner.lora import WEIGHTS_FILE
+from samner.lora import WEIGHTS_FILE, LoraAdapter
 from samner.lora_config import CONFIG_FILE
 from samner.pool import ExpertCard, ExpertPool
 from samner.pool.card import POOL_CARD
@@ -205,12 +205,16 @@ def assemble(pool: ExpertPool, out: Path) -> None:
     with atomic_folder(out, overwrite=True) as target:
         copy_model(pool.folder, target)
         base = target / "base"
-        finish_adapter(inside(base, BaseCard.read(base).adapter or "adapter"), MODEL)
+        own = inside(base, BaseCard.read(base).adapter or "adapter")
+        finish_adapter(own, MODEL)
         card = read_json(base / CARD)
         sources = SETTINGS["base"]["sets"]
         texts = card["training"]["texts"]
         data = [{"name": n, "licence": sources[n]["licence"], "texts": count} for n, count in texts.items()]
-        write_json(base / CARD, card | SETTINGS["generation"]["limits"] | {"data": data})
+        write_json(
+            base / CARD,
+            card | SETTINGS["generation"]["limits"] | {"data": data, "adapter_digest": LoraAdapter.load(own).digest},
+        )
         described = read_json(target / POOL_CARD)
         write_json(target / POOL_CARD, described | {"merge": SETTINGS["generation"]["merge"]})
         fingerprint = CausalBackbone(base, weights=False).fingerprint

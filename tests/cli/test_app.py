@@ -36,7 +36,15 @@ def test_help_keeps_its_paragraphs(samner, verb):
     result = samner(*verb, "-h")
     assert result.exit_code == 0
     assert " ".join([verb[0], *verb[1:]]) in result.stdout
-    assert "[required]" in result.stdout or verb[-1] in ("pool", "prompts", "list", "verify", "evaluate", "train")
+    assert "[required]" in result.stdout or verb[-1] in (
+        "pool",
+        "prompts",
+        "list",
+        "verify",
+        "evaluate",
+        "train",
+        "show",
+    )
 
 
 def test_version(samner):

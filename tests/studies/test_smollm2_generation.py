@@ -19,8 +19,9 @@ from samner.backbones.language_model.generation.ask import Generated
 from samner.data import write_examples
 from samner.entities import Entity, Example, entity_types
 from samner.errors import PoolError
-from samner.files import read_json
+from samner.files import read_json, write_json
 from samner.lora import WEIGHTS_FILE as WEIGHTS
+from samner.lora import LoraAdapter
 from samner.pool import ExpertCard, ExpertPool
 from studies.smollm2 import free_answers, generation, generation_scale
 from tests.backbones.language_model.tiny_llama import tiny_llama, tiny_tokenizer
@@ -124,6 +125,8 @@ def test_experts_over_a_base_in_full_precision_are_of_the_one_in_half(pool: Expe
     shutil.copytree(pool.folder, full)
     own = full / "base" / "adapter" / WEIGHTS
     save_file({name: tensor.float() for name, tensor in load_file(own).items()}, own)
+    card = read_json(full / "base" / "base.json")
+    write_json(full / "base" / "base.json", card | {"adapter_digest": LoraAdapter.load(own.parent).digest})
     before = ExpertPool(full).backbone.fingerprint
     assert before != pool.backbone.fingerprint
     for card in full.glob("*/*/expert.json"):

@@ -39,6 +39,9 @@ class _Grammar:
     def lark(self) -> str:
         return self.text
 
+    def nothing(self) -> dict[str, list[str]]:
+        return {}
+
 
 class _Engine(LocalEngine):
     """Takes tokens for questions, and tells tokens the way servers do, with the one that ends the answer."""

@@ -102,7 +102,7 @@ class EncoderBackbone(MixedBackbone):
             raise ModelError(f"{path}: not the weights of a base on {reference} ({reason(error)})") from error
         backbone.threshold, backbone.novelty = threshold, novelty
         backbone.types = types
-        backbone.taught, backbone.data = dict(card.get("taught", {})), list(card.get("data", ()))
+        backbone.taught, backbone.data = card.get("taught", {}), card.get("data", [])  # the pool checks them
         backbone.fingerprint = backbone._fingerprint()
         return backbone
 
