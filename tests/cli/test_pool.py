@@ -223,8 +223,10 @@ def test_verify_names_what_is_wrong(samner, pool: Path):
     assert (said["ok"], said["sound"], len(said["problems"])) == (False, ["medicine"], 1)
 
 
-def test_verify_a_damaged_base(samner, pool: Path):
+def test_without_its_base_no_expert_is_sound(samner, pool: Path):
     (pool / "base" / "base.safetensors").write_bytes(b"no")
+    (pool / "experts" / "sports" / "adapter_model.safetensors").write_bytes(b"no")
     result = samner("pool", "verify", pool)
     assert result.exit_code == 1
     assert "base.safetensors: damaged" in result.stdout
+    assert "adapter_model.safetensors: damaged" in result.stdout and "OK" not in result.stdout

@@ -368,8 +368,10 @@ def verify(
     opened = _open(pool)
     with status("checking"):
         problems = opened.verify()
-    folder = opened.folder / "experts"
+    folder, baselines = opened.folder / "experts", opened.folder / "baselines"
     names = sorted(path.name for path in folder.iterdir() if not path.name.startswith(".")) if folder.is_dir() else []
+    if not all(_is_about(problem, folder) or _is_about(problem, baselines) for problem in problems):
+        names = []  # without its base an expert is of no use
     sound = [name for name in names if not any(_is_about(problem, folder / name) for problem in problems)]
     if json:
         write_json({"ok": not problems, "sound": sound, "problems": problems})

@@ -15,16 +15,18 @@ from samner.pool.card import ADAPTER_FILES, CARD, ExpertCard, changed_card
 _EXPERT_FILES = (".safetensors", ".json", ".md")
 
 
-def expert_problems(folder: Path, card: ExpertCard, base: Backbone, base_folder: Path) -> list[str]:
+def expert_problems(folder: Path, card: ExpertCard, base: Backbone | None, base_folder: Path) -> list[str]:
     """What is wrong with an expert, one line each.
 
     Args:
         folder: Holds the expert.
         card: Its card.
-        base: The base that it must fit.
+        base: The base that it must fit; without, only the files are checked.
         base_folder: Where that is.
     """
-    found = list(file_problems(folder, card)) or list(fit_problems(folder, card, base, base_folder))
+    found = list(file_problems(folder, card))
+    if base is not None:
+        found = found or list(fit_problems(folder, card, base, base_folder))
     return found or list(changed_card(folder))
 
 

@@ -424,12 +424,13 @@ class ExpertPool:
         Returns:
             The problems, one line each.
         """
+        base: Backbone | None = None
         try:
             base = load_backbone(self.base_folder, self.device)
             Taught.read(self.base_folder)
+            problems = [problem for _, problem in model_files(self.base_folder) if problem]
         except SamnerError as error:
-            return [str(error)]
-        problems = [problem for _, problem in model_files(self.base_folder) if problem]
+            base, problems = None, [str(error)]
         for place in (EXPERTS, BASELINES):
             try:
                 root = inside(self.folder, place)
