@@ -109,7 +109,11 @@ def check_against_libraries(gold: list[Tags], predicted: list[Tags]) -> None:
         assert ours.tp + ours.fn == support
 
     theirs = Evaluator(gold, predicted, tags=list(LABELS), loader="list").evaluate()
-    pairs = [(report.strict.counts, theirs["overall"]["strict"])]
+    made, strict = report.mistakes, theirs["overall"]["strict"]
+    # nervaluate pairs entities off: of two halves found of one it calls the second spurious
+    assert made.label.total() + made.boundary.total() >= strict.incorrect
+    assert made.spurious.total() <= strict.spurious and made.missed.total() <= strict.missed
+    pairs = [(report.strict.counts, strict)]
     pairs += [(report.per_type[label], theirs["entities"][label]["strict"]) for label in used]
     for ours, result in pairs:
         assert ours.tp == result.correct
@@ -328,6 +332,7 @@ def test_report_is_json_and_complete() -> None:
         "strict": {**one, "f1_ci95": [1.0, 1.0]},
         "string": {**one, "f1_ci95": [1.0, 1.0]},
         "per_type": {"person": one, "place": none, "gene": none},
+        "mistakes": {"label": [], "boundary": {}, "spurious": {}, "missed": {}},
     }
 
 

@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from samner.entities import Entity, EntityType, Example, LabelsLike, entity_types
 from samner.errors import SamnerError
+from samner.mistakes import Mistakes, mistakes
 
 IGNORED_LABELS = frozenset({"miscellaneous", "misc", "else"})
 """Names of types that are never scored, in lower case; compared without case and surrounding blanks."""
@@ -105,12 +106,14 @@ class Report:
         strict: Exact spans and types.
         string: UniversalNER's string match.
         per_type: Strict counts of every scored type, in the order in which the labels were given.
+        mistakes: What is wrong with what was found.
     """
 
     texts: int
     strict: Score
     string: Score
     per_type: dict[str, Counts]
+    mistakes: Mistakes
 
     def to_dict(self) -> dict[str, Any]:
         """The whole report, ready for JSON."""
@@ -119,6 +122,7 @@ class Report:
             "strict": self.strict.to_dict(),
             "string": self.string.to_dict(),
             "per_type": {label: counts.to_dict() for label, counts in self.per_type.items()},
+            "mistakes": self.mistakes.to_dict(),
         }
 
 
@@ -168,6 +172,7 @@ def score(
         strict=_score(span_counts(true, found), seed),
         string=_score(string_counts(texts, true, found), seed),
         per_type=_per_type(names, true, found),
+        mistakes=mistakes(true, found),
     )
 
 

@@ -33,12 +33,25 @@ def test_table(samner, gold: Path, predicted: Path):
     assert rows[2][:6] == ["strict", "0.500", "0.500", "0.500", "2", "2"]
     assert rows[3][:6] == ["string", "1.000", "1.000", "1.000", "2", "2"]
     assert ["city", "0.000", "0.000", "0.000", "1", "1"] in rows
+    assert rows[-1] == ["another", "boundary", "1", "city", "(1)"]
+
+
+def test_labels_that_are_mixed_up(samner, gold: Path, tmp_path: Path):
+    other = write(tmp_path / "out.jsonl", ("Ada lives in Paris.", [(13, 18, "person")]), ("Hm.", [(0, 2, "city")]))
+    result = samner("evaluate", "--gold", gold, "--predicted", other)
+    assert [" ".join(line.split()) for line in result.stdout.splitlines()[-4:]] == [
+        "mistake times most often",
+        "another label 1 city as person (1)",
+        "spurious 1 city (1)",
+        "missed 1 person (1)",
+    ]
 
 
 def test_json_and_labels(samner, gold: Path, predicted: Path):
     command = ["evaluate", "--gold", gold, "--predicted", predicted, "--json"]
     said = json.loads(samner(*command).stdout)
     assert (said["texts"], said["strict"]["f1"], said["string"]["f1"]) == (2, 0.5, 1.0)
+    assert said["mistakes"] == {"label": [], "boundary": {"city": 1}, "spurious": {}, "missed": {}}
     said = json.loads(samner(*command, "--labels", "person").stdout)
     assert list(said["per_type"]) == ["person"]
     assert said["strict"]["f1"] == 1.0

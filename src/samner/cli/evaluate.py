@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,10 @@ from samner.errors import DataError, SamnerError
 
 if TYPE_CHECKING:
     from samner.scoring import Counts, Report
+
+
+_SHOWN = 3
+"""Of a kind of mistake, how many labels are named."""
 
 
 def evaluate(
@@ -43,8 +48,9 @@ def evaluate(
     """Score predicted entities against gold.
 
     Two scores side by side: strict (exact offsets and type) and string (UniversalNER's, by which most zero-shot
-    results are published), each with a 95 % confidence interval. All labels that occur are scored, unless some are
-    given. To measure a pool on whole targets, see samner benchmark.
+    results are published), each with a 95 % confidence interval; then the kinds of mistakes, and which labels were
+    mixed up. All labels that occur are scored, unless some are given. To measure a pool on whole targets, see samner
+    benchmark.
 
     Example: samner evaluate --gold gold.jsonl --predicted out.jsonl
     """
@@ -110,6 +116,20 @@ def _show(report: Report) -> None:
     to.print()
     types = [[label, *_numbers(counts)] for label, counts in report.per_type.items()]
     to.print(table(["label (strict)", *columns], types, right=columns))
+    made = report.mistakes
+    kinds: dict[str, Counter[str]] = {
+        "another label": Counter({f"{gold} as {found}": n for (gold, found), n in made.label.items()}),
+        "another boundary": made.boundary,
+        "spurious": made.spurious,
+        "missed": made.missed,
+    }
+    if rows := [[kind, its.total(), _most(its)] for kind, its in kinds.items() if its]:
+        to.print()
+        to.print(table(["mistake", "times", "most often"], rows, right=["times"]))
+
+
+def _most(counter: Counter[str]) -> str:
+    return ", ".join(f"{what} ({n})" for what, n in counter.most_common(_SHOWN))
 
 
 def _numbers(counts: Counts) -> list[object]:
