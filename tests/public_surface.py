@@ -29,6 +29,7 @@ MODULES = (
     "samner.integrations.ray",
     "samner.integrations.spacy",
     "samner.merging",
+    "samner.mistakes",
     "samner.pool",
     "samner.recogniser",
     "samner.runtime",

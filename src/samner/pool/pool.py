@@ -424,7 +424,7 @@ class ExpertPool:
         Returns:
             The problems, one line each.
         """
-        base: Backbone | None = None
+        base: Backbone | None
         try:
             base = load_backbone(self.base_folder, self.device)
             Taught.read(self.base_folder)
