@@ -85,13 +85,13 @@ class Bert(nn.Module):
         return States(states)
 
     def load(self, weights: Mapping[str, Tensor]) -> None:
-        """Take the weights of a file that transformers wrote.
+        """Take the weights of a file that transformers wrote, as they are: those of a mapped file stay in it.
 
         Raises:
             RuntimeError: If they are not this model's.
         """
         named = {_today(name.removeprefix("bert.")): weight for name, weight in weights.items()}
-        self.load_state_dict({name: w for name, w in named.items() if not name.startswith(_NOT_HERE)})
+        self.load_state_dict({n: w for n, w in named.items() if not n.startswith(_NOT_HERE)}, assign=True)
 
     def get_input_embeddings(self) -> nn.Embedding:
         """The vectors of sub-tokens."""
