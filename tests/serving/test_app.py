@@ -62,6 +62,7 @@ class TestExtract:
         assert labels(threshold=0.65) == ["drug", "city"]
         own = ["drug", {"name": "disease", "threshold": 0.55}, {"name": "city", "threshold": 0.75}]
         assert labels(labels=own, threshold=0.95) == ["disease"]
+        assert labels(labels=[{"name": " drug ", "threshold": 0.95}, "city"]) == ["city"]
         assert labels(mode="intersection") == ["drug", "disease"]
 
     @pytest.mark.parametrize(
@@ -98,6 +99,18 @@ class TestExtract:
         assert (status, said, field) == (404, "there is no model 'no'; there is: known", "model")
         assert problem(client.get("/v1/nothing"))[0] == 404
         assert problem(client.get("/v1/extract"))[0] == 405
+
+    def test_an_unknown_parameter_of_a_query_is_not_passed_over(self, serving: Serving) -> None:
+        client = serving()
+        there = "there are model, label, threshold, overlaps, mode"
+        assert problem(client.post("/v1/extract/stream?label=city&labels=drug", content='"Aspirin"')) == (
+            *(422, f"there is no such parameter in a query; {there}"),
+            "labels",
+        )
+        asked = {"texts": ["Aspirin"]}
+        assert problem(client.post("/v1/extract?threshold=0.9", json=asked))[::2] == (422, "threshold")
+        assert "this path takes none" in problem(client.get("/v1/adapt?status=done"))[1]
+        assert client.get("/health/live?from=balancer").status_code == 200
 
     def test_a_body_that_is_no_json_object_is_refused(self, serving: Serving) -> None:
         client = serving()
@@ -241,7 +254,10 @@ class TestGuards:
             assert not [name for name in answer.headers if name.startswith("access-control")]
         assert client.get("/").headers["content-security-policy"].startswith("default-src 'self';")
         assert "https://" not in client.get("/theme.css").text
-        assert problem(client.get("/v1/nothing"))[0] == 404
+        for path in ("/v1", "/v1/nothing", "/health", "/health/live/", "/metrics/", "/label-studio/known/predict"):
+            assert problem(client.get(path))[0] == 404
+        assert client.get("/health/live").json() == {"status": "alive"}
+        assert client.get("/label-studio/known/health").json()["status"] == "UP"
 
 
 class TestOperations:

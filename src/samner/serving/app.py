@@ -109,8 +109,10 @@ def create_app(
     if page:
         from samner.serving.page import mount
 
-        # what is mounted at / answers for every path that is left, which is not to be so for the API's
-        app.add_api_route("/v1/{path:path}", _nothing, methods=list(_VERBS), include_in_schema=False)
+        # what is mounted at / answers for every path that is left, which is not to be so for those of programs
+        for path in ("v1", "label-studio", "health", "metrics"):
+            for below in ("", "/{path:path}"):
+                app.add_api_route(f"/{path}{below}", _nothing, methods=list(_VERBS), include_in_schema=False)
         mount(app, catalog, limits, batcher, jobs)
     app.state.patience = Patience(limits.body_seconds)
     app.add_middleware(Bodies, limits=limits, patience=app.state.patience)
@@ -123,6 +125,13 @@ def create_app(
     return app
 
 
+async def _no_other_parameters(request: Request) -> None:
+    known = [field.alias for field in request.scope["route"].dependant.query_params]
+    if unknown := [name for name in request.query_params if name not in known]:
+        there = f"there are {', '.join(known)}" if known else "this path takes none"
+        raise ApiError(422, f"there is no such parameter in a query; {there}", unknown[0])
+
+
 async def _nothing() -> None:
     raise ApiError(404, "there is nothing at this path, or it takes other methods; see /openapi.json")
 
@@ -130,7 +139,7 @@ async def _nothing() -> None:
 def _api(service: _Service) -> APIRouter:
     # for the description alone: tokens are looked at before any route is
     bearer = HTTPBearer(auto_error=False, description="Where the server was started with tokens: one of them.")
-    app = APIRouter(dependencies=[Depends(bearer)])
+    app = APIRouter(dependencies=[Depends(bearer), Depends(_no_other_parameters)])
 
     @app.post(
         "/v1/extract",
@@ -301,7 +310,7 @@ class _Service:
         types = found.types if labels is None else self.types(labels, field)
         if mode is not None and mode not in _held(found):
             raise ApiError(422, f"{name} can be asked in the modes {', '.join(_held(found))}, not {mode!r}", "mode")
-        own = {label.name: label.threshold for label in labels or () if isinstance(label, Label)}
+        own = {label.name.strip(): label.threshold for label in labels or () if isinstance(label, Label)}
         scores = ((one.name, own.get(one.name) or threshold) for one in types)
         thresholds = tuple((name, score) for name, score in scores if score is not None)
         counted = name if name in self.catalog.models else "adapted"
