@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from samner.settings import Settings, plain_value, read_yaml_settings
 class Sizes(Settings):
     width: float
     names: tuple[str, ...] = ()
+    others: Mapping[str, bool | int | float | str] = {}
+    pool: str | dict[str, str] = ""
 
 
 def read(folder: Path, text: str) -> Sizes:
@@ -48,6 +51,13 @@ def test_plain_values():
         (f"{'x' * 900}: 1\n" * 2, "sizes.yaml:2: not valid YAML .the key 'xxx"),
         ("width: 1\n" + "#" * 600_000, "sizes.yaml: is larger than 500,000 bytes"),
         ("width: 1\n1: a\n", "sizes.yaml: the key 1 must be a string"),
+        (
+            "width: 1\nothers: {a: 1, b: null}",
+            r"sizes.yaml: others\.b: input should be one of bool, int, float, str, not None",
+        ),
+        ("width: 1\npool: 3", r"sizes.yaml: pool: input should be one of str, dict\[str,str\], not 3"),
+        ("width: 1\npool: {a: 3}", r"sizes.yaml: pool: input should be one of str, dict\[str,str\], not {'a': 3}"),
+        ("width: null\nnames: null", "sizes.yaml: width: input should be a valid number, not None"),
         ("width: 1\nwidth: 2\n", "sizes.yaml:2: not valid YAML .the key 'width' is given twice"),
         ("width: !!python/name:os.system\n", "sizes.yaml:1: not valid YAML"),
     ],

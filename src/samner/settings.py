@@ -63,9 +63,19 @@ def read_yaml_settings(path: Path, kind: type[_Settings]) -> _Settings:
     return validated(kind, _mapping(path), str(path))
 
 
+_CHOICE = re.compile(r"bool|int|float|str|dict\[.*")
+
+
 def _first(error: ValidationError, kind: type[BaseModel]) -> str:
     """The first problem in one line: field, what is wrong, what was given."""
-    problem = error.errors(include_url=False)[0]
+    problems = error.errors(include_url=False)
+    problem = problems[0]
+    place = problem["loc"][:-1]
+    below = [p["loc"][len(place) :] for p in problems if p["loc"][: len(place)] == place]
+    choices = list(dict.fromkeys(str(part) for part, *_ in filter(None, below)))
+    if len(choices) > 1 and all(map(_CHOICE.fullmatch, choices)):  # each type of a union is told as if it were a field
+        field = ".".join(map(str, place))
+        return f"{field}: input should be one of {', '.join(choices)}, not {brief(problem.get('input'))}"
     field = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         known = ", ".join(info.alias or name for name, info in kind.model_fields.items())
