@@ -76,6 +76,12 @@ def test_show_a_pool_by_its_name_or_folder_where_no_expert_is_called_so(samner, 
         assert samner("pool", "show", name, "--pool", tiny_pool).stdout.startswith(f"{name}: a pool of ")
 
 
+def test_show_takes_what_has_a_slash_for_a_pool(samner, tiny_pool: Path, tmp_path: Path):
+    assert "no pool at" in samner("pool", "show", f"{tmp_path}/nope", "--pool", tiny_pool).stderr
+    assert "is not a pool: it holds no pool.json" in samner("pool", "show", tmp_path, "--pool", tiny_pool).stderr
+    assert "cannot be had from the hub" in samner("pool", "show", "owner/name", "--pool", tiny_pool).stderr
+
+
 def test_a_pool_whose_base_is_of_no_family_is_refused(samner, pool: Path):
     (pool / "base" / "base.json").write_text("{}")
     result = samner("pool", "show", pool)

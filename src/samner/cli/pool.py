@@ -178,7 +178,8 @@ def _is_pool(name: str) -> bool:
     from samner.pool.card import POOL_CARD
     from samner.pools import SHIPPED
 
-    return name in SHIPPED or (user_path(name) / POOL_CARD).is_file()
+    # what has a slash is the path or hub id of a pool: no expert can be named so
+    return name in SHIPPED or "/" in name or (user_path(name) / POOL_CARD).is_file()
 
 
 def _show_pool(name: str, pool: ExpertPool, json: bool) -> None:
@@ -356,7 +357,7 @@ def verify(
         str,
         typer.Argument(
             metavar="POOL",
-            help="'smollm2', 'builtin', a folder, or a hub id.",
+            help="'smollm2', 'builtin', 'smollm2-generation', a folder, or a hub id.",
             callback=options.named_pool,
             show_default=False,
         ),
