@@ -258,6 +258,7 @@ class TestRefused:
             ({}, "give --rank .* or --max-error"),
             ({"rank": 8, "max_error": 0.1}, "give --rank or --max-error, not both"),
             ({"rank": 0}, "--rank must be at least 1, not 0"),
+            ({"rank": 513}, "--rank 513 is more than any module can need; 8 is exact"),
             ({"max_error": 0}, "--max-error must lie between 0 and 1, not 0"),
             ({"max_error": 1.5}, "--max-error must lie between 0 and 1, not 1.5"),
             ({"max_error": float("nan")}, "--max-error must lie between 0 and 1, not nan"),

@@ -53,8 +53,8 @@ class AdapterTarget(Target):
     anew. As no rank that is added retains more than those before it did on average, this skips what is too small.
 
     Args:
-        rank: Of the adapter; any, also one larger than the modules. If neither this nor ``max_error`` is given, the
-            rank that task vectors of low rank have.
+        rank: Of the adapter; one larger than the modules up to the last of ``RANKS`` only. If neither this nor
+            ``max_error`` is given, the rank that task vectors of low rank have.
         max_error: Instead of a rank: the relative error (Frobenius norm of what is missing, over that of the task
             vectors), over all modules, for which the smallest of ``RANKS`` is taken.
         dtype: One of ``DTYPES``, in which the factors are stored. Their rounding counts as an error too.
@@ -103,6 +103,9 @@ class AdapterTarget(Target):
 
     def write(self, deltas: Deltas, place: Path, progress: Progress = lambda *step: None) -> dict[str, Any]:
         self.check(deltas.low_rank)
+        needed = max(map(min, deltas.shapes.values()), default=0)
+        if self.rank is not None and self.rank > max(needed, RANKS[-1]):  # zeros, by the gigabyte
+            raise SamnerError(f"--rank {self.rank} is more than any module can need; {needed} is exact")
         place.mkdir(exist_ok=True)
         most, tried = self.max_error, None
         for rank in self._candidates(deltas):
