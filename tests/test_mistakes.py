@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from samner.entities import Entity
+from samner.errors import SamnerError
 from samner.mistakes import mistakes
 
 entities = st.builds(
@@ -49,3 +51,8 @@ def test_entities_that_overlap(gold: list[Entity], found: list[Entity]) -> None:
     assert made.label.total() + made.boundary.total() + made.spurious.total() == len(wrong)
     assert made.spurious.total() == sum(not any(touch(Entity(*key), e) for e in gold) for key in wrong)
     assert made.missed.total() == sum(not any(touch(Entity(*key), e) for e in found) for key in unfound)
+
+
+def test_gold_and_found_of_other_numbers_of_texts_are_refused() -> None:
+    with pytest.raises(SamnerError, match="there are gold entities for 1 texts but found ones for 0"):
+        mistakes([[]], [])

@@ -19,7 +19,9 @@ from samner.embedding import spread
 from samner.entities import EntityType, LabelsLike, entity_types
 from samner.errors import PoolError, SamnerError
 from samner.merging import MergedDeltas, make_method, methods
+from samner.merging.registry import suited
 from samner.pool import ExpertPool, PoolSnapshot
+from samner.pool.card import POOL_CARD
 from samner.selection import AUTO, SIGNALS, Count, Selection, Target, check_count, select_by
 from samner.task_model import STRATEGIES, Merge, TaskModel, held, hold, modes
 from samner.thresholds import ThresholdLike, by_label
@@ -158,17 +160,10 @@ def merge_parameters(pool: ExpertPool, method: str, given: Mapping[str, Any]) ->
         PoolError: If the pool names a parameter that no method has, or a value that the method refuses.
     """
     make_method(method, {})  # refuses a name that is none
-    known = methods()
-    file = pool.folder / "pool.json"
-    if unknown := set(pool.merge).difference(*known.values()):
-        raise PoolError(f"{file}: 'merge' names {min(unknown)!r}, which is no parameter of any merge method")
-    own = {name: value for name, value in pool.merge.items() if name in known.get(method, {})}
     try:
-        if own:
-            make_method(method, dict(own))
+        return {**suited(method, pool.merge), **given}
     except SamnerError as error:
-        raise PoolError(f"{file}: 'merge': {error}") from error
-    return {**own, **given}
+        raise PoolError(f"{pool.folder / POOL_CARD}: {error}") from error
 
 
 def merge_experts(

@@ -14,6 +14,7 @@ from itertools import accumulate
 from typing import Any
 
 from samner.entities import Entity
+from samner.errors import SamnerError
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,12 @@ def mistakes(gold: Sequence[Collection[Entity]], predicted: Sequence[Collection[
     Args:
         gold: The true entities of each text.
         predicted: Those found, in the same order.
+
+    Raises:
+        SamnerError: If these are not as many.
     """
+    if len(gold) != len(predicted):
+        raise SamnerError(f"there are gold entities for {len(gold)} texts but found ones for {len(predicted)}")
     result = Mistakes()
     for true, found in zip(gold, predicted, strict=True):
         right = {entity.key for entity in true} & {entity.key for entity in found}

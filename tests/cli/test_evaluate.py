@@ -64,6 +64,12 @@ def test_labels_on_one_side_only_are_said(samner, gold: Path, tmp_path: Path):
     assert result.stderr == "only in predicted: Person\nonly in gold: city, person\n"
 
 
+def test_a_label_with_a_line_break_stays_in_its_line(samner, gold: Path, tmp_path: Path):
+    other = write(tmp_path / "out.jsonl", ("Ada lives in Paris.", [(0, 3, "per\nson")]), ("Hm.", []))
+    result = samner("evaluate", "--gold", gold, "--predicted", other)
+    assert result.stderr.splitlines()[0] == r"only in predicted: per\nson"
+
+
 def test_conll_against_jsonl(samner, gold: Path, tmp_path: Path):
     conll = tmp_path / "out.conll"
     conll.write_text("Ada\tB-person\nlives\tO\nin\tO\nParis.\tB-city\n\nHm.\tO\n")

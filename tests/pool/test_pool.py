@@ -17,7 +17,7 @@ import pytest
 from samner.backbones import load_backbone
 from samner.entities import entity_types
 from samner.errors import ModelError, PoolError, SamnerError
-from samner.files import copy_model, sha256
+from samner.files import copy_model, read_json, sha256, write_json
 from samner.pool import ExpertCard, ExpertPool
 
 TYPES = entity_types(["drug", "disease", "person", "team"])
@@ -606,6 +606,15 @@ def test_a_device_of_torch_is_a_device(pool: ExpertPool) -> None:
     import torch
 
     assert ExpertPool.load(pool.folder, device=torch.device("cpu")).device == "cpu"
+
+
+@pytest.mark.parametrize("merge", [{"foo": 1}, {"lam": "x"}, {"density": 7}])
+def test_verify_finds_what_no_merge_takes(pool: ExpertPool, merge: dict[str, Any]) -> None:
+    card = pool.folder / "pool.json"
+    write_json(card, read_json(card) | {"merge": merge})
+    (problem,) = pool.verify()
+    assert problem.startswith(f"{card}: 'merge'")
+    assert next(iter(merge)) in problem
 
 
 def test_verify_finds_a_changed_card(pool: ExpertPool, source: Path) -> None:

@@ -102,6 +102,7 @@ class TestExtract:
 
     def test_an_unknown_parameter_of_a_query_is_not_passed_over(self, serving: Serving) -> None:
         client = serving()
+        assert client.get("/health/live?probe=1").is_success
         there = "there are model, label, threshold, overlaps, mode"
         assert problem(client.post("/v1/extract/stream?label=city&labels=drug", content='"Aspirin"')) == (
             *(422, f"there is no such parameter in a query; {there}"),

@@ -163,7 +163,7 @@ def show_selections(selections: Mapping[str, Selection], to: Console) -> None:
     if hidden := len(first.ranking) - len(shown):
         to.print(f"and {counted(hidden, 'more expert')}, chosen by none")
     if sampling:
-        found = f"{len(sampling.pseudo_labels)} entities in {counted(len(sampling.sample), 'sample text')}"
+        found = f"{counted(len(sampling.pseudo_labels), 'entity')} in {counted(len(sampling.sample), 'sample text')}"
         votes = f", by {sampling.votes_needed} or more of {len(sampling.ranking)} experts"
         to.print(f"F1 is against {found} that experts agree on{votes if sampling.votes_needed else ''}")
     for how, selection in selections.items():

@@ -133,7 +133,7 @@ class _Found:
     def show(self) -> None:
         """As lines and a table."""
         to = console()
-        entities = counted(sum(self.labels.values()), "entity").replace("entitys", "entities")
+        entities = counted(sum(self.labels.values()), "entity")
         to.print(
             f"{self.format or 'unknown format'}: {counted(self.texts, 'text')}, {entities} in {self.with_entities}"
         )

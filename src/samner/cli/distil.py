@@ -95,8 +95,8 @@ def distil(
                     run=run,
                     on_done=show.counter("texts read by the teacher", len(read)),
                 )
-            found = sum(len(answers.counting(example).entities) for example in answers.texts)
-            say(f"{model} found {found} entities in {counted(len(answers.texts), 'text')} in {answers.seconds:.1f} s")
+            found = counted(sum(len(answers.counting(example).entities) for example in answers.texts), "entity")
+            say(f"{model} found {found} in {counted(len(answers.texts), 'text')} in {answers.seconds:.1f} s")
             pupil = distillation.teach(answers, fast, least=least, seed=seed, options=said, run=run, tell=say)
         except KeyboardInterrupt:
             say(f"the same command with --resume goes on with what is in {run}")

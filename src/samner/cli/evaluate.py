@@ -16,6 +16,7 @@ from samner.cli.output import console, counted, say, table, write_json
 from samner.data import read_examples, read_gold
 from samner.data.lines import STANDARD_STREAM
 from samner.data.validation import declines
+from samner.display import printable
 from samner.entities import EntityType, Example, entity_types
 from samner.errors import DataError, SamnerError
 
@@ -85,7 +86,8 @@ def evaluate(
 
 def _check_same_texts(gold: Path, true: Sequence[Example], predicted: Path, found: Sequence[Example]) -> None:
     if len(true) != len(found):
-        raise DataError(f"{gold} has {len(true)} texts but {predicted} has {len(found)}; they must be the same")
+        texts = counted(len(true), "text")
+        raise DataError(f"{gold} has {texts} but {predicted} has {len(found)}; they must be the same")
     for number, (one, other) in enumerate(zip(true, found, strict=True), start=1):
         if one.text != other.text:
             raise DataError(f"text {number} of {predicted} is not text {number} of {gold}; they must be the same")
@@ -98,7 +100,7 @@ def _labels(examples: Sequence[Example]) -> set[str]:
 def _all_labels(in_gold: Collection[str], in_predicted: Collection[str]) -> tuple[EntityType, ...]:
     for names, where in ((set(in_predicted) - set(in_gold), "predicted"), (set(in_gold) - set(in_predicted), "gold")):
         if names:
-            say(f"only in {where}: {', '.join(sorted(names))}")
+            say(f"only in {where}: {', '.join(printable(name, lines=False) for name in sorted(names))}")
     return entity_types(sorted({*in_gold, *in_predicted}))
 
 

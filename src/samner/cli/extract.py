@@ -265,7 +265,7 @@ def _by_ray(
             on_shards=on_shards,
         )
     say(
-        f"found {manifest['entities']} entities in {counted(manifest['texts'], 'text')} of "
+        f"found {counted(manifest['entities'], 'entity')} in {counted(manifest['texts'], 'text')} of "
         f"{counted(len(manifest['shards']), 'file')}; this run took {time.monotonic() - started:.1f} s"
     )
     say(f"wrote {place}")
@@ -396,7 +396,8 @@ class _Run:
         return "".join(map(line_of, examples, answers))
 
     def _report(self, texts: int) -> None:
-        say(f"found {self.found} entities in {counted(texts, 'text')} in {time.monotonic() - self.started:.1f} s")
+        seconds = time.monotonic() - self.started
+        say(f"found {counted(self.found, 'entity')} in {counted(texts, 'text')} in {seconds:.1f} s")
 
     def identity(self) -> str:
         """Digest of everything that decides the results, but for the texts."""

@@ -54,8 +54,9 @@ def guarded() -> Iterator[None]:
 
 
 def counted(number: int, noun: str) -> str:
-    """The number with the noun, ``"1 text"`` or ``"2 texts"``."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    """The number with the noun, ``"1 text"``, ``"2 texts"`` or ``"2 entities"``."""
+    many = f"{noun[:-1]}ies" if noun.endswith("ty") else f"{noun}s"
+    return f"{number} {noun if number == 1 else many}"
 
 
 def write_stdout(text: str) -> None:

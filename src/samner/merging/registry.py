@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import cache
 from importlib.metadata import entry_points
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from torch import Tensor
 
@@ -126,6 +126,23 @@ def make_method(name: object, params: dict[str, object]) -> MergeMethod:
                 f"the merge method {name!r} has no parameter {parameter!r}; it has {', '.join(sorted(known[name]))}"
             )
     return _known()[name](**params)  # type: ignore[arg-type]  # each method checks its own values
+
+
+def suited(method: str, suit: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the parameters that suit some experts, as a pool names them, those that a method has.
+
+    Raises:
+        SamnerError: If one is of no method, or a value is out of range.
+    """
+    known = methods()
+    if unknown := set(suit).difference(*known.values()):
+        raise SamnerError(f"'merge' names {min(unknown)!r}, which is no parameter of any merge method")
+    own = {name: value for name, value in suit.items() if name in known[method]}
+    try:
+        make_method(method, dict(own))
+    except SamnerError as error:
+        raise SamnerError(f"'merge': {error}") from error
+    return own
 
 
 def _known() -> dict[str, type[MergeMethod]]:

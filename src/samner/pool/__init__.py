@@ -1,7 +1,7 @@
 """Experts at rest: a base model and the LoRA adapters trained on it, as a folder.
 
 A folder, a shipped pool's name or a hub id comes in; cards, adapters' factors and a loaded base go out. May import
-``backbones``, ``pools`` and the ground floor.
+``merging``, ``backbones``, ``pools`` and the ground floor.
 """
 
 from __future__ import annotations

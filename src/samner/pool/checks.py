@@ -1,4 +1,4 @@
-"""What is wrong with an expert: its files by its card, and the adapter by the base."""
+"""What is wrong with an expert, its files by its card and the adapter by the base, and with how a pool merges."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from samner.backbones import Backbone
-from samner.errors import ModelError
+from samner.errors import ModelError, SamnerError
 from samner.files import inside, model_files, sha256
 from samner.lora import LoraAdapter
+from samner.merging import methods
+from samner.merging.registry import suited
 from samner.names import base_key, shown
-from samner.pool.card import ADAPTER_FILES, CARD, ExpertCard, changed_card
+from samner.pool.card import ADAPTER_FILES, CARD, POOL_CARD, ExpertCard, PoolCard, changed_card
 
 _EXPERT_FILES = (".safetensors", ".json", ".md")
 
@@ -42,6 +44,20 @@ def file_problems(folder: Path, card: ExpertCard, digest: Callable[[Path], str] 
             yield f"{path}: missing"
         elif digest(path) != listed:
             yield f"{path}: damaged or changed, its SHA-256 is not the one in {CARD}"
+
+
+def merge_problems(folder: Path) -> Iterator[str]:
+    """Why nothing can be merged by the parameters that a pool's card names, if so.
+
+    Args:
+        folder: Of the pool.
+    """
+    merge = PoolCard.read(folder).merge
+    try:
+        for method in methods():
+            suited(method, merge)
+    except SamnerError as error:
+        yield f"{folder / POOL_CARD}: {error}"
 
 
 def fit_problems(

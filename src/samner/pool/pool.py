@@ -37,7 +37,7 @@ from samner.pool.card import (
     pool_model_card,
 )
 from samner.pool.cards import Cards
-from samner.pool.checks import expert_problems, file_problems, fit_problems
+from samner.pool.checks import expert_problems, file_problems, fit_problems, merge_problems
 from samner.pool.listing import Listing
 from samner.pool.snapshot import PoolSnapshot, Removed
 from samner.pools import SHIPPED, default_pool, shipped
@@ -431,6 +431,7 @@ class ExpertPool:
             problems = [problem for _, problem in model_files(self.base_folder) if problem]
         except SamnerError as error:
             base, problems = None, [str(error)]
+        problems += merge_problems(self.folder)
         for place in (EXPERTS, BASELINES):
             try:
                 root = inside(self.folder, place)
