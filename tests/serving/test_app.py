@@ -408,6 +408,11 @@ class TestAdapt:
         answer = serving(pools).post("/v1/adapt", json={"texts": TEXTS, "labels": ["drug"], **asked})
         assert problem(answer)[::2] == (status, field)
 
+    def test_all_that_a_field_takes_is_said(self, serving: Serving, pools: dict[str, ExpertPool]) -> None:
+        answer = serving(pools).post("/v1/adapt", json={"texts": TEXTS, "labels": ["drug"], "experts": "x"})
+        said = "input should be a valid integer, or input should be 'auto'"
+        assert problem(answer) == (422, said, "experts")
+
     def test_a_server_without_pools_and_an_unknown_job_are_said(self, serving: Serving) -> None:
         client = serving()
         assert problem(client.post("/v1/adapt", json={"texts": TEXTS, "labels": ["drug"]}))[::2] == (404, "pool")

@@ -67,7 +67,10 @@ def install(app: FastAPI) -> None:
             return ApiError(422, "the body must be a JSON object, sent as Content-Type: application/json").response()
         if first["type"] == "extra_forbidden":
             return ApiError(422, "there is no such field; see /openapi.json", _field(first["loc"])).response()
-        return ApiError(422, _line(first["msg"].removeprefix("Value error, ")), _field(first["loc"])).response()
+        field = _field(first["loc"])
+        choices = [e for e in error.errors() if (len(e["loc"]), _field(e["loc"])) == (len(first["loc"]), field)]
+        said = dict.fromkeys(_line(one["msg"].removeprefix("Value error, ")) for one in choices)
+        return ApiError(422, ", or ".join(said), field).response()
 
     @app.exception_handler(SamnerError)
     def _(_: Request, error: SamnerError) -> JSONResponse:
