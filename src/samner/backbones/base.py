@@ -220,12 +220,11 @@ class Backbone(ABC):
     def add_served(self, name: str, served_as: str) -> None:
         """Register a task model that a server has; only for bases that are asked through one.
 
+        It is looked for when it is asked, so that who asks one part of a model needs no other there.
+
         Args:
             name: For ``predict``.
             served_as: What the server calls it, unless the description of the server says otherwise.
-
-        Raises:
-            ModelError: If the server has no such model.
         """
         raise NotImplementedError
 

@@ -85,12 +85,18 @@ class GgufTarget(Target):
 
     def usage(self, parts: Mapping[str, str], reports: Mapping[str, Mapping[str, Any]]) -> str:
         if isinstance(self.before, FusedTarget):
-            return code("\n".join(f"llama-server -m {part}.gguf" for part in parts))
+            return code("\n".join(f"llama-server -m {part}.gguf --alias {part}" for part in parts))
         options = " ".join(f"--lora {part}.gguf" for part in parts)
+        remote = "" if Path(self.base).is_dir() else "--remote "
+        lines = (
+            f"python {MODEL_CONVERTER} {remote}{self.base} --outfile base.gguf",
+            f"llama-server -m base.gguf --lora-init-without-apply {options}",
+        )
         return (
-            "With the base model as GGUF:\n\n"
-            + code(f"llama-server -m base.gguf --lora-init-without-apply {options}")
-            + '\n\nA request names the part that is to answer by its number: `"lora": [{"id": 0, "scale": 1.0}]`.'
+            "The base model is converted once, by llama.cpp's own program, and served with the adapters:\n\n"
+            + code("\n".join(lines))
+            + "\n\n`samner extract --device http://127.0.0.1:8080/v1` asks each by its name, the file's. Others name "
+            'the part that is to answer by its number: `"lora": [{"id": 0, "scale": 1.0}]`.'
         )
 
 
@@ -104,6 +110,7 @@ def _run(command: list[str], file: Path) -> None:
         raise SamnerError(f"{command[0]}: cannot be run ({error.strerror})") from error
     if process.returncode:
         last = next((line for line in reversed(process.stderr.splitlines()) if line.strip()), "it says nothing")
-        raise SamnerError(f"llama.cpp's {name} failed: {last.strip()}")
+        lacks = "; it needs what llama.cpp's requirements.txt lists" if "ModuleNotFoundError" in last else ""
+        raise SamnerError(f"llama.cpp's {name} failed: {last.strip()}{lacks}")
     if not file.is_file() or file.open("rb").read(len(_MAGIC)) != _MAGIC:
         raise SamnerError(f"llama.cpp's {name} wrote no GGUF file")

@@ -1,4 +1,4 @@
-"""A server that speaks OpenAI's API, with vLLM's additions, over a base of the causal family."""
+"""A server that speaks OpenAI's API, with the additions of vLLM or llama.cpp, over a base of the causal family."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class TinyServer(ThreadingHTTPServer):
     Args:
         base: Folder of the base.
         adapters: Name to folder of a PEFT adapter.
-        vllm: Whether it has what vLLM has beyond OpenAI's API, and says so.
+        owner: It has what this program has beyond OpenAI's API, and says so: ``"vllm"``, ``"llamacpp"`` or another.
         runtime: Whether it loads adapters when asked to.
         key: The API key that it wants.
         raw: Whether it tells each token as it looks alone.
@@ -83,14 +83,15 @@ class TinyServer(ThreadingHTTPServer):
         base: Path,
         adapters: Mapping[str, Path] | None = None,
         *,
-        vllm: bool = True,
+        owner: str = "vllm",
         runtime: bool = False,
         key: str | None = None,
         raw: bool = False,
     ) -> None:
         self.backbone: Any = load_backbone(base)
         self.engine = _Engine(self.backbone, raw)
-        self.vllm, self.runtime, self.key = vllm, runtime, key
+        self.owner, self.runtime, self.key = owner, runtime, key
+        self.vllm, self.llama_cpp = owner == "vllm", owner == "llamacpp"
         for name, folder in (adapters or {}).items():
             self.backbone.add_expert(name, folder)
         self.lock = threading.Lock()
@@ -109,12 +110,15 @@ class TinyServer(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}/v1"
 
     def models(self) -> list[dict[str, Any]]:
-        owner = {"object": "model", "owned_by": "vllm" if self.vllm else "tests"}
+        owner = {"object": "model", "owned_by": self.owner}
         parent = {"parent": BASE_NAME} if self.vllm else {}
-        return [
-            {"id": BASE_NAME, **owner},
-            *({"id": name, **parent, **owner} for name in sorted(self.backbone.models)),
-        ]
+        adapters = [] if self.llama_cpp else sorted(self.backbone.models)
+        return [{"id": BASE_NAME, **owner}, *({"id": name, **parent, **owner} for name in adapters)]
+
+    def lora_adapters(self) -> list[dict[str, Any]]:
+        """As llama.cpp lists them."""
+        names = sorted(self.backbone.models)
+        return [{"id": i, "path": f"/adapters/{name}.gguf", "scale": 0.0} for i, name in enumerate(names)]
 
     def complete(self, body: dict[str, Any], chat: bool) -> dict[str, Any]:
         with self.counting:  # not the engine's lock: who waits for that is counted too
@@ -131,6 +135,10 @@ class TinyServer(ThreadingHTTPServer):
                 ids = ids if isinstance(ids, list) else self.backbone.tokenizer(ids)["input_ids"]
             assert body["temperature"] == 0 and body["max_tokens"] == self.engine.max_new_tokens
             model = BASE if body["model"] == BASE_NAME else body["model"]
+            if self.llama_cpp:  # which looks at no name
+                scales = {one["id"]: one["scale"] for one in body["lora"]}
+                assert set(scales.values()) <= {0.0, 1.0} and len(scales) == len(self.backbone.models)
+                model = ([BASE] + [n for i, n in enumerate(sorted(self.backbone.models)) if scales[i]])[-1]
             constraint: Any = self._constraint(body)
             with self.lock:
                 made = self.engine.answer([Question(model, json.dumps(ids), constraint)])[0]
@@ -138,20 +146,22 @@ class TinyServer(ThreadingHTTPServer):
             with self.counting:
                 self.active -= 1
         told = list(zip(made.token_texts, made.logprobs, strict=True))
-        if chat:
+        if chat or self.llama_cpp:
             content = [{"token": token, "logprob": logprob, "top_logprobs": []} for token, logprob in told]
             logprobs: dict[str, Any] = {"content": content}
-            choice: dict[str, Any] = {"message": {"role": "assistant", "content": made.text}}
         else:
             logprobs = {"tokens": [t for t, _ in told], "token_logprobs": [p for _, p in told]}
-            choice = {"text": made.text}
+        choice = {"message": {"role": "assistant", "content": made.text}} if chat else {"text": made.text}
         asked = body.get("logprobs") is not None
         return {"object": "completion", "choices": [{"index": 0, **choice, "logprobs": logprobs if asked else None}]}
 
     def _constraint(self, body: Mapping[str, Any]) -> _Grammar | None:
         from llguidance import LLMatcher
+        from llguidance.gbnf_to_lark import any_to_lark
 
-        schema = None
+        schema = body.get("json_schema") if self.llama_cpp else None
+        if self.llama_cpp and "grammar" in body:
+            return _Grammar(any_to_lark(body["grammar"]))
         if self.vllm and (structured := body.get("structured_outputs")):
             if "grammar" in structured:
                 return _Grammar(structured["grammar"])
@@ -193,8 +203,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if self._allowed():
-            found = self.path == "/v1/models"
-            self._send(200 if found else 404, {"data": self.server.models()} if found else {"detail": "Not Found"})
+            if self.path == "/v1/models":
+                self._send(200, {"data": self.server.models()})
+            elif self.path == "/lora-adapters" and self.server.llama_cpp:
+                self._send(200, self.server.lora_adapters())
+            else:
+                self._send(404, {"detail": "Not Found"})
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -221,7 +235,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send(*(server.load(body) if self.path == "/v1/load_lora_adapter" else server.unload(body)))
         elif self.path not in ("/v1/completions", "/v1/chat/completions"):
             self._send(404, {"detail": "Not Found"})
-        elif body["model"] not in [model["id"] for model in server.models()]:
+        elif not server.llama_cpp and body["model"] not in [model["id"] for model in server.models()]:
             self._send(404, _error(404, f"The model `{body['model']}` does not exist."))
         else:
             self._send(200, server.complete(body, chat=self.path == "/v1/chat/completions"))

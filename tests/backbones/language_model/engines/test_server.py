@@ -136,13 +136,27 @@ def test_any_way_of_asking_gives_the_same(make_lm, make_base, experts, describe,
 @pytest.mark.parametrize(("chat", "path"), [(True, "/v1/chat/completions"), (False, "/v1/completions")])
 def test_another_server_than_vllm_is_told_a_schema(make_lm, make_base, experts, describe, chat, path):
     base = make_base(make_lm(chat=chat))
-    with serving(TinyServer(base, experts, vllm=False)) as server:
+    with serving(TinyServer(base, experts, owner="tests")) as server:
         reference = describe(url=server.url, names={BASE: BASE_NAME})
         found(with_experts(load_backbone(base, reference), experts), TEXTS[:1])
     assert {asked for _, asked, _ in server.asked} == {path}
     for _, _, body in server.asked:
         assert body["response_format"]["json_schema"]["schema"]["required"] == ["person", "drug"]
         assert not body.keys() & {"structured_outputs", "repetition_penalty"}
+
+
+@pytest.mark.parametrize("structure", ["grammar", "schema"])
+def test_llama_cpp_is_asked_for_adapters_by_their_numbers(base, experts, local, describe, structure):
+    with serving(TinyServer(base, experts, owner="llamacpp")) as server:
+        remote = with_experts(load_backbone(base, describe(url=server.url, structure=structure)), experts)
+        answers = found(remote)
+        assert {path for _, path, _ in server.asked} == {"/v1/completions"}
+        assert {"json_schema" if structure == "schema" else "grammar"} <= server.asked[0][2].keys()
+        if structure == "grammar":
+            assert_same(answers, found(local))
+        remote.add_served("task-1", "c")
+        with pytest.raises(ModelError, match=r"serves no 'c', only tiny-lm, a, b: .* llama-server with --lora c.gguf"):
+            found(remote, models=["task-1"])
 
 
 def test_vllm_may_be_told_a_schema_too(base, server, describe):
@@ -204,17 +218,19 @@ def test_adapters_may_lie_elsewhere_for_the_server(base, experts, tmp_path):
         assert {body["lora_path"] for _, _, body in server.asked} == {str(tmp_path / "seen" / n) for n in "ab"}
         file.write_text(json.dumps({"url": server.url, "adapters": "/nowhere"}))
         remote = load_backbone(base, str(file))
+        remote.add_served("task-1", "c")
         with pytest.raises(ModelError, match=r"cannot load /nowhere/c \(No adapter found for /nowhere/c\)"):
-            remote.add_served("task-1", "c")
+            found(remote, models=["task-1"])
 
 
 def test_what_the_server_lacks_is_said(base, experts, server, tmp_path, monkeypatch):
     remote = load_backbone(base, server.url)
+    remote.add_served("task-1", "similarity")
     with pytest.raises(ModelError, match=r"serves no 'similarity', only tiny-lm, a, b: export .* start its serve.sh"):
-        remote.add_served("task-1", "similarity")
+        found(remote, models=["task-1"])
     with pytest.raises(ModelError, match=r"serves no 'c-\w+', only tiny-lm, a, b: .*VLLM_ALLOW_RUNTIME_LORA_UPDATING"):
         remote.add_expert("c", experts["a"])
-    assert list(remote.models) == []
+    assert list(remote.models) == ["task-1"]
     remote.add_task_model("task-2", {})
     with pytest.raises(ModelError, match=r"has no 'task-2', which was merged here: save it"):
         found(remote, models=["task-2"])

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from llguidance.gbnf_to_lark import any_to_lark
 
 from samner.backbones.language_model.generation.answer_format import Constraint, Grammars
 from samner.backbones.language_model.generation.prompt import load_prompt
@@ -29,6 +30,18 @@ def grammars(tokenizer) -> Grammars:
     return Grammars(tokenizer, len(tokenizer), [tokenizer.eos_token_id])
 
 
+class ForLlamaCpp(Constraint):
+    """The grammar that llama.cpp is sent, read back by another program's reader of such grammars."""
+
+    def lark(self) -> str:
+        return str(any_to_lark(self.gbnf()))
+
+
+@pytest.fixture(scope="module", params=[Constraint, ForLlamaCpp])
+def form(request) -> type[Constraint]:
+    return request.param
+
+
 def accepts(grammars: Grammars, tokenizer: Any, constraint: Constraint, answer: str) -> bool:
     """Whether each token of an answer, and then its end, is allowed where it stands."""
     (matcher,) = grammars.matchers([constraint])
@@ -49,24 +62,24 @@ def answer(*strings: str) -> str:
     "strings",
     [(), ("Ada Moreno",), ("Ada", "Ada"), ('"C++" art\nparty',), ("plays\\ for {Rovers} [in]", "東京", "😀", "שלום.")],
 )
-def test_strings_of_whole_words_of_the_text_are_allowed(grammars, tokenizer, strings):
-    assert accepts(grammars, tokenizer, Constraint("object", LABELS, TEXT), answer(*strings))
+def test_strings_of_whole_words_of_the_text_are_allowed(grammars, tokenizer, form, strings):
+    assert accepts(grammars, tokenizer, form("object", LABELS, TEXT), answer(*strings))
 
 
 @pytest.mark.parametrize("string", ["", " ", "Ada ", " Ada", "Moren", "part", "Moreno Ada", "Bob", "ADA"])
-def test_other_strings_are_not(grammars, tokenizer, string):
-    assert not accepts(grammars, tokenizer, Constraint("object", LABELS, TEXT), answer(string))
+def test_other_strings_are_not(grammars, tokenizer, form, string):
+    assert not accepts(grammars, tokenizer, form("object", LABELS, TEXT), answer(string))
 
 
 @pytest.mark.parametrize(
     "wrong", ["", "{}", "[]", '{"person": []}', answer()[:-1], answer() + " ", "Sure: " + answer()]
 )
-def test_nothing_but_an_object_of_all_types_is_allowed(grammars, tokenizer, wrong):
-    assert not accepts(grammars, tokenizer, Constraint("object", LABELS, TEXT), wrong)
+def test_nothing_but_an_object_of_all_types_is_allowed(grammars, tokenizer, form, wrong):
+    assert not accepts(grammars, tokenizer, form("object", LABELS, TEXT), wrong)
 
 
-def test_pairs_and_lists(grammars, tokenizer):
-    pairs, strings = Constraint("pairs", LABELS, TEXT), Constraint("list", LABELS[:1], TEXT)
+def test_pairs_and_lists(grammars, tokenizer, form):
+    pairs, strings = form("pairs", LABELS, TEXT), form("list", LABELS[:1], TEXT)
     for right in ([], [["Ada", "person"], ["art", LABELS[1]], ["Ada", "日"]]):
         assert accepts(grammars, tokenizer, pairs, json.dumps(right, ensure_ascii=False))
     for wrong in ([["Ada"]], [["Ada", "city"]], [["Bob", "person"]], ["Ada"]):
@@ -88,7 +101,7 @@ labels = st.lists(label, min_size=1, max_size=4, unique=True)
 )
 @example(text="\x7f 😀", names=["\x7f", "\x00", "\u2028 \\"], name="json-pairs", runs=[(0, 1), (2, 1)])
 @example(text="\x7f 😀", names=["\x7f", "\x00", "\u2028 \\"], name="json-by-type", runs=[(0, 1), (2, 1)])
-def test_the_right_answer_is_always_allowed(grammars, tokenizer, text, names, name, runs):
+def test_the_right_answer_is_always_allowed(grammars, tokenizer, form, text, names, name, runs):
     prompt = load_prompt(name)
     types = [EntityType(label) for label in names]
     parts = pieces(text, LONGEST)
@@ -98,7 +111,7 @@ def test_the_right_answer_is_always_allowed(grammars, tokenizer, text, names, na
     mentions = [mention for mention in mentions if mention[0]]
     asked = [(t,) for t in types] if prompt.per_type else [tuple(types)]
     for its, right in zip(asked, prompt.answer(mentions, types), strict=True):
-        assert accepts(grammars, tokenizer, Constraint.of(prompt.format, its, text), right)
+        assert accepts(grammars, tokenizer, form.of(prompt.format, its, text), right)
 
 
 def test_a_row_without_constraint_may_go_on_as_it_likes(grammars, tokenizer):

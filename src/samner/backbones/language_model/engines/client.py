@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
@@ -41,10 +41,10 @@ class Server(Settings):
         adapters: Folder of adapters, as the server sees it, from which it is to load those that it does not serve yet:
             ``<adapters>/<name>``. By default an expert's own folder, for a server on the same machine.
         key: The environment variable that holds the API key, if the server wants one.
-        api: By default ``"completions"`` with the very tokens that the model would read here, if the server is vLLM;
-            of others ``"chat"``, if the model's tokenizer has a chat template.
-        structure: Whether vLLM is told by a grammar that strings must occur in the text, or only which form an answer
-            must have. Other servers are always told by a schema.
+        api: By default ``"completions"`` with the very tokens that the model would read here, if the server is vLLM or
+            llama.cpp's; of others ``"chat"``, if the model's tokenizer has a chat template.
+        structure: Whether vLLM or llama.cpp is told by a grammar that strings must occur in the text, or only which
+            form an answer must have. Other servers are always told by a schema.
         concurrency: Requests under way at a time, at most.
         timeout: Seconds until an answer is given up.
         retries: How often a request is repeated if the server is busy, broken, too slow or cut off.
@@ -114,6 +114,8 @@ class Client:
         models: Names of the models that it serves.
         bases: Those among them that are no adapters.
         is_vllm: Whether it is vLLM, which takes more than OpenAI's API has.
+        is_llama_cpp: Whether it is llama.cpp's server, which does, too.
+        scaled: Numbers of llama.cpp's adapters by name, which is that of the file: each request says how much of each.
 
     Raises:
         ModelError: If it cannot be asked.
@@ -125,9 +127,12 @@ class Client:
         try:
             self.models = [str(model["id"]) for model in listed["data"]]
             self.bases = [str(model["id"]) for model in listed["data"] if not model.get("parent")]
-            self.is_vllm = any(model.get("owned_by") == "vllm" for model in listed["data"])
+            owners = {model.get("owned_by") for model in listed["data"]}
         except (AttributeError, KeyError, TypeError) as error:
             raise ModelError(self._no_api()) from error
+        self.is_vllm, self.is_llama_cpp = "vllm" in owners, "llamacpp" in owners
+        self.scaled: dict[str, int] = _run(self._list_adapters()) if self.is_llama_cpp else {}
+        self.models += self.scaled
 
     def load(self, name: str, folder: str) -> None:
         """Let the server, which must be vLLM, load an adapter from a folder as it sees it.
@@ -213,6 +218,12 @@ class Client:
     async def _list(self) -> dict[str, Any]:
         async with self._open(retries=min(2, self.server.retries)) as client:
             return await self._said(client, Request("/models", {}))
+
+    async def _list_adapters(self) -> dict[str, int]:
+        root = self.server.url.rstrip("/").removesuffix("/v1")
+        async with self._open(retries=min(2, self.server.retries)) as client:
+            listed = (await _post(client, Request(f"{root}/lora-adapters", {}))).json()
+        return {PurePath(one["path"]).stem: int(one["id"]) for one in listed}
 
     async def _post_alone(self, request: Request) -> None:
         async with self._open(retries=0) as client:

@@ -53,6 +53,7 @@ class ServedBackbone(CausalBackbone):
         self.server = Server.read(server)
         self.client = Client(self.server)
         self._names: dict[str, Served] = {}
+        self._parts: dict[str, str] = {}  # looked for when they are asked: who asks one needs no other
         self._loaded: set[str] = set()
         super().__init__(folder, weights=False)
 
@@ -73,20 +74,26 @@ class ServedBackbone(CausalBackbone):
             raise
 
     def add_served(self, name: str, served_as: str) -> None:
-        self._names[name] = self._find(served_as, name)
+        self._parts[name] = served_as
 
     def _find(self, name: str, identity: str, folder: Path | None = None) -> Served:
         """A model on the server, which is to load it if it has not yet."""
         there = self.server.names.get(name, name)
         if there in self.client.models:
             return Served(there, identity)
+        listed = ", ".join(self.client.models)
+        if self.client.is_llama_cpp:
+            raise ModelError(
+                f"{self.server.url} serves no {there!r}, only {listed}: export the model with 'samner export --to gguf'"
+                f" and start llama-server with --lora {there}.gguf, or say by 'names' what it is called there"
+            )
         if folder:
             there = f"{there}-{identity[:12]}"  # another pool's expert of the same name is another adapter
         if there not in self.client.models:
             place = f"{self.server.adapters}/{name}" if self.server.adapters else folder and str(folder.resolve())
             if not place:
                 raise ModelError(
-                    f"{self.server.url} serves no {there!r}, only {', '.join(self.client.models)}: export the model "
+                    f"{self.server.url} serves no {there!r}, only {listed}: export the model "
                     "with 'samner export --to vllm' and start its serve.sh, or say by 'names' what it is called there"
                 )
             self.client.load(there, place)
@@ -103,10 +110,11 @@ class ServedBackbone(CausalBackbone):
 
     @property
     def models(self) -> Collection[str]:
-        return {*self.mixed.names, *self._names} - {BASE}
+        return {*self.mixed.names, *self._names, *self._parts} - {BASE}
 
     def remove(self, name: str) -> None:
         super().remove(name)
+        self._parts.pop(name, None)
         served = self._names.pop(name, None)
         if served and served.name in self._loaded and served not in self._names.values():
             self._loaded.remove(served.name)
@@ -120,6 +128,9 @@ class ServedBackbone(CausalBackbone):
     ) -> dict[str, list[list[Entity]]]:
         if BASE in models and BASE not in self._names:
             self._names[BASE] = self._base()
+        for name in models:
+            if name in self._parts and name not in self._names:
+                self._names[name] = self._find(self._parts[name], name)
         if missing := [name for name in models if name not in self._names]:
             raise ModelError(
                 f"{self.server.url} has no {missing[0]!r}, which was merged here: save it ('samner adapt'), export it "
@@ -153,7 +164,8 @@ class RemoteEngine:
         self._max_new_tokens = max_new_tokens
         self._names = names
         self._kept = KeptAnswers(client.server.answers) if client.server.answers else None
-        default = "completions" if client.is_vllm or not tokenizer.chat_template else "chat"
+        self._takes_tokens = client.is_vllm or client.is_llama_cpp
+        default = "completions" if self._takes_tokens or not tokenizer.chat_template else "chat"
         self._chat = (client.server.api or default) == "chat"
 
     def answer(self, questions: Sequence[Question]) -> list[Generated]:
@@ -182,11 +194,10 @@ class RemoteEngine:
         return [answers[digest] for digest in digests]
 
     def _request(self, question: Question) -> Request:
-        body: dict[str, Any] = {
-            "model": self._names[question.model].name,
-            "max_tokens": self._max_new_tokens,
-            "temperature": 0,
-        }
+        name, scaled = self._names[question.model].name, self._client.scaled
+        body: dict[str, Any] = {"model": name, "max_tokens": self._max_new_tokens, "temperature": 0}
+        if scaled:
+            body["lora"] = [{"id": number, "scale": float(its == name)} for its, number in scaled.items()]
         if self._client.is_vllm:
             body["repetition_penalty"] = 1.0  # a model may come with another one, which vLLM would take up
         if question.constraint:
@@ -197,15 +208,18 @@ class RemoteEngine:
                 {**body, "messages": self._prompt.messages(sound(question.text)), "logprobs": True},
             )
         text = render(self._prompt, question.text, self._tokenizer)
-        read = prompt_ids([text], self._tokenizer)[0] if self._client.is_vllm else sound(unmarked(text))
+        read = prompt_ids([text], self._tokenizer)[0] if self._takes_tokens else sound(unmarked(text))
         return Request("/completions", {**body, "prompt": read, "logprobs": 1})
 
     def _structure(self, constraint: Constraint) -> dict[str, Any]:
+        by_schema = self._client.server.structure == "schema"
+        if self._client.is_llama_cpp:
+            return {"json_schema": constraint.schema()} if by_schema else {"grammar": constraint.gbnf()}
         if not self._client.is_vllm:
             # OpenAI promises to keep to a schema only if it is of an object
             schema = {"name": "answer", "schema": constraint.schema(), "strict": constraint.format == "object"}
             return {"response_format": {"type": "json_schema", "json_schema": schema}}
-        if self._client.server.structure == "schema":
+        if by_schema:
             return {"structured_outputs": {"json": constraint.schema()}}
         return {"structured_outputs": {"grammar": constraint.lark()}}
 
@@ -213,11 +227,10 @@ class RemoteEngine:
         try:
             choice = reply["choices"][0]
             told = choice.get("logprobs") or {}
-            if self._chat:
-                text = choice["message"].get("content") or ""
+            text = (choice["message"].get("content") or "") if self._chat else choice["text"]
+            if self._chat or "content" in told:  # llama.cpp's form for both
                 tokens = [(item["token"], item["logprob"]) for item in told.get("content") or ()]
             else:
-                text = choice["text"]
                 tokens = list(zip(told.get("tokens") or (), told.get("token_logprobs") or (), strict=True))
             return generated(text, tokens)
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
@@ -225,8 +238,8 @@ class RemoteEngine:
 
 
 def _digest(identity: str, request: Request) -> str:
-    """Of what decides an answer, which the name that a server happens to have for the model does not."""
-    body = {key: value for key, value in request.body.items() if key != "model"}
+    """Of what decides an answer, which the name or number that a server happens to have for the model does not."""
+    body = {key: value for key, value in request.body.items() if key not in ("model", "lora")}
     return hashlib.sha256(json.dumps([identity, request.path, body], sort_keys=True).encode()).hexdigest()
 
 

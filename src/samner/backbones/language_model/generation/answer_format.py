@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -54,6 +55,38 @@ class Constraint:
         string = [r'STRING: "\"" WORDS "\""', "WORDS: RUN & /[^ ](.*[^ ])?/", f"RUN: %regex {chunks}"]
         return "\n".join([start, *rules, *string])
 
+    def gbnf(self) -> str:
+        """The same grammar in llama.cpp's form."""
+        members = _gbnf(", ").join(f" {_gbnf(_json(label) + ': ')} strings " for label in self.labels)
+        labels = " | ".join(_gbnf(_json(label)) for label in self.labels)
+        strings = f"strings ::= {_gbnf('[')} ( string ( {_gbnf(', ')} string )* )? {_gbnf(']')}"
+        rules = {
+            "object": [f"answer ::= {_gbnf('{')} {members} {_gbnf('}')}", strings],
+            "pairs": [
+                f"answer ::= {_gbnf('[')} ( pair ( {_gbnf(', ')} pair )* )? {_gbnf(']')}",
+                f"pair ::= {_gbnf('[')} string {_gbnf(', ')} ( {labels} ) {_gbnf(']')}",
+            ],
+            "list": ["answer ::= strings", strings],
+        }[self.format]
+        # a run of pieces begins with any and goes on with the next ones, one rule a piece
+        chunks = [_json(piece)[1:-1] for piece in pieces(self.text, LONGEST)]
+        runs: list[str] = []
+        firsts: list[str] = []
+        following = ""
+        for i, chunk in reversed(list(enumerate(chunks))):
+            ends_in_blank = chunk.endswith(" ")
+            if ends_in_blank and not following:
+                continue  # nothing is behind it that a run could end with
+            rest = following if ends_in_blank or not following else f"( {following} )?"
+            following = f"p{i}"
+            runs.append(f"{following} ::= {_gbnf(chunk)} {rest}".rstrip())
+            if not chunk.startswith(" "):
+                firsts.append(following)
+        # where there is no word, the empty string, which is no entity
+        run = " | ".join(reversed(firsts)) or _gbnf("")
+        string = f"string ::= {_gbnf(_QUOTE)} ( {run} ) {_gbnf(_QUOTE)}"
+        return "\n".join([f"root ::= {_gbnf(' ')}? answer", *rules, string, *reversed(runs)])
+
     def nothing(self) -> dict[str, list[str]] | list[str]:
         """The answer that there is no entity, which is to be written as JSON."""
         return {label: [] for label in self.labels} if self.format == "object" else []
@@ -71,6 +104,9 @@ class Constraint:
         return {"type": "array", "items": {**pair, "minItems": 2, "maxItems": 2}}
 
 
+_QUOTE = '"'
+
+
 def _json(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
@@ -78,6 +114,15 @@ def _json(text: str) -> str:
 def _literal(text: str) -> str:
     """A string of Lark: as in JSON, but that DEL is to be escaped."""
     return _json(text).replace("\x7f", r"\u007f")
+
+
+def _gbnf(text: str) -> str:
+    """A string of llama.cpp's grammars, which know other escapes than JSON."""
+    escaped = _ESCAPED.sub(lambda found: rf"\x{ord(found[0]):02X}", text)
+    return f'"{escaped}"'
+
+
+_ESCAPED = re.compile(r'[\x00-\x1f\x7f"\\]')
 
 
 class Grammars:
