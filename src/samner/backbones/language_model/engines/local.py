@@ -24,10 +24,10 @@ _SHARED = 16
 _LEAVE = 0.75
 """When no more than this share of a batch's answers is unfinished, the rest leave it: what was read is copied then."""
 
-_FEW = 8
+_FEW = 4
 """Answers drafted at a time, at most: of more, what is read in vain takes longer than the passes it spares."""
 
-_DRAFTED = 256
+_DRAFTED = 64
 """Tokens that a pass reads at a guess, at most, over all rows: each has as many logits as there are tokens."""
 
 

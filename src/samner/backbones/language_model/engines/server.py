@@ -84,8 +84,8 @@ class ServedBackbone(CausalBackbone):
         listed = ", ".join(self.client.models)
         if self.client.is_llama_cpp:
             raise ModelError(
-                f"{self.server.url} serves no {there!r}, only {listed}: export the model with 'samner export --to gguf'"
-                f" and start llama-server with --lora {there}.gguf, or say by 'names' what it is called there"
+                f"{self.server.url} serves no {there!r}, only {listed}: export the model with 'samner export --to "
+                f"gguf' and start llama-server with --lora {there}.gguf, or say by 'names' what it is called there"
             )
         if folder:
             there = f"{there}-{identity[:12]}"  # another pool's expert of the same name is another adapter
