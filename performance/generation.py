@@ -43,13 +43,17 @@ Ask = Callable[[Sequence[Question]], int]
 
 
 @guarded()
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> str:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--pool", default=POOL, help="a pool over a causal language model; of another one it is printed"
+    )
     parser.add_argument("--gguf", type=Path, help="the fused base as llama.cpp's file")
     given = parser.parse_args(arguments)
-    check_part(PAGE, PART)
+    if given.pool == POOL:
+        check_part(PAGE, PART)
     warnings.filterwarnings("ignore")
-    pool = ExpertPool.load(POOL)
+    pool = ExpertPool.load(given.pool)
     backbone: Any = pool.backbone
     types = [EntityType(label) for label in LABELS.split(",")]
     questions = [
@@ -82,7 +86,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     header = ["", *(f"{what}, {how}" for how in ("one at a time", "together") for what in ("tokens/s", "texts/s"))]
     text = f"{machine()} One thread; of processor time.\n\n{table(header, rows)}"
     print(text)
-    write_part(PAGE, PART, text)
+    if given.pool == POOL:
+        write_part(PAGE, PART, text)
+    return text
 
 
 def row(title: str, ask: Ask, questions: Sequence[Question]) -> list[str]:

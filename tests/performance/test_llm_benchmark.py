@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from performance import llm
+from performance import generation, llm
 from samner import ExpertPool
 from samner.backbones.language_model.base_card import BaseCard
 from samner.entities import Entity
@@ -46,3 +46,14 @@ def test_other_answers_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
             llm.check_same(one, wrong)
     monkeypatch.setattr(llm, "precision", lambda: "bfloat16")
     assert llm.check_same(one, other) == 0 and llm.check_same(one, {"a": [[]]}) == 1
+
+
+def test_each_way_of_writing_json_has_its_row(pool: Path) -> None:
+    rows = generation.main(["--pool", str(pool)]).splitlines()
+    assert [row.split("|")[1].split(",")[0].strip() for row in rows[4:]] == [
+        "transformers",
+        "samner",
+        "and what the grammar forces in one pass",
+        "and what all questions begin with once",
+        "and drafts: samner as it is",
+    ]
