@@ -11,6 +11,7 @@ llama.cpp, bound by samner's grammar. ``base.gguf`` is what llama.cpp's convert_
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 import warnings
@@ -34,12 +35,12 @@ from samner.backbones.language_model.generation.ask import Question
 from samner.benchmark.report.document import check_part, write_part
 from samner.cli.output import guarded
 from samner.entities import EntityType
-from samner.precision import precision
+from samner.precision import VARIABLE, precision
 
 PAGE, PART = ROOT / "docs" / "benchmarks.md", "performance.generation"
 POOL, TEXTS = "smollm2-generation", 8
-Ask = Callable[[Sequence[Question]], int]
-"""Asks questions together and says how many tokens were answered."""
+Ask = Callable[[Sequence[Question]], list[tuple[object, ...]]]
+"""Asks questions together; gives the tokens of each answer."""
 
 
 @guarded()
@@ -61,29 +62,23 @@ def main(arguments: Sequence[str] | None = None) -> str:
         for text in sample()[:TEXTS]
     ]
 
-    def here(asked: Sequence[Question]) -> int:
-        return sum(len(answer.token_texts) for answer in backbone.engine.answer(asked))
-
     rows = [row(f"transformers, {precision()}, free", lambda asked: free(backbone, asked), questions)]
     with patch.object(backbone.engine, "_ahead", False):
-        rows.append(row(f"samner, {precision()}, token by token", here, questions))
+        rows.append(row(f"samner, {precision()}, token by token", by(backbone), questions))
     with patch.object(local, "_FEW", 0), patch.object(local, "_SHARED", sys.maxsize):
-        rows.append(row("and what the grammar forces in one pass", here, questions))
+        rows.append(row("and what the grammar forces in one pass", by(backbone), questions))
     with patch.object(local, "_FEW", 0):
-        rows.append(row("and what all questions begin with once", here, questions))
-    rows.append(row("and drafts: samner as it is", here, questions))
+        rows.append(row("and what all questions begin with once", by(backbone), questions))
+    rows.append(row("and drafts: samner as it is", by(backbone), questions))
+    with patch.dict(os.environ, {VARIABLE: "float32"}):
+        rows.append(row("the same in float32", by(load_backbone(pool.base_folder)), questions))
     if given.gguf:
         with served(given.gguf) as url:
             remote: Any = load_backbone(pool.base_folder, url)
             remote._names[BASE] = remote._base()
-            rows.append(
-                row(
-                    "llama.cpp, float16, bound",
-                    lambda asked: sum(len(answer.token_texts) for answer in remote.engine.answer(asked)),
-                    questions,
-                )
-            )
+            rows.append(row("llama.cpp, float16, bound", by(remote), questions))
     header = ["", *(f"{what}, {how}" for how in ("one at a time", "together") for what in ("tokens/s", "texts/s"))]
+    header.append("other answers together")
     text = f"{machine()} One thread; of processor time.\n\n{table(header, rows)}"
     print(text)
     if given.pool == POOL:
@@ -92,19 +87,26 @@ def main(arguments: Sequence[str] | None = None) -> str:
 
 
 def row(title: str, ask: Ask, questions: Sequence[Question]) -> list[str]:
-    """Tokens and texts a second of processor time, one at a time and together."""
+    """Tokens and texts a second of processor time, one at a time and together, and how many answers that changes."""
     cells = [title]
     ask(questions[:1])  # what is made once
+    said = []
     for groups in ([[one] for one in questions], [list(questions)]):
         started = time.process_time()
-        tokens = sum(ask(group) for group in groups)
+        said.append([answer for group in groups for answer in ask(group)])
         took = time.process_time() - started
-        cells += [f"{tokens / took:.1f}", f"{len(questions) / took:.2f}"]
+        cells += [f"{sum(map(len, said[-1])) / took:.1f}", f"{len(questions) / took:.2f}"]
+    cells.append(f"{sum(one != other for one, other in zip(*said, strict=True))} of {len(questions)}")
     print(*cells, sep=" | ", file=sys.stderr)
     return cells
 
 
-def free(backbone: Any, questions: Sequence[Question]) -> int:
+def by(backbone: Any) -> Ask:
+    """Ask a backbone's engine."""
+    return lambda questions: [answer.token_texts for answer in backbone.engine.answer(questions)]
+
+
+def free(backbone: Any, questions: Sequence[Question]) -> list[tuple[object, ...]]:
     """Ask by transformers' own decoding."""
     model, pad = backbone.model, backbone.model.generation_config.pad_token_id
     ids = [backbone.engine.encode(question.text) for question in questions]
@@ -115,7 +117,7 @@ def free(backbone: Any, questions: Sequence[Question]) -> int:
             attention_mask=torch.tensor([[0] * (longest - len(its)) + [1] * len(its) for its in ids]),
             max_new_tokens=backbone.card.max_new_tokens,
         )[:, longest:]
-    return int((answers != pad).sum())
+    return [tuple(token for token in answer if token != pad) for answer in answers.tolist()]
 
 
 @contextmanager

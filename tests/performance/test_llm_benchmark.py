@@ -56,4 +56,5 @@ def test_each_way_of_writing_json_has_its_row(pool: Path) -> None:
         "and what the grammar forces in one pass",
         "and what all questions begin with once",
         "and drafts: samner as it is",
+        "the same in float32",
     ]
