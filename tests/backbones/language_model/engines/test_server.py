@@ -159,6 +159,14 @@ def test_llama_cpp_is_asked_for_adapters_by_their_numbers(base, experts, local, 
             found(remote, models=["task-1"])
 
 
+def test_llama_cpp_without_a_list_of_adapters_has_none(base, experts, monkeypatch):
+    with serving(TinyServer(base, experts, owner="llamacpp")) as server:
+        monkeypatch.setattr(server, "lora_adapters", lambda: {"error": "not found"})
+        remote = load_backbone(base, server.url)
+        with pytest.raises(ModelError, match="serves no 'a', only tiny-lm: export"):
+            remote.add_expert("a", experts["a"])
+
+
 def test_vllm_may_be_told_a_schema_too(base, server, describe):
     remote = load_backbone(base, describe(structure="schema"))
     found(remote, models=[BASE])

@@ -220,10 +220,20 @@ class Client:
             return await self._said(client, Request("/models", {}))
 
     async def _list_adapters(self) -> dict[str, int]:
+        import openai
+
         root = self.server.url.rstrip("/").removesuffix("/v1")
-        async with self._open(retries=min(2, self.server.retries)) as client:
-            listed = (await _post(client, Request(f"{root}/lora-adapters", {}))).json()
-        return {PurePath(one["path"]).stem: int(one["id"]) for one in listed}
+        try:
+            async with self._open(retries=min(2, self.server.retries)) as client:
+                listed = (await _post(client, Request(f"{root}/lora-adapters", {}))).json()
+            return {PurePath(one["path"]).stem: int(one["id"]) for one in listed}
+        except (
+            openai.OpenAIError,
+            KeyError,
+            TypeError,
+            ValueError,
+        ):  # something stands between that does not pass it on
+            return {}
 
     async def _post_alone(self, request: Request) -> None:
         async with self._open(retries=0) as client:
