@@ -167,6 +167,30 @@ def test_llama_cpp_without_a_list_of_adapters_has_none(base, experts, monkeypatc
             remote.add_expert("a", experts["a"])
 
 
+def test_llama_cpp_with_files_of_one_name_knows_them_by_their_paths(base, experts, describe, monkeypatch):
+    with serving(TinyServer(base, experts, owner="llamacpp")) as server:
+        listed = [{"id": 0, "path": "news/a.gguf", "scale": 0.0}, {"id": 1, "path": "law/a.gguf", "scale": 0.0}]
+        monkeypatch.setattr(server, "lora_adapters", lambda: listed)
+        with pytest.raises(ModelError, match=r"serves no 'a', only tiny-lm, news/a.gguf, law/a.gguf: "):
+            load_backbone(base, server.url).add_expert("a", experts["a"])
+        remote = load_backbone(base, describe(url=server.url, names={"a": "law/a.gguf"}))
+        remote.add_expert("a", experts["a"])
+        found(remote, models=["a"])
+        assert {one["id"]: one["scale"] for one in server.asked[0][2]["lora"]} == {0: 0.0, 1: 1.0}
+
+
+def test_an_answer_that_llama_cpp_had_no_room_for_is_refused(base, experts, describe, tmp_path):
+    with serving(TinyServer(base, experts, owner="llamacpp")) as server:
+        remote = load_backbone(base, describe(url=server.url, answers=str(tmp_path / "kept")))
+        cut = {"choices": [{"text": '{"person": ["', "finish_reason": "length"}], "usage": {"completion_tokens": 5}}
+        for _ in range(2):  # nor is it kept
+            server.faults = [Fault(body=json.dumps(cut))]
+            with pytest.raises(ModelError, match="the context is full after 5 tokens of an answer; .* --ctx-size"):
+                found(remote, TEXTS[:1], [BASE])
+        server.faults = [Fault(body=json.dumps({**cut, "usage": {"completion_tokens": 24}}))]
+        assert found(remote, TEXTS[:1], [BASE]) == {BASE: [[]]}
+
+
 def test_vllm_may_be_told_a_schema_too(base, server, describe):
     remote = load_backbone(base, describe(structure="schema"))
     found(remote, models=[BASE])
@@ -292,7 +316,7 @@ def test_a_server_says_how_long_to_wait(base, experts, server):
         (Fault(cut=True), r"cannot be reached \(.+\), tried 2 times$"),
         (Fault(body="<html>"), r"no OpenAI-compatible API answers there; its URL usually ends in /v1$"),
         (Fault(body="[]"), r"no OpenAI-compatible API answers there"),
-        (Fault(body="{}"), r"its answer is not in the form of OpenAI's API$"),
+        (Fault(body="{}"), r"its answer is not in the form of OpenAI's API; its URL usually ends in /v1$"),
         (Fault(body='{"choices": [{"text": 7, "logprobs": {"tokens": ["a"]}}]}'), r"its answer is not in the form"),
     ],
 )

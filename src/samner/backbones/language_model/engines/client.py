@@ -7,6 +7,7 @@ import json
 import os
 import re
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -115,7 +116,8 @@ class Client:
         bases: Those among them that are no adapters.
         is_vllm: Whether it is vLLM, which takes more than OpenAI's API has.
         is_llama_cpp: Whether it is llama.cpp's server, which does, too.
-        scaled: Numbers of llama.cpp's adapters by name, which is that of the file: each request says how much of each.
+        scaled: Numbers of llama.cpp's adapters by name, which is that of the file, or its path if several
+            have that name: each request says how much of each.
 
     Raises:
         ModelError: If it cannot be asked.
@@ -226,7 +228,7 @@ class Client:
         try:
             async with self._open(retries=min(2, self.server.retries)) as client:
                 listed = (await _post(client, Request(f"{root}/lora-adapters", {}))).json()
-            return {PurePath(one["path"]).stem: int(one["id"]) for one in listed}
+            numbers = {str(one["path"]): int(one["id"]) for one in listed}
         except (
             openai.OpenAIError,
             KeyError,
@@ -234,6 +236,9 @@ class Client:
             ValueError,
         ):  # something stands between that does not pass it on
             return {}
+        files = Counter(PurePath(path).stem for path in numbers)
+        # of several models' parts, files of one name in several folders, each is known by its whole path
+        return {stem if files[stem := PurePath(path).stem] == 1 else path: its for path, its in numbers.items()}
 
     async def _post_alone(self, request: Request) -> None:
         async with self._open(retries=0) as client:

@@ -85,7 +85,8 @@ class ServedBackbone(CausalBackbone):
         if self.client.is_llama_cpp:
             raise ModelError(
                 f"{self.server.url} serves no {there!r}, only {listed}: export the model with 'samner export --to "
-                f"gguf' and start llama-server with --lora {there}.gguf, or say by 'names' what it is called there"
+                f"gguf' and start llama-server with --lora {there}.gguf (of a whole model, --alias {there}), or say "
+                "by 'names' what it is called there"
             )
         if folder:
             there = f"{there}-{identity[:12]}"  # another pool's expert of the same name is another adapter
@@ -232,9 +233,20 @@ class RemoteEngine:
                 tokens = [(item["token"], item["logprob"]) for item in told.get("content") or ()]
             else:
                 tokens = list(zip(told.get("tokens") or (), told.get("token_logprobs") or (), strict=True))
-            return generated(text, tokens)
+            answer = generated(text, tokens)
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-            raise ModelError(f"{self._client.server.url}: its answer is not in the form of OpenAI's API") from error
+            raise ModelError(
+                f"{self._client.server.url}: its answer is not in the form of OpenAI's API; its URL usually ends in "
+                "/v1"
+            ) from error
+        if self._client.is_llama_cpp and choice.get("finish_reason") == "length":
+            written = (reply.get("usage") or {}).get("completion_tokens", self._max_new_tokens)
+            if written < self._max_new_tokens:  # it says so of no other answer, and would be short of entities
+                raise ModelError(
+                    f"{self._client.server.url}: the context is full after {written} tokens of an answer; start "
+                    "llama-server with a larger --ctx-size"
+                )
+        return answer
 
 
 def _digest(identity: str, request: Request) -> str:
