@@ -229,13 +229,8 @@ class Client:
             async with self._open(retries=min(2, self.server.retries)) as client:
                 listed = (await _post(client, Request(f"{root}/lora-adapters", {}))).json()
             numbers = {str(one["path"]): int(one["id"]) for one in listed}
-        except (
-            openai.OpenAIError,
-            KeyError,
-            TypeError,
-            ValueError,
-        ):  # something stands between that does not pass it on
-            return {}
+        except (openai.OpenAIError, KeyError, TypeError, ValueError):
+            return {}  # something stands between that does not pass it on
         files = Counter(PurePath(path).stem for path in numbers)
         # of several models' parts, files of one name in several folders, each is known by its whole path
         return {stem if files[stem := PurePath(path).stem] == 1 else path: its for path, its in numbers.items()}
