@@ -166,6 +166,13 @@ def extract(
         raise SamnerError("--resume needs -o FILE: what went to standard output cannot be gone on with")
     with nullcontext() if out == STANDARD_STREAM else exclusive(out):
         if model is None:
+            from samner.backbones import is_server
+
+            if is_server(device):
+                raise SamnerError(
+                    f"{device} cannot be asked for what is merged here: save it ('samner adapt --device'), export and "
+                    "serve it, and give --model; or give a device of this machine"
+                )
             types = (labels_given(labels, labels_file) or ()) if labels_key else labels_needed(labels, labels_file)
             read = read_all(texts, format)
             types = _all_types(types, read, labels_key) if labels_key else types

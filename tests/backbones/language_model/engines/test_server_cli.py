@@ -96,8 +96,10 @@ def test_a_pool_is_adapted_over_a_server(pool, texts, tmp_path):
     with serving(TinyServer(pool / "base", adapters)) as server:
         done(*arguments, "--device", server.url, "-o", tmp_path / "there")
         assert {body["model"] for _, _, body in server.asked} == set(DOMAINS)
+        server.asked.clear()
         result = samner("extract", texts, *arguments[2:], "--device", server.url)
-        assert result.exit_code == 2 and "which was merged here: save it ('samner adapt')" in result.stderr
+        assert result.exit_code == 2 and "what is merged here: save it ('samner adapt" in result.stderr
+        assert not server.asked  # it is refused before the experts are asked
     done(*arguments, "-o", tmp_path / "here")
     there, here = (read_json(tmp_path / name / "manifest.json") for name in ("there", "here"))
     for name in ("merges", "base", "files"):

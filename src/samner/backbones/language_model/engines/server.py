@@ -135,7 +135,7 @@ class ServedBackbone(CausalBackbone):
         if missing := [name for name in models if name not in self._names]:
             raise ModelError(
                 f"{self.server.url} has no {missing[0]!r}, which was merged here: save it ('samner adapt'), export it "
-                "('samner export --to vllm') and let the server serve that"
+                "('samner export --to vllm' or 'gguf') and let the server serve that"
             )
         return super().read(texts, types, models, threshold)
 
