@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from samner.backbones import Backbone, load_backbone, usable_device
+from samner.backbones import Backbone, is_server, load_backbone, usable_device
 from samner.backbones.families import GROUP, SERVED, families, family, family_over_models
 from samner.errors import ModelError, SamnerError
 from samner.lora import LoraAdapter
@@ -26,6 +26,13 @@ def test_a_base_is_loaded_by_the_family_it_names(tiny_pool: Path) -> None:
 def test_a_family_without_servers_says_so(tiny_pool: Path) -> None:
     with pytest.raises(ModelError, match="the encoder family runs in this process, not on the server http://host"):
         load_backbone(tiny_pool / "base", "http://host:8000/v1")
+
+
+def test_a_server_is_a_url() -> None:
+    assert is_server("http://host:8000/v1") and is_server("HTTP://HOST/v1") and is_server("server.json")
+    assert not is_server("cpu")
+    with pytest.raises(SamnerError, match=r"'127.0.0.1:8000/v1' cannot .*; a server's URL begins with http://"):
+        usable_device("127.0.0.1:8000/v1")
 
 
 def test_a_device_is_one_that_computes() -> None:

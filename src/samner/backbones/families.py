@@ -92,7 +92,7 @@ def device_name(device: object) -> str:
 
 def is_server(device: str) -> bool:
     """Whether a device is a server: the URL of its API, or a JSON file that describes it."""
-    return device.startswith(("http://", "https://")) or device.endswith(".json")
+    return device.lower().startswith(("http://", "https://")) or device.endswith(".json")
 
 
 def usable_device(device: str) -> str:
@@ -112,7 +112,10 @@ def usable_device(device: str) -> str:
         torch.empty(1, device=device).sum().item()  # of "meta" there is nothing to compute with
         kind = torch.device(device).type
     except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
-        raise SamnerError(f"the device {device!r} cannot be used here ({reason(error).rstrip('.')})") from error
+        server = "; a server's URL begins with http:// or https://" if "/" in device else ""
+        raise SamnerError(
+            f"the device {device!r} cannot be used here ({reason(error).rstrip('.')}){server}"
+        ) from error
     return kind if kind == "cpu" else device  # of which there is one, "cpu:0" to torch alone
 
 

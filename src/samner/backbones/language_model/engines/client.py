@@ -90,7 +90,7 @@ class Server(Settings):
         Raises:
             SamnerError: If it is not one.
         """
-        if reference.startswith(("http://", "https://")):
+        if reference.lower().startswith(("http://", "https://")):
             return validated(cls, {"url": reference})
         path = Path(reference)
         server = validated(cls, read_json(path), reference)
