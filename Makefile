@@ -68,7 +68,7 @@ bench-all: $(VENV)/.dev $(MERGEKIT)/.done $(GLINER)/.done ## Measure everything 
 	$(BIN)/python -m performance.precision --pool builtin --repeats 1 --most 60 $(DATA)/train/*/*/dev.jsonl
 	$(BIN)/python -m performance.runtime --data $(DATA)
 	$(BIN)/python -m performance.llm
-	$(BIN)/python -m performance.generation
+	$(BIN)/python -m performance.generation $(if $(GGUF),--gguf $(GGUF))
 	$(BIN)/python -m performance.merge
 
 bench-merge: $(VENV)/.demo $(MERGEKIT)/.done ## Measure merging beside its peers, into docs/benchmarks.md (PARTS="engine --quick")

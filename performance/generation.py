@@ -35,6 +35,7 @@ from samner.backbones.language_model.generation.ask import Question
 from samner.benchmark.report.document import check_part, write_part
 from samner.cli.output import guarded
 from samner.entities import EntityType
+from samner.errors import SamnerError
 from samner.precision import VARIABLE, precision
 
 PAGE, PART = ROOT / "docs" / "benchmarks.md", "performance.generation"
@@ -75,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> str:
     if given.gguf:
         with served(given.gguf) as url:
             remote: Any = load_backbone(pool.base_folder, url)
-            remote._names[BASE] = remote._base()
+            remote.predict(sample()[:1], types, [BASE], 1.0)  # finds what the base is called there
             rows.append(row("llama.cpp, float16, bound", by(remote), questions))
     header = ["", *(f"{what}, {how}" for how in ("one at a time", "together") for what in ("tokens/s", "texts/s"))]
     header.append("other answers together")
@@ -123,8 +124,12 @@ def free(backbone: Any, questions: Sequence[Question]) -> list[tuple[object, ...
 @contextmanager
 def served(gguf: Path) -> Iterator[str]:
     """llama.cpp's server in this process, so that its processor time counts."""
-    import xllamacpp
-
+    try:
+        import xllamacpp
+    except ImportError as error:
+        raise SamnerError("--gguf needs llama.cpp: pip install xllamacpp") from error
+    if not gguf.is_file():
+        raise SamnerError(f"{gguf}: no such file")
     params = xllamacpp.CommonParams()
     params.model.path = str(gguf)
     params.n_ctx, params.n_parallel, params.warmup = 1024 * TEXTS, TEXTS, False
