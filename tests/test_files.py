@@ -120,6 +120,13 @@ class TestAtomicFolder:
         assert (path / "nested" / "old.txt").read_text() == "old"
         assert names(tmp_path) == {"model"}
 
+    @pytest.mark.parametrize("overwrite", [False, True])
+    def test_a_link_that_leads_nowhere_is_refused_before_any_work(self, tmp_path: Path, overwrite: bool) -> None:
+        (tmp_path / "model").symlink_to("nowhere")
+        with pytest.raises(SamnerError), atomic_folder(tmp_path / "model", overwrite=overwrite):
+            pytest.fail("the body must not run")
+        assert (tmp_path / "model").is_symlink()
+
     def test_overwriting_replaces_the_whole_folder(self, tmp_path: Path) -> None:
         path = old_folder(tmp_path)
         with atomic_folder(path, overwrite=True) as temporary:

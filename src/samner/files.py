@@ -71,9 +71,9 @@ def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         SamnerError: If ``path`` exists and ``overwrite`` is false, or it is not a folder.
     """
     path = user_path(path)
-    if path.exists() and not overwrite:
+    if os.path.lexists(path) and not overwrite:
         raise SamnerError(f"{path} exists already; choose another name or remove it first")
-    if path.exists() and not path.is_dir():
+    if os.path.lexists(path) and not path.is_dir():
         raise SamnerError(f"{path} is a file, not a folder; choose another name or remove it first")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))

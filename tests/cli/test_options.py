@@ -116,3 +116,7 @@ def test_where_output_can_go(tmp_path):
         check_output_folder(tmp_path)
     with pytest.raises(SamnerError, match="there is no folder"):
         check_output_folder(tmp_path / "no" / "model")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    for check in (check_output_file, check_output_folder):
+        with pytest.raises(SamnerError, match="dangling exists already"):
+            check(tmp_path / "dangling")

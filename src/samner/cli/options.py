@@ -366,7 +366,7 @@ def check_output_file(path: Path, source: Path | None = None, *, force: bool = F
         raise SamnerError(f"{path} is not a plain file; leave out -o to write to standard output")
     if source is not None and path.exists() and source.exists() and path.samefile(source):
         raise SamnerError(f"{path} is what is read; write to another file")
-    if path.exists() and not force:
+    if os.path.lexists(path) and not force:  # a link that leads nowhere is there, too
         raise SamnerError(f"{path} exists already; name another file, remove it, or replace it with --force")
 
 
@@ -386,7 +386,7 @@ def check_output_folder(path: Path) -> None:
     Raises:
         SamnerError: If its parent is missing or it exists.
     """
-    if path.exists():
+    if os.path.lexists(path):
         raise SamnerError(f"{path} exists already; choose another name or remove it first")
     _check_parent(path)
 
