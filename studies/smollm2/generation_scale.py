@@ -2,9 +2,10 @@
 
     python -m studies.smollm2.generation_scale smollm2-generation --data ../shared/data
 
-Each domain in turn is hidden: the three other experts whose texts are most like its own are merged (TIES) and read the
-first dev texts, with entities, of its first two data sets. Prints strict micro-F1, averaged over data sets, by scale
-and threshold; scale 0 is the base alone. ``--without-opening`` scores entities by their own tokens alone.
+Each domain in turn is hidden: the other experts whose texts are most like its own, three or ``--experts``, are merged
+(TIES) and read the first dev texts, with entities, of its first two data sets. Prints strict micro-F1, averaged over
+data sets, by scale and threshold; scale 0 is the base alone. ``--without-opening`` scores entities by their own tokens
+alone.
 ``leave_one_domain_out.py`` does the same with whole adaptations, in hours.
 """
 
@@ -49,20 +50,22 @@ def without_opening(generated: Generated, span: tuple[int, int]) -> float:
     return confidence(replace(generated, logprobs=tuple(logprobs)), span)
 
 
-def nearest(pool: ExpertPool, domain: str, count: int = 3) -> list[str]:
+def nearest(pool: ExpertPool, domain: str, count: int) -> list[str]:
     """The other experts whose texts are most like those of a domain's own."""
     own = np.asarray(pool.experts[domain].embedding)
     others = [name for name in pool.experts if name != domain]
     return sorted(others, key=lambda name: -float(own @ np.asarray(pool.experts[name].embedding)))[:count]
 
 
-def merged(pool: ExpertPool, domain: str, scale: float) -> str:
+def merged(pool: ExpertPool, domain: str, scale: float, experts: int) -> str:
     """The name of the task model that reads a hidden domain, once it is on the base."""
     if not scale:
         return BASE
     backbone: Any = pool.backbone
     shapes = {name: tuple(layer.weight.shape) for name, layer in linear_layers(backbone.model).items()}
-    adapters = [LoraAdapter.load(pool.folder / "experts" / name).on_base(shapes) for name in nearest(pool, domain)]
+    adapters = [
+        LoraAdapter.load(pool.folder / "experts" / name).on_base(shapes) for name in nearest(pool, domain, experts)
+    ]
     name = f"{domain} at {scale}"
     with Merger(adapters, "ties", density=0.2, lam=scale) as merger:
         backbone.add_task_model(name, dict(merger.dense()))
@@ -77,11 +80,13 @@ def dev_sets(data: Path, domain: str, texts: int) -> Iterator[TrainingSet]:
         yield replace(found, examples=some, types=found.types[:MOST_TYPES])
 
 
-def measure(pool: ExpertPool, data: Path, scale: float, texts: int, domains: Sequence[str]) -> list[float]:
+def measure(
+    pool: ExpertPool, data: Path, scale: float, texts: int, domains: Sequence[str], experts: int
+) -> list[float]:
     """Mean F1 in percent for each of ``THRESHOLDS``."""
     scores: list[list[float]] = []
     for domain in domains:
-        name = merged(pool, domain, scale)
+        name = merged(pool, domain, scale, experts)
         for data_set in dev_sets(data, domain, texts):
             gold = [example.entities for example in data_set.examples]
             names = {entity_type.name for entity_type in data_set.types}
@@ -102,6 +107,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--scales", type=float, nargs="+", default=[0.0, 0.25, 0.375, 0.5, 0.75, 1.0])
     parser.add_argument("--texts", type=int, default=8, help="of each data set")
+    parser.add_argument("--experts", type=int, default=3, help="that are merged")
     parser.add_argument("--domains", nargs="+", default=HIDDEN, choices=[*DOMAINS])
     parser.add_argument("--without-opening", action="store_true")
     arguments = parser.parse_args()
@@ -111,7 +117,7 @@ def main() -> None:
     print("| scale | " + " | ".join(f"{least:g}" for least in THRESHOLDS) + " |")
     print("|---|" + "---:|" * len(THRESHOLDS))
     for scale in arguments.scales:
-        row = measure(pool, arguments.data, scale, arguments.texts, arguments.domains)
+        row = measure(pool, arguments.data, scale, arguments.texts, arguments.domains, arguments.experts)
         print(f"| {scale:g} | " + " | ".join(f"{f1:.1f}" for f1 in row) + " |", flush=True)
 
 

@@ -185,7 +185,7 @@ def test_a_domain_is_read_by_the_others_merged(
     pool: ExpertPool, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(generation_scale, "DOMAINS", DOMAINS)
-    assert generation_scale.nearest(pool, "news") == ["social"]
+    assert generation_scale.nearest(pool, "news", 3) == ["social"]
     command = [
         "scale",
         str(pool.folder),
