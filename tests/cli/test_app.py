@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -131,6 +132,23 @@ def test_a_reader_that_leaves_is_no_error(tmp_path):
     process.stdout.close()
     assert process.stderr.read() == b""
     assert process.wait() == 141
+
+
+@pytest.mark.parametrize(
+    ("verb", "closed", "code", "error"),
+    [
+        ("prompts list", ">&-", 0, ""),
+        ("prompts list", "<&- >&- 2>&-", 0, ""),
+        ("data convert {texts} {out}", "2>&-", 0, ""),
+        ("data convert - {out}", "<&-", 2, "error: standard input: holds no text; at least one is needed\n"),
+    ],
+)
+def test_a_stream_that_is_closed_is_as_the_null_device(tmp_path, verb: str, closed: str, code: int, error: str):
+    (tmp_path / "texts.txt").write_text("Ada\n")
+    python = shlex.join([sys.executable, "-c", "from samner.cli import main; main()"])
+    verb = verb.format(texts=tmp_path / "texts.txt", out=tmp_path / "out.jsonl")
+    done = subprocess.run(["sh", "-c", f"{python} {verb} {closed}"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", error)
 
 
 def test_the_modes_and_methods_in_the_help_are_those_there_are():

@@ -127,6 +127,12 @@ class TestDryRun:
         assert result.stdout.endswith("nothing was trained\n")
         assert [path.name for path in tmp_path.iterdir()] == ["a.jsonl"]
 
+    def test_the_pool_that_is_named_goes_before_the_model_of_the_recipe(self, samner, lm_pool: Path):
+        recipe = ["--recipe", ROOT / "recipes" / "qwen2.5-7b.yaml"]
+        result = samner("train", *recipe, "--pool", lm_pool, "--dry-run")
+        assert result.exit_code == 0, result.stderr
+        assert "(llama): 34,720 parameters" in result.stdout
+
     def test_an_encoder_has_none(self, samner, tiny_pool: Path):
         result = samner("train", "--pool", tiny_pool, "--dry-run")
         assert result.exit_code == 2

@@ -382,7 +382,9 @@ class Backbone(ABC):
         Raises:
             SamnerError: If anything will not do, or the family has no such rehearsal.
         """
-        raise SamnerError(f"--dry-run is for language models; the base is of the {cls.family} family")
+        raise SamnerError(
+            f"--dry-run is for language models that answer in JSON; the base is of the {cls.family} family"
+        )
 
     @abstractmethod
     def known_types(self) -> list[str]:

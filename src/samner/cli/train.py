@@ -80,7 +80,8 @@ def train(
         bool,
         typer.Option(
             "--dry-run",
-            help="Of a language model: show adapter, first question and steps of the training, and train nothing.",
+            help="Of a language model that answers in JSON: show adapter, first question and steps of the training, "
+            "and train nothing.",
         ),
     ] = False,
     format: options.Format = None,
@@ -106,6 +107,8 @@ def train(
     if dev or data:
         changed["dev"] = tuple(dev or ())  # a recipe's dev files go with its data
     said = training_options(option or ()) | ({} if max_minutes is None else {"max_minutes": max_minutes})
+    if pool:
+        changed["model"] = None  # the pool's is trained on, and so rehearsed, whichever model the recipe is for
     given = given.model_copy(update=changed)
     if dry:
         _dry_run(given, said, recipe, format, json=json)
