@@ -218,6 +218,21 @@ def test_what_is_no_such_file_is_told_in_a_line(file: Path, cache: Path, tmp_pat
     assert not list(cache.rglob("*.safetensors"))
 
 
+def test_one_of_several_files_is_told_with_what_joins_them(cache: Path, tmp_path: Path):
+    from gguf import GGUFWriter
+
+    writer = GGUFWriter(tmp_path / "second.gguf", "")  # all but the first say nothing else
+    writer.add_uint16("split.no", 1)
+    writer.add_uint16("split.count", 3)
+    writer.add_tensor("output_norm.weight", np.ones(32, np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    with pytest.raises(ModelError, match=r"second.gguf: is part 2 of 3 of a model; .*llama-gguf-split --merge"):
+        base_from_gguf(tmp_path / "second.gguf")
+
+
 def test_a_package_that_is_missing_is_named(file: Path, cache: Path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "gguf", None)
     with pytest.raises(ModelError, match=r"needs the package gguf: pip install gguf"):

@@ -17,6 +17,7 @@ from samner.quiet import quiet
 ARCHITECTURES = ("llama", "mistral", "qwen2", "qwen3")
 
 _MAGIC = b"GGUF"
+_SAID = ("general.architecture", "split.no", "split.count")
 # What decides a model's answers. The rest of a configuration differs between versions of transformers, and with it
 # would the digest of one and the same model.
 _CONFIG = (
@@ -69,10 +70,15 @@ def _check(path: Path) -> None:
         raise ModelError(f"{path}: reading it needs the package gguf: pip install gguf") from error
     try:
         reader = GGUFReader(path)  # maps the file: a tensor beyond its end cannot be made
-        field = reader.fields.get("general.architecture")
-        architecture = field.contents() if field else None
+        said = {name: field.contents() for name, field in reader.fields.items() if name in _SAID}
     except Exception as error:  # the reader checks little: damage shows as any error of NumPy's or Python's
         raise ModelError(f"{path}: is damaged or cut short; fetch it again") from error
+    if said.get("split.count", 1) != 1:
+        raise ModelError(
+            f"{path}: is part {said.get('split.no', 0) + 1} of {said['split.count']} of a model; make one file of them "
+            "with llama.cpp: llama-gguf-split --merge FIRST_PART WHOLE"
+        )
+    architecture = said.get("general.architecture")
     if architecture not in ARCHITECTURES:
         raise ModelError(
             f"{path}: its architecture is {str(architecture)[:40]!r}; those that can be a base are "
