@@ -56,8 +56,14 @@ def test_json(samner, saved_model: Path, tmp_path: Path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--to", "vllm", "--rank", 8], "vLLM runs language models only; export this one to peft or fused"),
-        (["--to", "gguf"], "llama.cpp runs language models only; export this one to peft or fused"),
+        (
+            ["--to", "vllm", "--rank", 8],
+            "vLLM runs language models that answer in text only; export this one to peft or fused",
+        ),
+        (
+            ["--to", "gguf"],
+            "llama.cpp runs language models that answer in text only; export this one to peft or fused",
+        ),
         (["--to", "onnx", "--rank", 8], "are of adapters"),
         (["--to", "tflite"], "unknown --to 'tflite'; known are peft, fused, vllm, gguf, onnx"),
         (["--to", "peft"], "give --rank"),

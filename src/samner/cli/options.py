@@ -85,8 +85,9 @@ Device = Annotated[
     typer.Option(
         "--device",
         metavar="DEVICE",
-        help="'cpu', 'cuda', ..., or 'auto': a GPU if there is one. For a language model also a server that has it "
-        "(vLLM): the URL of its API, as http://host:8000/v1, or a JSON file; see docs/model_servers.md.",
+        help="'cpu', 'cuda', ..., or 'auto': a GPU if there is one. For a language model that answers in JSON also a "
+        "server that has it (vLLM): the URL of its API, as http://host:8000/v1, or a JSON file; see "
+        "docs/model_servers.md.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs, on standard output.")]

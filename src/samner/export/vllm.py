@@ -47,7 +47,7 @@ class VllmTarget(AdapterTarget):
     @classmethod
     def refuse(cls, request: Request) -> None:
         if not request.causal:
-            raise SamnerError("vLLM runs language models only; export this one to peft or fused")
+            raise SamnerError("vLLM runs language models that answer in text only; export this one to peft or fused")
         super().refuse(request)
         if request.rank:
             vllm_rank(request.rank)
