@@ -349,7 +349,10 @@ def test_two_runs_do_not_write_one_file(samner, saved_model: Path, texts: Path, 
     assert samner("extract", "--model", saved_model, texts, "-o", out).exit_code == 0
 
 
-def test_a_pipe_is_answered_as_it_comes(saved_model: Path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_pipe_is_answered_as_it_comes(saved_model: Path, number: signal.Signals):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        pytest.skip("under nohup")
     command = [sys.executable, "-m", "samner", "extract", "--model", str(saved_model), "-", "--format", "text"]
     environment = {**os.environ, "PYTHONPATH": str(Path(samner.__file__).parents[1])}
     process = subprocess.Popen(
@@ -360,8 +363,8 @@ def test_a_pipe_is_answered_as_it_comes(saved_model: Path):
         process.stdin.write(f"{text}\n")
         process.stdin.flush()
         assert json.loads(process.stdout.readline())["text"] == text  # while the pipe is open
-    process.send_signal(signal.SIGTERM)  # while it waits for more
-    assert process.wait() == 128 + signal.SIGTERM
+    process.send_signal(number)  # while it waits for more
+    assert process.wait() == 128 + number
     assert "Fatal" not in process.stderr.read()
 
 

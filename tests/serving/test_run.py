@@ -105,6 +105,14 @@ def test_it_answers_and_finishes_what_it_accepted_when_it_is_told_to_stop(start:
         server.ask("/health/live")
 
 
+@pytest.mark.skipif(signal.getsignal(signal.SIGHUP) is signal.SIG_IGN, reason="under nohup")
+def test_a_terminal_that_is_closed_stops_it(start: Callable[..., Server]) -> None:
+    server = start()
+    server.process.send_signal(signal.SIGHUP)
+    assert server.process.wait(60) == 0
+    assert server.process.stderr is not None and server.process.stderr.read().strip() == "stopped"
+
+
 @pytest.mark.slow
 def test_a_pass_without_end_does_not_hold_up_the_end(start: Callable[..., Server]) -> None:
     server = start("--timeout", 1, "--max-text", 10**7, "--max-characters", 10**7)

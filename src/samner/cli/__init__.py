@@ -14,11 +14,19 @@ def main() -> None:
 
     from samner.cli.app import app
 
-    # as if it left by itself, so that what is half-written is cleared away
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    for name in ("SIGTERM", "SIGHUP"):  # the latter when a terminal is closed; not everywhere, and not under nohup
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _leave)
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a table must not fail on a character the terminal lacks
     app()
+
+
+def _leave(number: int, frame: object) -> None:
+    """Leave as if by itself, so that what is half-written is cleared away, whatever comes meanwhile."""
+    signal.signal(number, signal.SIG_IGN)
+    sys.exit(128 + number)
 
 
 def _open_closed_streams() -> None:

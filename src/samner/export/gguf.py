@@ -58,7 +58,9 @@ class GgufTarget(Target):
     @classmethod
     def refuse(cls, request: Request) -> None:
         if not request.causal:
-            raise SamnerError("llama.cpp runs language models that answer in text only; export this one to peft or fused")
+            raise SamnerError(
+                "llama.cpp runs language models that answer in text only; export this one to peft or fused"
+            )
         (AdapterTarget if request.of_adapters else FusedTarget).refuse(request)
         find_converter(ADAPTER_CONVERTER if request.of_adapters else MODEL_CONVERTER)
 

@@ -42,7 +42,7 @@ def bind(host: str, port: int) -> socket.socket:
 def serve(
     app: FastAPI, bound: socket.socket, limits: Limits, on_ready: Callable[[], None], *, access_log: bool = False
 ) -> None:
-    """Answer until a signal comes (SIGTERM, or SIGINT from a terminal), then finish what was accepted.
+    """Answer until a signal comes (SIGTERM, or SIGINT or SIGHUP from a terminal), then finish what was accepted.
 
     Args:
         app: The application.
@@ -72,6 +72,9 @@ def serve(
     )
     # uvicorn raises the signal again at the end: one that it has answered in good order is no failure
     signal.signal(signal.SIGTERM, lambda *_: None)
+    hangup = getattr(signal, "SIGHUP", None)  # of a terminal that is closed; not everywhere, and not under nohup
+    if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:
+        signal.signal(hangup, lambda *_: signal.raise_signal(signal.SIGTERM))
     Server(config).run(sockets=[bound])
 
 

@@ -75,8 +75,8 @@ def _check(path: Path) -> None:
         raise ModelError(f"{path}: is damaged or cut short; fetch it again") from error
     if said.get("split.count", 1) != 1:
         raise ModelError(
-            f"{path}: is part {said.get('split.no', 0) + 1} of {said['split.count']} of a model; make one file of them "
-            "with llama.cpp: llama-gguf-split --merge FIRST_PART WHOLE"
+            f"{path}: is part {said.get('split.no', 0) + 1} of {said['split.count']} of a model; make one file of "
+            "them with llama.cpp: llama-gguf-split --merge FIRST_PART WHOLE"
         )
     architecture = said.get("general.architecture")
     if architecture not in ARCHITECTURES:
