@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 import time
 from collections.abc import Callable
@@ -124,6 +125,10 @@ class TestExtract:
             (b"[" * 100_000, json_type),
         ):
             assert problem(client.post("/v1/extract", content=content, headers=headers))[0] == 422
+        packed = gzip.compress(b'{"texts": ["a"]}')
+        headers = {**json_type, "content-encoding": "gzip"}
+        said = "the body is not usable JSON; it must be UTF-8, and not compressed"
+        assert problem(client.post("/v1/extract", content=packed, headers=headers)) == (422, said, None)
 
     def test_a_fault_is_told_without_its_inside_and_the_next_request_does(self, serving: Serving) -> None:
         client = serving()
@@ -280,6 +285,7 @@ class TestOperations:
         client = serving()
         assert client.get("/health/live").json() == {"status": "alive"}
         assert client.get("/health/ready").json() == {"status": "ready"}
+        assert client.head("/health/live").status_code == client.head("/health/ready").status_code == 200
         [known] = client.get("/v1/models").json()["models"]
         assert known["name"] == "known" and known["modes"] == ["union", "intersection", "similarity", "sampling"]
         assert known["experts"] == {"similarity": ["medicine"], "sampling": ["news"]}

@@ -258,6 +258,9 @@ def _operations(app: FastAPI, metrics: Metrics, batcher: Batcher, jobs: Jobs) ->
             raise ApiError(503, "the server is stopping, or a thread of it has ended")
         return {"status": "ready"}
 
+    for path, answer in (("/health/live", live), ("/health/ready", ready)):  # some probes ask for the head alone
+        app.add_api_route(path, answer, methods=["HEAD"], include_in_schema=False)
+
     @app.get("/metrics", tags=["operations"], summary="For Prometheus", response_class=Response)
     async def metrics_page() -> Response:
         return Response(metrics.page(), media_type=CONTENT_TYPE_LATEST)

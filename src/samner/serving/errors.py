@@ -79,7 +79,7 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     def _(_: Request, error: HTTPException) -> JSONResponse:
         if error.status_code == HTTPStatus.BAD_REQUEST:  # FastAPI's, of a body whose parser failed
-            return ApiError(422, "the body is not usable JSON").response()
+            return ApiError(422, "the body is not usable JSON; it must be UTF-8, and not compressed").response()
         headers = dict(error.headers or {})
         said = str(error.detail)  # by default the status in words
         message = _SAID.get(said) or _line(said)
