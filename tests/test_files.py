@@ -196,6 +196,15 @@ def test_what_cannot_be_brought_to_disk_leaves_nothing(
     assert names(tmp_path) == set()
 
 
+def test_a_full_disk_is_told_with_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    with pytest.raises(OSError, match=r"'.*/a\.json'$"):
+        write_json(tmp_path / "a.json", {})
+
+
 class TestJson:
     @given(st.dictionaries(st.text(), st.none() | st.booleans() | st.integers() | st.text() | st.lists(st.text())))
     def test_what_is_written_is_read_again(

@@ -46,6 +46,17 @@ def user_folder() -> Path:
 
 
 @contextmanager
+def naming(path: Path | str) -> Iterator[None]:
+    """Let errors of a file that is written (a full disk, say) name it, which Python's own do not."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+@contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it is fsynced and renamed to ``path``, else removed."""
     path = user_path(path)
@@ -54,9 +65,10 @@ def atomic_file(path: Path) -> Iterator[Path]:
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
-        temporary.chmod(0o644)
-        _fsync(temporary)
+        with naming(path):
+            yield temporary
+            temporary.chmod(0o644)
+            _fsync(temporary)
         os.replace(temporary, path)
         _fsync(path.parent)
     finally:

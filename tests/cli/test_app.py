@@ -151,6 +151,15 @@ def test_a_stream_that_is_closed_is_as_the_null_device(tmp_path, verb: str, clos
     assert (done.returncode, done.stdout, done.stderr) == (code, "", error)
 
 
+def test_a_folder_that_was_removed_is_told(tmp_path):
+    (tmp_path / "gone").mkdir()
+    python = shlex.join([sys.executable, "-c", "from samner.cli import main; main()"])
+    command = f'cd "$1" && rmdir "$1" && exec {python} pool list'
+    done = subprocess.run(["sh", "-c", command, "sh", str(tmp_path / "gone")], capture_output=True, text=True)
+    said = "error: the folder that this runs in was removed; go to one that exists\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", said)
+
+
 def test_the_modes_and_methods_in_the_help_are_those_there_are():
     from samner.cli import options
     from samner.merging import methods

@@ -20,6 +20,7 @@ def program(error: BaseException | None) -> str:
     [
         (PoolError("no pool\nthere"), 2, "error: no pool there\n"),
         (FileNotFoundError(2, "No such file or directory", "data/x.jsonl"), 2, "error: data/x.jsonl: No such file"),
+        (OSError(28, "No space left on device", "from.json", None, "to.json"), 2, "error: to.json: No space left"),
         (OSError("disk full"), 2, "error: disk full\n"),
         (KeyboardInterrupt(), 130, "interrupted\n"),
     ],

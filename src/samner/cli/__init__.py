@@ -7,12 +7,18 @@ import signal
 import sys
 from io import TextIOWrapper
 
+from samner.errors import SamnerError
+
 
 def main() -> None:
     """Run ``samner`` with the arguments of the process."""
     _open_closed_streams()
 
     from samner.cli.app import app
+    from samner.cli.output import guarded
+
+    with guarded():
+        _check_folder()
 
     for name in ("SIGTERM", "SIGHUP"):  # the latter when a terminal is closed; not everywhere, and not under nohup
         number = getattr(signal, name, None)
@@ -21,6 +27,14 @@ def main() -> None:
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a table must not fail on a character the terminal lacks
     app()
+
+
+def _check_folder() -> None:
+    """Refuse to work in a folder that was removed, where torch ends the process with words of its own."""
+    try:
+        os.getcwd()
+    except FileNotFoundError as error:
+        raise SamnerError("the folder that this runs in was removed; go to one that exists") from error
 
 
 def _leave(number: int, frame: object) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from samner.display import printable, printable_json
 from samner.errors import SamnerError
+from samner.files import naming
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -45,7 +46,9 @@ def guarded() -> Iterator[None]:
             raise SystemExit(141) from error
         raise
     except (SamnerError, OSError) as error:
-        said = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
+        said = str(error)
+        if isinstance(error, OSError) and error.filename:
+            said = f"{error.filename2 or error.filename}: {error.strerror}"  # of a copy, what could not be written
         say("error: " + " ".join(said.split()))
         raise SystemExit(2) from error
     except KeyboardInterrupt as error:
@@ -61,9 +64,10 @@ def counted(number: int, noun: str) -> str:
 
 def write_stdout(text: str) -> None:
     """Data on standard output, in UTF-8 whatever the terminal's encoding."""
-    sys.stdout.flush()
-    sys.stdout.buffer.write(text.encode("utf-8"))
-    sys.stdout.buffer.flush()
+    with naming("standard output"):
+        sys.stdout.flush()
+        sys.stdout.buffer.write(text.encode("utf-8"))
+        sys.stdout.buffer.flush()
 
 
 def write_json(value: Any) -> None:

@@ -15,6 +15,7 @@ from samner.data.lines import writing
 from samner.data.validation import example_from_fields
 from samner.entities import Entity, Example, to_fields
 from samner.errors import SamnerError
+from samner.files import naming
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,8 @@ class PartFile:
             say(f"nothing is finished in {self.path}; starting at the first text")
         elif self.path.exists():
             say(f"starting over; --resume would have gone on with {self.path}")
-        self.path.write_bytes(header)
+        with naming(self.path):
+            self.path.write_bytes(header)
 
     def holds(self, batch: Sequence[Example]) -> bool:
         """Whether the batch that is next is finished in it. If not, it ends before that batch, and none is after it.
@@ -81,7 +83,7 @@ class PartFile:
 
     def append(self, lines: str) -> None:
         """Add finished lines."""
-        with self.path.open("ab") as file:
+        with naming(self.path), self.path.open("ab") as file:
             file.write(lines.encode("utf-8"))
 
     def finish(self, output: Output) -> None:

@@ -15,8 +15,8 @@ from samner.backbones import Backbone, load_backbone
 from samner.backbones.families import family_over_models
 from samner.errors import ModelError, SamnerError
 from samner.export.target import Request, Target
-from samner.files import read_json
-from samner.merging.stream import DTYPES, Deltas, Entry, is_finite, naming, raw, read_header
+from samner.files import naming, read_json
+from samner.merging.stream import DTYPES, Deltas, Entry, is_finite, raw, read_header
 from samner.merging.task_vectors import Progress
 from samner.names import match_modules, shown
 

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from samner.backbones.base import LazyDeltas, shapes_of
 from samner.errors import ModelError, SamnerError
-from samner.files import atomic_file
+from samner.files import atomic_file, naming
 from samner.lora import LoraFactors, check_header
 
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "U8": torch.uint8}
@@ -144,17 +144,6 @@ def writing(path: Path, names: Collection[str], metadata: Mapping[str, str]) -> 
         yield add
         file.seek(0)
         file.write(room.to_bytes(8, "little") + _json(header).ljust(room))
-
-
-@contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Let errors of a file that is written (a full disk, say) name it, which Python's own do not."""
-    try:
-        yield
-    except OSError as error:
-        if error.filename is not None:
-            raise
-        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def is_finite(tensor: Tensor) -> bool:

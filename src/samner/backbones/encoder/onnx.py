@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from samner.backbones.encoder.network import Heads
 from samner.embedding import sentence_encoder
 from samner.entities import EntityType
-from samner.files import write_json
+from samner.files import naming, write_json
 from samner.quiet import quiet
 from samner.runtime import READER, SETTINGS, TOKENIZER, TYPE_READER, VECTORS
 
@@ -97,7 +97,7 @@ def save_onnx(
     taught = {name: [*backbone.known_types(), *backbone.mixed.types(model)] for name, model in models.items()}
     asked = list(dict.fromkeys([*(t.prompt for t in types), *(p for its in taught.values() for p in its)]))
     vectors = backbone.type_vectors(asked).cpu().numpy()
-    with (folder / VECTORS).open("wb") as file:
+    with naming(folder / VECTORS), (folder / VECTORS).open("wb") as file:
         np.save(file, vectors, allow_pickle=False)
     settings = {
         "tokens": backbone.max_tokens,
@@ -148,7 +148,8 @@ def _write(
         )
     assert program is not None
     if not int8:
-        program.save(str(path))
+        with naming(path):
+            program.save(str(path))
         return
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
