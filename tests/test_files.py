@@ -232,6 +232,10 @@ class TestJson:
             write_json(tmp_path / "a.json", {"score": [value]})
         assert names(tmp_path) == set()
 
+    def test_a_mark_of_the_byte_order_is_none_of_the_value(self, tmp_path: Path) -> None:
+        (tmp_path / "a.json").write_text('{"a": 1}\r\n', encoding="utf-8-sig")
+        assert read_json(tmp_path / "a.json") == {"a": 1}
+
     def test_nesting_without_end_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "a.json").write_text('{"a":' + "[" * 200_000 + "]" * 200_000 + "}")
         with pytest.raises(SamnerError, match=r"a\.json: not valid JSON"):

@@ -214,7 +214,7 @@ def read_json(path: Path) -> dict[str, Any]:
         SamnerError: If the file is missing, is not UTF-8 JSON, or is not an object.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8-sig"))  # as editors on Windows write it
     except OSError as error:
         raise SamnerError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:

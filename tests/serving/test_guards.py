@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from samner.serving.guards import Bodies, Patience
+from samner.serving.guards import Bodies, Patience, read_tokens
 from samner.serving.limits import Limits
 
 
@@ -45,3 +46,8 @@ def test_a_server_that_stops_hardly_waits_for_a_body(monkeypatch: pytest.MonkeyP
     patience = Patience(600)
     assert asyncio.run(post(patience, stop_after=0.01))[0] == 408
     assert asyncio.run(post(patience))[0] == 408  # and for none that begins then
+
+
+def test_a_file_of_tokens_may_be_of_windows(tmp_path: Path) -> None:
+    (tmp_path / "tokens.txt").write_text("# of the team\r\n0123456789abcdef\r\n", encoding="utf-8-sig", newline="")
+    assert read_tokens(tmp_path / "tokens.txt", {}) == ("0123456789abcdef",)

@@ -39,7 +39,7 @@ def read_tokens(file: Path | None, environment: Mapping[str, str]) -> tuple[str,
             raise SamnerError(f"{place} holds no token; unset it, or give one")
     else:
         try:
-            lines = file.read_text(encoding="utf-8").splitlines()
+            lines = file.read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             why = error.strerror if isinstance(error, OSError) else "not UTF-8"
             raise SamnerError(f"{file}: the tokens cannot be read ({why})") from error
