@@ -146,6 +146,8 @@ def select(
     if unknown := excluded - set(cards):
         name = min(unknown)
         raise PoolError(f"{pool.folder} has no expert {name!r} to leave out; it has: {known_names(name, cards)}")
+    if excluded and excluded == set(cards):
+        raise PoolError(f"every expert of {pool.folder} is to be left out, so there is none to select from")
     cards = cards.without(excluded)
     selections = select_by(
         (mode,) if mode in SIGNALS else STRATEGIES, Target(pool, cards, read, types, count, samples, seed)

@@ -246,7 +246,10 @@ def labels_given(labels: str | None, file: Path | None) -> tuple[EntityType, ...
     if labels is not None and Path(labels).suffix.lower() in _LABEL_FILES:
         raise SamnerError(f"--labels takes names, not a file; give --labels-file {labels}")
     if labels is not None:
-        return entity_types([name.strip() for name in labels.split(",")])
+        try:
+            return entity_types([name.strip() for name in labels.split(",")])
+        except SamnerError as error:
+            raise SamnerError(f"--labels: {error}") from error
     return None if file is None else _read_labels(file)
 
 
