@@ -26,7 +26,7 @@ from samner.cli.output import guarded
 from samner.data import read_examples
 from samner.entities import EntityType, Example
 from samner.files import read_json, write_json
-from samner.pool import ExpertPool
+from samner.pool import ExpertCard, ExpertPool
 from samner.scoring import span_counts, total
 from samner.spans import flat
 from studies.smollm2.generation import train_set
@@ -133,8 +133,10 @@ def main() -> None:
     pool = ExpertPool.load(arguments.pool)
     backbone: Any = pool.backbone
     backbone.card = backbone.card.model_copy(update={"constrained": False})
-    experts = [pool.load_baseline("unified"), *([name, card.files] for name, card in pool.experts.items())]
-    runs = arguments.runs / digest([backbone.fingerprint, experts, arguments.texts])[:12]
+    cards = {"unified": ExpertCard.read(pool.baseline_folder("unified")), **pool.experts}
+    adapters = {name: card.files for name, card in cards.items()}
+    made_of = [backbone.fingerprint, adapters, merge_parameters(pool, "ties", {}), arguments.texts]
+    runs = arguments.runs / digest(made_of)[:12]
     runs.mkdir(parents=True, exist_ok=True)
     given = (pool, arguments.data, arguments.texts, runs)
     made = "\n".join([*at_home(*given), "", *merges(*given)])
