@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import samner
+
 VERBS = [
     *(["extract"], ["adapt"], ["select"], ["train"], ["merge"], ["export"], ["evaluate"], ["benchmark"]),
     *(["pool"], ["prompts"]),
@@ -155,7 +157,8 @@ def test_a_folder_that_was_removed_is_told(tmp_path):
     (tmp_path / "gone").mkdir()
     python = shlex.join([sys.executable, "-c", "from samner.cli import main; main()"])
     command = f'cd "$1" && rmdir "$1" && exec {python} pool list'
-    done = subprocess.run(["sh", "-c", command, "sh", str(tmp_path / "gone")], capture_output=True, text=True)
+    env = os.environ | {"PYTHONPATH": str(Path(samner.__file__).parents[1])}  # Python itself ends at a relative one
+    done = subprocess.run(["sh", "-c", command, "sh", str(tmp_path / "gone")], capture_output=True, text=True, env=env)
     said = "error: the folder that this runs in was removed; go to one that exists\n"
     assert (done.returncode, done.stdout, done.stderr) == (2, "", said)
 
