@@ -167,6 +167,7 @@ def test_another_base_than_the_experts(samner, tiny_pool: Path, adapters, tmp_pa
     base = Path(shutil.copytree(tiny_pool / "base", tmp_path / "base"))
     result = samner("merge", *adapters, "--to", "fused", "--base", base, "-o", tmp_path / "out")
     assert result.exit_code == 0, result.stderr
+    assert "nothing tells" not in result.stderr
     again = ["--to", "fused", "--base", tmp_path / "out", "-o", tmp_path / "again"]
     result = samner("merge", *adapters, *again)
     assert result.exit_code == 2

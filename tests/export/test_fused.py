@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from samner.errors import ModelError, SamnerError
-from samner.export.fused import write_fused
+from samner.export.fused import FusedTarget, write_fused
 from samner.files import atomic_folder
 from samner.lora import LoraAdapter
 from samner.merging import Merger
@@ -356,3 +356,12 @@ class TestErrors:
         ):
             write_fused(deltas(), base, folder)
         assert [path.name for path in tmp_path.iterdir()] == ["base"]
+
+
+@pytest.mark.parametrize("fingerprint", [None, "0" * 64])
+def test_a_base_that_says_of_no_experts_that_they_are_its_own_is_told(
+    base: Path, out: Path, fingerprint: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    FusedTarget(base, None, fingerprint).write(deltas(), out, lambda *step: None)
+    said = f"{base}: holds no base.json, so nothing tells whether the experts were trained on it"
+    assert caplog.messages == ([said] if fingerprint else [])

@@ -47,8 +47,9 @@ def guarded() -> Iterator[None]:
         raise
     except (SamnerError, OSError) as error:
         said = str(error)
-        if isinstance(error, OSError) and error.filename:
-            said = f"{error.filename2 or error.filename}: {error.strerror}"  # of a copy, what could not be written
+        if isinstance(error, OSError) and error.strerror:
+            place = error.filename2 or error.filename  # of a copy, what could not be written
+            said = f"{place}: {error.strerror}" if place else error.strerror
         say("error: " + " ".join(said.split()))
         raise SystemExit(2) from error
     except KeyboardInterrupt as error:
@@ -81,7 +82,8 @@ def console(*, error: bool = False) -> Console:
 
     class Printable(Console):
         def print(self, *parts: Any, **how: Any) -> None:
-            super().print(*(printable(part) if isinstance(part, str) else part for part in parts), **how)
+            with naming(f"standard {'error' if error else 'output'}"):
+                super().print(*(printable(part) if isinstance(part, str) else part for part in parts), **how)
 
     stream = sys.stderr if error else sys.stdout
     width = None if stream.isatty() else _UNBROKEN

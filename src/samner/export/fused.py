@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from samner.files import naming, read_json
 from samner.merging.stream import DTYPES, Deltas, Entry, is_finite, raw, read_header
 from samner.merging.task_vectors import Progress
 from samner.names import match_modules, shown
+
+_log = logging.getLogger(__name__)
 
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
@@ -262,7 +265,10 @@ class FusedTarget(Target):
             if base and not base.is_dir():
                 raise ModelError(f"the weights of {base} are not in a folder here: --base FOLDER says where they are")
         if base:
-            return write_fused(deltas, base, place, progress)
+            report = write_fused(deltas, base, place, progress)
+            if self.fingerprint and not backbone:
+                _log.warning("%s: holds no base.json, so nothing tells whether the experts were trained on it", base)
+            return report
         assert backbone is not None
         name = f"to be written to {place.name}"
         backbone.add_task_model(name, dict(deltas.dense()))
