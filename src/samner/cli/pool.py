@@ -276,9 +276,11 @@ def fetch(
             elif found[needed]:
                 console().print(f"{pool}: needs the model {needed}, which is there: {found[needed]}")
             else:
+                file, hub = Path(KNOWN[needed].file), KNOWN[needed].hub
+                sources = [file.name if file.suffix else "FOLDER", *([hub] if hub else [])]
                 console().print(
                     f"{pool}: needs the model {needed}, which is missing; get it by: {how_to_get(needed)}\n"
-                    f"or by: samner pool fetch {pool} --from FILE.gguf|FOLDER|{KNOWN[needed].hub}"
+                    f"or by: samner pool fetch {pool} --from {'|'.join(sources)}"
                 )
     if not all(found.values()):
         raise typer.Exit(1)
