@@ -161,6 +161,10 @@ def test_damage_is_named(exported: Path, tmp_path: Path) -> None:
     (broken / "export.json").write_text(json.dumps(manifest))
     with pytest.raises(ModelError, match=r"export\.json: not an export's manifest \(KeyError: 'mode'\)"):
         ExportedModel.load(broken)
+    for changed, message in (({"mode": "both"}, "unknown mode"), ({"format": 2}, "its format is 2")):
+        (broken / "export.json").write_text(json.dumps(manifest | {"mode": "union"} | changed))
+        with pytest.raises(ModelError, match=rf"export\.json: {message}"):
+            ExportedModel.load(broken)
 
 
 def test_what_cannot_be_exported(model: TaskModel, tmp_path: Path, lookup_backbone) -> None:

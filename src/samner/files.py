@@ -7,11 +7,12 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from samner.display import brief
 from samner.errors import ModelError, SamnerError
 
 MODEL_FILES = (".safetensors", ".json", ".md", ".jinja", ".model", ".tiktoken", ".txt", ".yaml")
@@ -222,6 +223,25 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise SamnerError(f"{path}: must hold a JSON object, not a {type(value).__name__}")
     return value
+
+
+def check_format(path: Path, content: Mapping[str, Any]) -> None:
+    """Refuse a file of samner's own whose format a later release made.
+
+    Raises:
+        ModelError: If ``format`` is another than 1.
+    """
+    if (said := content.get("format", 1)) != 1:
+        raise ModelError(f"{path}: its format is {brief(said)}, and this release of samner reads format 1")
+
+
+@contextmanager
+def values_of(path: Path) -> Iterator[None]:
+    """Name the file in errors that its values are the cause of, as a ``ModelError``."""
+    try:
+        yield
+    except SamnerError as error:
+        raise ModelError(f"{path}: {error}") from error.__cause__
 
 
 def sha256(path: Path) -> str:

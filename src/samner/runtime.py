@@ -20,7 +20,7 @@ from samner import arguments
 from samner.display import brief, reason
 from samner.entities import Entity, EntityType, entity_types
 from samner.errors import ModelError, SamnerError
-from samner.files import inside, read_json, sha256, user_path
+from samner.files import check_format, inside, read_json, sha256, user_path, values_of
 from samner.recogniser import Merge, Recogniser
 from samner.spans import decode
 from samner.subwords import SubwordTokenizer, pad
@@ -93,6 +93,7 @@ class ExportedModel(Recogniser):
         if not is_exported(folder):
             raise ModelError(f"{folder}: holds no model that 'samner export --to onnx' wrote")
         manifest = read_json(path)
+        check_format(path, manifest)
         try:
             listed = manifest["files"]
             for name in FILES:
@@ -102,8 +103,9 @@ class ExportedModel(Recogniser):
                 if sha256(file) != listed[name]:
                     raise ModelError(f"{file}: damaged or changed, its SHA-256 is not the one in {MANIFEST}")
             backbone = OnnxBackbone(folder, list(manifest["parts"]), str(listed[READER]), threads)
-            model = cls(backbone, manifest)
-            model._merges(model.mode)
+            with values_of(path):
+                model = cls(backbone, manifest)
+                model._merges(model.mode)
             return model
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ModelError(f"{path}: not an export's manifest ({type(error).__name__}: {error})") from error

@@ -18,7 +18,17 @@ from samner.backbones.families import device_name
 from samner.display import brief, markdown
 from samner.entities import EntityType, entity_types
 from samner.errors import HubError, ModelError, SamnerError
-from samner.files import atomic_folder, copy_model, inside, read_json, sha256, user_path, write_json
+from samner.files import (
+    atomic_folder,
+    check_format,
+    copy_model,
+    inside,
+    read_json,
+    sha256,
+    user_path,
+    values_of,
+    write_json,
+)
 from samner.pool.card import model_card, table
 from samner.recogniser import MODES as MODES
 from samner.recogniser import STRATEGIES as STRATEGIES
@@ -314,6 +324,7 @@ class TaskModel(Recogniser):
         if not path.is_file():
             raise ModelError(f"{path}: no such file, so {folder} is not a saved task model")
         manifest = read_json(path)
+        check_format(path, manifest)
         served = is_server(device)
         try:
             for name, digest in manifest["files"].items():
@@ -344,23 +355,24 @@ class TaskModel(Recogniser):
                     deltas = DeltaFile.open(inside(folder, f"{merge.model}.safetensors"))
                     merges[strategy] = hold(backbone, merge, deltas)
                     backbone.prepare(merge.model)  # what is wrong with the values is said now
-            model = cls(
-                backbone,
-                folder / "base",
-                entity_types(EntityType(t["name"], t["description"]) for t in manifest["labels"]),
-                str(manifest["mode"]),
-                merges,
-                {name: Selection.from_dict(values) for name, values in manifest["selections"].items()},
-                dict(manifest["settings"]),
-                arguments.probability(manifest["threshold"], "threshold"),
-                {
-                    str(label): arguments.probability(value, f"threshold of {label!r}")
-                    for label, value in manifest.get("thresholds", {}).items()
-                },
-                Calibration.from_dict(manifest["calibration"]) if "calibration" in manifest else None,
-                (folder / CARD).read_text(encoding="utf-8") if CARD in manifest["files"] else "",
-            )
-            model._merges(model.mode)
+            with values_of(path):
+                model = cls(
+                    backbone,
+                    folder / "base",
+                    entity_types(EntityType(t["name"], t["description"]) for t in manifest["labels"]),
+                    str(manifest["mode"]),
+                    merges,
+                    {name: Selection.from_dict(values) for name, values in manifest["selections"].items()},
+                    dict(manifest["settings"]),
+                    arguments.probability(manifest["threshold"], "threshold"),
+                    {
+                        str(label): arguments.probability(value, f"threshold of {label!r}")
+                        for label, value in manifest.get("thresholds", {}).items()
+                    },
+                    Calibration.from_dict(manifest["calibration"]) if "calibration" in manifest else None,
+                    (folder / CARD).read_text(encoding="utf-8") if CARD in manifest["files"] else "",
+                )
+                model._merges(model.mode)
             return model
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ModelError(f"{path}: not a task model's manifest ({type(error).__name__}: {error})") from error

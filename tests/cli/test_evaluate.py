@@ -87,6 +87,10 @@ def test_wrong_arguments(samner, gold: Path, predicted: Path, tmp_path: Path):
         (["--gold", gold, "--predicted", tmp_path / "no.jsonl"], "no such file"),
         (["--gold", "-", "--predicted", "-"], "only one of --gold and --predicted can be standard input"),
         (["--gold", gold, "--predicted", predicted, "--labels", "types.txt"], "give --labels-file types.txt"),
+        (
+            ["--gold", gold, "--predicted", predicted, "--labels", '{"drug": "a medicine"}'],
+            "parted by commas, not JSON",
+        ),
         (["--gold", gold, "--predicted", short], "has 2 texts but"),
         (["--gold", gold, "--predicted", other], "text 1 of"),
         (["--gold", gold, "--predicted", predicted, "--labels", "persn"], "'persn' occurs in neither file; there are"),

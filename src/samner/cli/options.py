@@ -245,12 +245,21 @@ def labels_given(labels: str | None, file: Path | None) -> tuple[EntityType, ...
         raise SamnerError("give --labels or --labels-file, not both")
     if labels is not None and Path(labels).suffix.lower() in _LABEL_FILES:
         raise SamnerError(f"--labels takes names, not a file; give --labels-file {labels}")
+    if labels is not None and _is_json(labels):
+        raise SamnerError("--labels takes names parted by commas, not JSON; that goes into a file for --labels-file")
     if labels is not None:
         try:
             return entity_types([name.strip() for name in labels.split(",")])
         except SamnerError as error:
             raise SamnerError(f"--labels: {error}") from error
     return None if file is None else _read_labels(file)
+
+
+def _is_json(labels: str) -> bool:
+    try:
+        return isinstance(json.loads(labels), list | dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def labels_needed(labels: str | None, file: Path | None) -> tuple[EntityType, ...]:

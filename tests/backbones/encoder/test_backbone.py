@@ -214,6 +214,7 @@ class TestAtRest:
             (lambda card: card.update(sentence_encoder="minilm"), "not the card"),
             (lambda card: card.update(threshold="high"), "not the card"),
             (lambda card: card.update(types=["drug"]), "not the card"),
+            (lambda card: card.update(format=2), r"base\.json: its format is 2"),
             (lambda card: card["weights"].update(file="../base.safetensors"), "leads outside"),
             (lambda card: card["sentence_encoder"].update(sha256="0"), "another release of the sentence encoder"),
             (lambda card: card["sentence_encoder"].update(reference="no-such/encoder"), "is not opened unasked"),

@@ -23,7 +23,7 @@ from samner.display import reason
 from samner.embedding import MINILM, embed_names, sentence_encoder, sentence_encoder_path
 from samner.entities import Entity, EntityType
 from samner.errors import ModelError
-from samner.files import inside, read_json, sha256, write_json, writing_tensors
+from samner.files import check_format, inside, read_json, sha256, write_json, writing_tensors
 from samner.precision import fastest_dtype
 from samner.references import check_reference
 from samner.spans import decode
@@ -81,6 +81,7 @@ class EncoderBackbone(MixedBackbone):
             ModelError: If the folder is incomplete or damaged, or the sentence encoder is not the one it was made on.
         """
         card = read_json(folder / "base.json")
+        check_format(folder / "base.json", card)
         try:
             reference, encoder_sha = card["sentence_encoder"]["reference"], card["sentence_encoder"]["sha256"]
             file, digest = card["weights"]["file"], card["weights"]["sha256"]
