@@ -90,7 +90,7 @@ class TestKnownModels:
         (tmp_path / "right.gguf").write_bytes(b"GGUF, in 4 bits")
         (tmp_path / "wrong.gguf").write_bytes(b"GGUF, in 8 bits")
         (tmp_path / "model.safetensors").write_bytes(b"in bfloat16")
-        monkeypatch.setitem(KNOWN, unknown, replace(NEW, sha256=sha256(tmp_path / "right.gguf")))
+        monkeypatch.setitem(KNOWN, unknown, replace(NEW, sha256=(sha256(tmp_path / "right.gguf"),)))
 
         def download(reference: str, *, local_dir: Path, **_: object) -> str:
             (local_dir / "model.safetensors").write_bytes(b"in bfloat16")
@@ -113,7 +113,7 @@ class TestKnownModels:
         for name, known in KNOWN.items():
             path = find(name)
             if path is not None:
-                assert sha256(path if path.is_file() else path / "model.safetensors") == known.sha256
+                assert sha256(path if path.is_file() else path / "model.safetensors") in known.sha256
 
     def test_a_hub_id_is_downloaded(self, unknown: str, monkeypatch: pytest.MonkeyPatch) -> None:
         def download(reference: str, *, revision: None, allow_patterns: list[str], local_dir: Path) -> str:

