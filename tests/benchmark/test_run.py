@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -240,8 +241,6 @@ def test_what_is_read_survives_a_stop(
 
 
 def test_another_expert_is_read_anew(configure: Configure, made: Path, tmp_path: Path, asked: list[Any]) -> None:
-    import shutil
-
     from safetensors.torch import load_file, save_file
 
     from samner.pool import ExpertCard
@@ -294,6 +293,16 @@ def test_parts(folder: Path, results: dict[str, Any], tmp_path: Path, asked: lis
     ):
         with pytest.raises(SamnerError, match=message):
             run(folder / "benchmark.yaml", tmp_path, **options)
+
+
+def test_a_pool_without_a_baseline_is_measured_without_it(configure: Configure, made: Path, tmp_path: Path) -> None:
+    pool = Path(shutil.copytree(made / "pool", tmp_path / "pool"))
+    shutil.rmtree(pool / "baselines")
+    config = configure(tmp_path, pool=str(pool))
+    found = run(config, tmp_path / "out", only=["games"], arms=["base"])
+    assert [arm["name"] for arm in found["arms"]] == ["base"]
+    with pytest.raises(SamnerError, match="has no baseline 'unified'"):
+        run(config, tmp_path / "out", only=["games"], arms=["unified"])
 
 
 def test_bad_parts_are_named(configure: Configure, tmp_path: Path) -> None:

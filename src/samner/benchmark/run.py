@@ -95,7 +95,8 @@ def _measure(
     except SamnerError as error:
         raise SamnerError(f"{benchmark.path}: pool: {error}") from error
     settings = benchmark.settings
-    reader = Reader(pool, settings.baselines, targets, cache)
+    baselines = {str(arm.options["name"]) for arm in arms if arm.mode == "baseline"}
+    reader = Reader(pool, sorted(baselines), targets, cache)
     planner = Planner(benchmark, pool, reader)
     with Progress(lines=True) as show:
         _read(reader, planner.to_search(arms, targets), "searching the best experts", show)
