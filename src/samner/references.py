@@ -113,22 +113,20 @@ def fetch(name: str, source: str) -> Path:
         with path.open("rb") as file:
             if file.read(4) != b"GGUF":
                 raise ModelError(f"{path}: is no GGUF file; give one, a folder, or an id on the hub (owner/name)")
-        with keeping(target), atomic_folder(target, overwrite=True) as temporary:
-            shutil.copyfile(path, temporary / f"{path.stem}.gguf")
-            _check_weights(name, temporary / f"{path.stem}.gguf", source)
-    elif path.is_dir():
-        if not any(path.glob("*.safetensors")):
-            raise ModelError(f"{path}: holds no weights in safetensors")
-        with keeping(target), atomic_folder(target, overwrite=True) as temporary:
+    elif path.is_dir() and not any(path.glob("*.safetensors")):
+        raise ModelError(f"{path}: holds no weights in safetensors")
+    with keeping(target), atomic_folder(target, overwrite=True) as temporary:
+        weights = temporary / (f"{path.stem}.gguf" if path.is_file() else "model.safetensors")
+        if path.is_file():
+            shutil.copyfile(path, weights)
+        elif path.is_dir():
             copy_model(path, temporary)
-            _check_weights(name, temporary / "model.safetensors", source)
-    else:
-        with keeping(target), atomic_folder(target, overwrite=True) as temporary:
+        else:
             try:
                 download_to(temporary, source)
             except HubError as error:
                 raise ModelError(f"no such file or folder, nor to be had from the hub: {error}") from error
-            _check_weights(name, temporary / "model.safetensors", source)
+        _check_weights(name, weights, source)
     return located(name)
 
 
